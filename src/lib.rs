@@ -1,0 +1,18 @@
+//! Tidemill: AWS IoT Core rules and Amazon Timestream for LiveAnalytics in one process.
+//!
+//! A PUBLISH changes its type at each stop of the road, and each type has one home:
+//!
+//! ```text
+//! bytes -> Packet -> Message -> Effect -> WriteBatch -> Frame -> Lsn (acknowledged)
+//!       -> Memtable -> Part -> Snapshot -> RecordBatch -> Page
+//! ```
+//!
+//! The modules stand in reading order. A module may use only what stands above it, with the
+//! exceptions and the reasons written in `docs/architecture.md`; `tests/house_rules.rs` enforces it.
+
+pub mod clock;
+pub mod shutdown;
+pub mod topic;
+
+pub mod message;
+pub mod record;
