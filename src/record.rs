@@ -8,6 +8,75 @@ use crate::clock::Timestamp;
 /// The version of a record that names none (spec 4.1).
 pub const DEFAULT_VERSION: i64 = 1;
 
+/// The longest dimension name, in bytes (spec 5.2).
+pub const DIMENSION_NAME_BYTES_MAX: usize = 60;
+/// The longest measure or attribute name, in bytes (spec 5.2).
+pub const MEASURE_NAME_BYTES_MAX: usize = 256;
+/// The longest VARCHAR measure value, in bytes (spec 4.3).
+pub const VARCHAR_BYTES_MAX: usize = 2048;
+
+/// Why a text cannot name a dimension or a measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The name is empty.
+    #[error("it is empty")]
+    Empty,
+    /// The name is too long.
+    #[error("it is longer than {0} bytes")]
+    TooLong(usize),
+    /// The name has a character that names may not have.
+    #[error("it contains a colon, a double quote or a control character")]
+    Character,
+    /// The name, or its beginning, belongs to the system (spec 5.2).
+    #[error("time, measure_value and names that begin with ts_, measure_name or measure_value are reserved")]
+    Reserved,
+}
+
+/// Checks the name of a dimension (spec 5.2).
+///
+/// # Errors
+/// When a column of a table cannot be called so.
+pub fn check_dimension_name(name: &str) -> Result<(), NameError> {
+    check_name(name, DIMENSION_NAME_BYTES_MAX)?;
+    check_not_reserved(name)
+}
+
+/// Checks the name of an attribute of a multi-measure record, a column as a dimension is (spec 5.2).
+///
+/// # Errors
+/// When a column of a table cannot be called so.
+pub fn check_attribute_name(name: &str) -> Result<(), NameError> {
+    check_name(name, MEASURE_NAME_BYTES_MAX)?;
+    check_not_reserved(name)
+}
+
+/// Checks a measure name, which is a value of the column `measure_name` and so may be a reserved word.
+///
+/// # Errors
+/// When it is empty, too long or has a character names may not have.
+pub fn check_measure_name(name: &str) -> Result<(), NameError> {
+    check_name(name, MEASURE_NAME_BYTES_MAX)
+}
+
+fn check_not_reserved(name: &str) -> Result<(), NameError> {
+    let prefixes = ["ts_", "measure_name", "measure_value"];
+    let reserved = name == "time" || prefixes.iter().any(|prefix| name.starts_with(prefix));
+    if reserved { Err(NameError::Reserved) } else { Ok(()) }
+}
+
+fn check_name(name: &str, bytes_max: usize) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty);
+    }
+    if name.len() > bytes_max {
+        return Err(NameError::TooLong(bytes_max));
+    }
+    if name.chars().any(|c| matches!(c, ':' | '"') || c.is_control()) {
+        return Err(NameError::Character);
+    }
+    Ok(())
+}
+
 /// A name and a value that tell one series from another. Dimension values are VARCHAR.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dimension {
@@ -115,4 +184,24 @@ pub struct WriteBatch {
     pub table: String,
     /// The records, in the sender's order.
     pub records: Vec<Record>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_by_what_they_become() {
+        assert_eq!(check_dimension_name("time"), Err(NameError::Reserved));
+        assert_eq!(check_dimension_name("ts_x"), Err(NameError::Reserved));
+        assert_eq!(check_dimension_name("measure_value::double"), Err(NameError::Character));
+        assert_eq!(check_dimension_name(&"ä".repeat(31)), Err(NameError::TooLong(60)));
+        assert_eq!(check_dimension_name("地区"), Ok(()));
+        assert_eq!(check_attribute_name(&"a".repeat(256)), Ok(()));
+        assert_eq!(check_attribute_name(&"a".repeat(257)), Err(NameError::TooLong(256)));
+        assert_eq!(check_attribute_name("measure_name"), Err(NameError::Reserved));
+        assert_eq!(check_measure_name("time"), Ok(()));
+        assert_eq!(check_measure_name("a:b"), Err(NameError::Character));
+        assert_eq!(check_measure_name(""), Err(NameError::Empty));
+    }
 }

@@ -1,0 +1,81 @@
+//! CreateDatabase, DescribeDatabase, ListDatabases and DeleteDatabase (spec 2.2, 2.4).
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Context;
+use super::error::ApiError;
+use super::paging::{self, PAGING_TOKEN, RESULTS_PER_PAGE_MAX};
+use super::shape::{Shape, optional, required};
+use super::tags::{TAGS, Tag, tag_pairs};
+use crate::store::Database;
+
+const CREATE: Shape = Shape::Structure(&[
+    required("DatabaseName", Shape::Name),
+    optional("KmsKeyId", Shape::Text(1, 2048)),
+    optional("Tags", TAGS),
+]);
+const NAMED: Shape = Shape::Structure(&[required("DatabaseName", Shape::Text(0, usize::MAX))]);
+const LIST: Shape = Shape::Structure(&[
+    optional("NextToken", PAGING_TOKEN),
+    optional("MaxResults", Shape::Integer(1, RESULTS_PER_PAGE_MAX)),
+]);
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Create {
+    database_name: String,
+    kms_key_id: Option<String>,
+    tags: Option<Vec<Tag>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Named {
+    database_name: String,
+}
+
+/// CreateDatabase.
+pub(crate) async fn create(context: &Context, input: &Value) -> Result<Value, ApiError> {
+    let Create { database_name, kms_key_id, tags } = super::json::read(&CREATE, input)?;
+    let tags = tag_pairs(tags);
+    let created = context
+        .blocking(move |store| store.create_database(&database_name, kms_key_id, tags))
+        .await?;
+    Ok(json!({ "Database": described(context, &created) }))
+}
+
+/// DescribeDatabase.
+pub(crate) async fn describe(context: &Context, input: &Value) -> Result<Value, ApiError> {
+    let Named { database_name } = super::json::read(&NAMED, input)?;
+    let found = context.blocking(move |store| store.describe_database(&database_name)).await?;
+    Ok(json!({ "Database": described(context, &found) }))
+}
+
+/// ListDatabases, sorted by name.
+pub(crate) async fn list(context: &Context, input: &Value) -> Result<Value, ApiError> {
+    let request: paging::Request = super::json::read(&LIST, input)?;
+    let databases = context.blocking(|store| Ok(store.list_databases())).await?;
+    let (page, next) = request.cut(databases, |database| database.name.clone())?;
+    let databases: Vec<Value> = page.iter().map(|database| described(context, database)).collect();
+    Ok(paging::answer("Databases", databases, next))
+}
+
+/// DeleteDatabase; the database must be empty.
+pub(crate) async fn delete(context: &Context, input: &Value) -> Result<Value, ApiError> {
+    let Named { database_name } = super::json::read(&NAMED, input)?;
+    context.blocking(move |store| store.delete_database(&database_name)).await?;
+    Ok(json!({}))
+}
+
+fn described(context: &Context, database: &Database) -> Value {
+    let kms_key = database.kms_key_id.clone().unwrap_or_else(|| context.arns.default_kms_key());
+    json!({
+        "Arn": context.arns.database(&database.name),
+        "DatabaseName": database.name,
+        "TableCount": database.table_count,
+        "KmsKeyId": kms_key,
+        "CreationTime": database.created.epoch_seconds(),
+        "LastUpdatedTime": database.updated.epoch_seconds(),
+    })
+}

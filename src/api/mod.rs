@@ -1,0 +1,164 @@
+//! AWS's wire: both Timestream services on one HTTP port (spec 1), and `/health`.
+//!
+//! `target` says which operation a request asks for, `shape` what it may look like, one file per
+//! group of operations does the work, `error` alone knows codes and statuses. A user's mistake is
+//! never answered with a 5xx, for SDKs would repeat it (spec 1.5).
+
+mod arn;
+mod databases;
+mod endpoints;
+mod error;
+mod health;
+mod json;
+mod paging;
+mod query;
+mod server;
+mod shape;
+mod tables;
+mod tags;
+mod target;
+mod write_records;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Response};
+use axum::routing::{get, post};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tracing::{debug, error};
+
+use crate::query::Engine;
+use crate::shutdown::Shutdown;
+use crate::store::{Compatibility, Store, StoreError};
+use arn::Arns;
+use error::ApiError;
+use target::Operation;
+
+/// The largest request body, in bytes. 100 records at AWS's 2 KB are 200 KB; a local service has
+/// room for larger records.
+const BODY_BYTES_MAX: usize = 8 << 20;
+/// How long a client may take to send a body.
+const BODY_WITHIN: Duration = Duration::from_secs(60);
+
+/// What the API needs to know about the installation.
+#[derive(Debug, Clone)]
+pub struct ApiOptions {
+    /// The region in ARNs.
+    pub region: String,
+    /// The account in ARNs.
+    pub account_id: String,
+    /// Whether to refuse what only a local service accepts.
+    pub compatibility: Compatibility,
+}
+
+/// What handlers work with.
+#[derive(Debug)]
+struct Context {
+    store: Store,
+    engine: Engine,
+    arns: Arns,
+    compatibility: Compatibility,
+}
+
+impl Context {
+    /// Runs a call that may touch the disk where it holds up no socket.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let store = self.store.clone();
+        match tokio::task::spawn_blocking(move || call(&store)).await {
+            Ok(result) => Ok(result?),
+            Err(failure) => {
+                error!(%failure, "a store call ended abnormally");
+                Err(ApiError::internal("The request could not be completed."))
+            }
+        }
+    }
+}
+
+/// The HTTP side of the daemon.
+#[derive(Debug, Clone)]
+pub struct Api {
+    context: Arc<Context>,
+}
+
+impl Api {
+    /// An API over `store` and `engine`.
+    pub fn new(options: ApiOptions, store: Store, engine: Engine) -> Self {
+        let arns = Arns::new(options.region, options.account_id);
+        let context = Context { store, engine, arns, compatibility: options.compatibility };
+        Self { context: Arc::new(context) }
+    }
+
+    /// Serves requests on `listener` until `shutdown` is requested.
+    pub async fn serve(&self, listener: TcpListener, shutdown: Shutdown) {
+        server::serve(listener, self.router(), shutdown).await;
+    }
+
+    fn router(&self) -> Router {
+        Router::new()
+            .route("/", post(aws_json))
+            .route("/health", get(answer_health))
+            .fallback(async || json::respond(Err(ApiError::unknown_operation())))
+            .with_state(Arc::clone(&self.context))
+    }
+}
+
+async fn answer_health(State(context): State<Arc<Context>>) -> Response<Body> {
+    let (status, body) = health::health(&context);
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    response
+}
+
+async fn aws_json(State(context): State<Arc<Context>>, request: Request) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let result = match Operation::of(&head.headers) {
+        Ok(operation) => match read_body(body).await {
+            Ok(input) => run(&context, operation, &head.headers, &input).await,
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &result {
+        debug!(code = error.code(), status = error.status().as_u16(), "request refused");
+    }
+    json::respond(result)
+}
+
+async fn read_body(body: Body) -> Result<Value, ApiError> {
+    let reading = axum::body::to_bytes(body, BODY_BYTES_MAX);
+    match tokio::time::timeout(BODY_WITHIN, reading).await {
+        Ok(Ok(bytes)) => json::parse(&bytes),
+        Ok(Err(error)) => Err(ApiError::validation(format!(
+            "The request body cannot be read or is larger than {BODY_BYTES_MAX} bytes: {error}"
+        ))),
+        Err(_) => Err(ApiError::validation("The request body did not arrive in time.")),
+    }
+}
+
+async fn run(
+    context: &Context,
+    operation: Operation,
+    headers: &HeaderMap,
+    input: &Value,
+) -> Result<Value, ApiError> {
+    match operation {
+        Operation::CreateDatabase => databases::create(context, input).await,
+        Operation::DescribeDatabase => databases::describe(context, input).await,
+        Operation::ListDatabases => databases::list(context, input).await,
+        Operation::DeleteDatabase => databases::delete(context, input).await,
+        Operation::CreateTable => tables::create(context, input).await,
+        Operation::DescribeTable => tables::describe(context, input).await,
+        Operation::ListTables => tables::list(context, input).await,
+        Operation::DeleteTable => tables::delete(context, input).await,
+        Operation::WriteRecords => write_records::write(context, input).await,
+        Operation::Query => query::query(context, input).await,
+        Operation::DescribeEndpoints => endpoints::describe_endpoints(headers),
+    }
+}

@@ -1,0 +1,98 @@
+//! Pages of lists: `MaxResults` and `NextToken` (spec 2.1).
+//!
+//! A token names the last item of the page before, so that it stays right while items come and go.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::shape::Shape;
+
+/// The most results a page may have, and how many it has by default: scripts that read the first
+/// page only get as much as AWS would ever give them.
+pub(crate) const RESULTS_PER_PAGE_MAX: i64 = 20;
+
+/// The shape of a paging token.
+pub(crate) const PAGING_TOKEN: Shape = Shape::Text(0, 2048);
+
+/// What a list call says about paging.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Request {
+    next_token: Option<String>,
+    max_results: Option<usize>,
+}
+
+impl Request {
+    /// The page of `items`, which are sorted by `key`, and the token of the next page.
+    ///
+    /// # Errors
+    /// When the token was not made here.
+    pub(crate) fn cut<T>(
+        self,
+        mut items: Vec<T>,
+        key: impl Fn(&T) -> String,
+    ) -> Result<(Vec<T>, Option<String>), ApiError> {
+        let limit = self.max_results.unwrap_or(RESULTS_PER_PAGE_MAX.unsigned_abs() as usize);
+        if let Some(token) = self.next_token.filter(|token| !token.is_empty()) {
+            let last = decode(&token).ok_or_else(|| ApiError::validation("Invalid pagination token."))?;
+            items.retain(|item| key(item) > last);
+        }
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|last| encode(&key(last)));
+        Ok((items, next))
+    }
+}
+
+/// The answer of a list call.
+pub(crate) fn answer(name: &str, items: Vec<Value>, next: Option<String>) -> Value {
+    let mut answer = json!({ name: items });
+    if let Some(next) = next {
+        answer["NextToken"] = json!(next);
+    }
+    answer
+}
+
+fn encode(key: &str) -> String {
+    key.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn decode(token: &str) -> Option<String> {
+    let digits = token.as_bytes();
+    if !digits.len().is_multiple_of(2) || !token.is_ascii() {
+        return None;
+    }
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
+    String::from_utf8(bytes?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(token: Option<String>, max: Option<usize>) -> (Vec<String>, Option<String>) {
+        let names = ["a", "b", "b/x", "ü"].map(str::to_owned).to_vec();
+        let request = Request { next_token: token, max_results: max };
+        request.cut(names, Clone::clone).expect("a page")
+    }
+
+    #[test]
+    fn pages_join_to_the_whole_list() {
+        let (first, token) = page(None, Some(2));
+        assert_eq!(first, ["a", "b"]);
+        let (second, token) = page(token, Some(2));
+        assert_eq!(second, ["b/x", "ü"]);
+        assert_eq!(token, None);
+        assert_eq!(page(None, None).0.len(), 4);
+    }
+
+    #[test]
+    fn foreign_tokens_are_refused() {
+        for token in ["zz", "abc", "ü1", "ff"] {
+            let request = Request { next_token: Some(token.into()), max_results: None };
+            assert!(request.cut(vec![String::new()], Clone::clone).is_err(), "{token}");
+        }
+    }
+}

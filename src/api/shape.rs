@@ -1,0 +1,255 @@
+//! What a request may look like: one declarative description per shape, checked before any handler
+//! runs, because SDKs check little of it themselves (spec 1.6).
+//!
+//! Violations are worded as AWS's framework words them (spec 1.4): paths in lower camel case, list
+//! positions from 1 with `.member.`, several violations in one text.
+
+use serde_json::Value;
+
+use super::error::ApiError;
+
+/// How many violations one answer names.
+const VIOLATIONS_MAX: usize = 10;
+/// How much of an offending value is repeated in the answer, in characters.
+const VALUE_CHARS_MAX: usize = 128;
+
+/// The shape of a value.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    /// A structure; members it does not name are ignored, as AWS does.
+    Structure(&'static [Member]),
+    /// A list with `min..=max` items.
+    List(&'static Shape, usize, usize),
+    /// Text of `min..=max` characters.
+    Text(usize, usize),
+    /// Text that matches `[a-zA-Z0-9_.-]+`, the pattern of database and table names.
+    Name,
+    /// One of a set of words.
+    Choice(&'static [&'static str]),
+    /// A whole number within `min..=max`.
+    Integer(i64, i64),
+    /// True or false.
+    Boolean,
+}
+
+/// A member of a structure.
+#[derive(Debug)]
+pub(crate) struct Member {
+    name: &'static str,
+    required: bool,
+    shape: Shape,
+}
+
+/// A member that may be absent or null.
+pub(crate) const fn optional(name: &'static str, shape: Shape) -> Member {
+    Member { name, required: false, shape }
+}
+
+/// A member that must be there.
+pub(crate) const fn required(name: &'static str, shape: Shape) -> Member {
+    Member { name, required: true, shape }
+}
+
+impl Shape {
+    /// Checks `value` against this shape.
+    ///
+    /// # Errors
+    /// A ValidationException that lists every violation, or a SerializationException when a value is
+    /// of another JSON type than its shape.
+    pub(crate) fn check(&self, value: &Value) -> Result<(), ApiError> {
+        let mut check = Check { violations: Vec::new(), path: String::new() };
+        check.value(self, value)?;
+        if check.violations.is_empty() { Ok(()) } else { Err(ApiError::constraints(&check.violations)) }
+    }
+}
+
+struct Check {
+    violations: Vec<String>,
+    path: String,
+}
+
+impl Check {
+    fn value(&mut self, shape: &Shape, value: &Value) -> Result<(), ApiError> {
+        match (shape, value) {
+            (Shape::Structure(members), Value::Object(object)) => {
+                for member in *members {
+                    self.member(member, object.get(member.name).unwrap_or(&Value::Null))?;
+                }
+            }
+            (Shape::List(item, min, max), Value::Array(items)) => {
+                self.length(value, items.len(), *min, *max);
+                // A list that is too long is refused as a whole; its items are not worth the time.
+                for (index, element) in items.iter().enumerate().take(*max) {
+                    self.within(&format!("{}.member", index + 1), |check| check.value(item, element))?;
+                }
+            }
+            (Shape::Text(min, max), Value::String(text)) => {
+                self.length(value, text.chars().count(), *min, *max);
+            }
+            (Shape::Name, Value::String(text)) => {
+                let legal = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+                if text.is_empty() || !text.chars().all(legal) {
+                    let constraint = "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+";
+                    self.violation(value, constraint);
+                }
+            }
+            (Shape::Choice(words), Value::String(text)) => {
+                if !words.contains(&text.as_str()) {
+                    let words = words.join(", ");
+                    self.violation(value, &format!("Member must satisfy enum value set: [{words}]"));
+                }
+            }
+            (Shape::Integer(min, max), Value::Number(number)) => match number.as_i64() {
+                Some(n) if n < *min => {
+                    self.violation(value, &format!("Member must have value greater than or equal to {min}"));
+                }
+                Some(n) if n > *max => {
+                    self.violation(value, &format!("Member must have value less than or equal to {max}"));
+                }
+                Some(_) => {}
+                None => return Err(self.mistyped("a whole number")),
+            },
+            (Shape::Boolean, Value::Bool(_)) => {}
+            (shape, _) => return Err(self.mistyped(shape.json_type())),
+        }
+        Ok(())
+    }
+
+    fn member(&mut self, member: &Member, value: &Value) -> Result<(), ApiError> {
+        self.within(&lower_camel(member.name), |check| match value {
+            Value::Null if member.required => {
+                check.violation(value, "Member must not be null");
+                Ok(())
+            }
+            Value::Null => Ok(()),
+            value => check.value(&member.shape, value),
+        })
+    }
+
+    fn within(
+        &mut self,
+        step: &str,
+        inner: impl FnOnce(&mut Self) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        let outer = self.path.len();
+        if outer > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(step);
+        let result = inner(self);
+        self.path.truncate(outer);
+        result
+    }
+
+    fn length(&mut self, value: &Value, length: usize, min: usize, max: usize) {
+        if length < min {
+            self.violation(value, &format!("Member must have length greater than or equal to {min}"));
+        }
+        if length > max {
+            self.violation(value, &format!("Member must have length less than or equal to {max}"));
+        }
+    }
+
+    fn violation(&mut self, value: &Value, constraint: &str) {
+        if self.violations.len() >= VIOLATIONS_MAX {
+            return;
+        }
+        let shown = match value {
+            Value::Null => "null".to_owned(),
+            Value::String(text) => format!("'{}'", shortened(text)),
+            other => format!("'{}'", shortened(&other.to_string())),
+        };
+        let clause = format!("Value {shown} at '{}' failed to satisfy constraint: {constraint}", self.path);
+        self.violations.push(clause);
+    }
+
+    fn mistyped(&self, expected: &str) -> ApiError {
+        let place = if self.path.is_empty() { "the request" } else { &self.path };
+        ApiError::serialization(format!("{place} must be {expected}"))
+    }
+}
+
+impl Shape {
+    fn json_type(&self) -> &'static str {
+        match self {
+            Self::Structure(_) => "an object",
+            Self::List(..) => "a list",
+            Self::Text(..) | Self::Name | Self::Choice(_) => "a string",
+            Self::Integer(..) => "a whole number",
+            Self::Boolean => "true or false",
+        }
+    }
+}
+
+fn lower_camel(name: &str) -> String {
+    let mut chars = name.chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(VALUE_CHARS_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const DIMENSION: Shape = Shape::Structure(&[
+        required("Name", Shape::Text(1, 60)),
+        optional("DimensionValueType", Shape::Choice(&["VARCHAR"])),
+    ]);
+    const RECORD: Shape = Shape::Structure(&[
+        optional("Dimensions", Shape::List(&DIMENSION, 0, 2)),
+        optional("Version", Shape::Integer(1, 9)),
+    ]);
+    const REQUEST: Shape = Shape::Structure(&[
+        required("DatabaseName", Shape::Name),
+        required("Records", Shape::List(&RECORD, 1, 2)),
+    ]);
+
+    fn text(value: &Value) -> String {
+        let error = REQUEST.check(value).expect_err("refused");
+        error.body()["message"].as_str().expect("a text").to_owned()
+    }
+
+    #[test]
+    fn a_captured_answer_is_reproduced() {
+        let dimensions = json!([{ "Name": "a", "DimensionValueType": "DOUBLE" }]);
+        let request = json!({ "DatabaseName": "d", "Records": [{ "Dimensions": dimensions }] });
+        assert_eq!(
+            text(&request),
+            "1 validation error detected: Value 'DOUBLE' at 'records.1.member.dimensions.1.member.\
+             dimensionValueType' failed to satisfy constraint: Member must satisfy enum value set: [VARCHAR]"
+        );
+    }
+
+    #[test]
+    fn every_violation_is_named() {
+        let request = json!({ "DatabaseName": "a b", "Records": [], "Unknown": 1 });
+        let text = text(&request);
+        assert!(text.starts_with("2 validation errors detected: Value 'a b' at 'databaseName'"), "{text}");
+        assert!(text.contains("pattern: [a-zA-Z0-9_.-]+; Value '[]' at 'records'"), "{text}");
+    }
+
+    #[test]
+    fn required_members_ranges_and_types() {
+        assert!(text(&json!({ "Records": [{}] })).contains("Value null at 'databaseName' failed"));
+        let version = json!({ "DatabaseName": "d", "Records": [{ "Version": 10 }] });
+        assert!(text(&version).contains("less than or equal to 9"));
+        let mistyped = json!({ "DatabaseName": "d", "Records": [{ "Version": "1" }] });
+        let error = REQUEST.check(&mistyped).expect_err("refused");
+        assert_eq!(error.code(), "SerializationException");
+        assert!(REQUEST.check(&json!({ "DatabaseName": "d", "Records": [{ "Version": null }] })).is_ok());
+    }
+
+    #[test]
+    fn answers_stay_short_however_long_the_value() {
+        let request = json!({ "DatabaseName": "ä b".repeat(10_000), "Records": [{}] });
+        assert!(text(&request).len() < 1_000);
+    }
+}

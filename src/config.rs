@@ -1,0 +1,287 @@
+//! The TOML as written becomes the checked options of each room.
+//!
+//! Two stages: `Written` is the file, key by key, with nothing but its shape checked; [`Config`] has
+//! passed every check. An error is one sentence that names the key or the path to change.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::store::Compatibility;
+
+/// The largest configuration file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The daemon's configuration, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The region in ARNs.
+    pub region: String,
+    /// The twelve-digit account in ARNs and of `accountid()`.
+    pub account_id: String,
+    /// Whether to answer as AWS does where a local service may be kinder.
+    pub compatibility: Compatibility,
+    /// Where MQTT clients connect; port 0 takes a free one.
+    pub mqtt_listen: SocketAddr,
+    /// Where AWS SDKs connect; port 0 takes a free one.
+    pub http_listen: SocketAddr,
+    /// The folder of the store.
+    pub store_path: PathBuf,
+    /// The folder of the rule files.
+    pub rules_path: PathBuf,
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The file is not TOML, has an unknown key or a value of the wrong type.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong, with the key's name.
+        reason: String,
+    },
+    /// A key's value is not acceptable.
+    #[error("{}: {key}: {reason}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// The key, with its table.
+        key: &'static str,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    region: String,
+    account_id: String,
+    compatibility: String,
+    insecure: bool,
+    mqtt: WrittenListener,
+    http: WrittenHttp,
+    store: WrittenStore,
+    rules: WrittenRules,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self {
+            region: "us-east-1".into(),
+            account_id: "000000000000".into(),
+            compatibility: "local".into(),
+            insecure: false,
+            mqtt: WrittenListener::default(),
+            http: WrittenHttp::default(),
+            store: WrittenStore::default(),
+            rules: WrittenRules::default(),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenListener {
+    listen: String,
+}
+
+impl Default for WrittenListener {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:1883".into() }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenHttp {
+    listen: String,
+}
+
+impl Default for WrittenHttp {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8686".into() }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenStore {
+    path: PathBuf,
+}
+
+impl Default for WrittenStore {
+    fn default() -> Self {
+        Self { path: "data".into() }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct WrittenRules {
+    path: PathBuf,
+}
+
+impl Default for WrittenRules {
+    fn default() -> Self {
+        Self { path: "rules".into() }
+    }
+}
+
+impl Config {
+    /// Reads and checks the file at `path`. Relative paths in it start at its own folder.
+    ///
+    /// # Errors
+    /// When the file cannot be read or any key is not acceptable.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };
+        let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(unreadable(format!("it is larger than {FILE_BYTES_MAX} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks `text` as if it had been read from `path`.
+    ///
+    /// # Errors
+    /// When any key is not acceptable.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let written: Written = toml::from_str(text).map_err(|error| malformed(text, path, &error))?;
+        let key = |key, reason| ConfigError::Key { path: path.to_owned(), key, reason };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Ok(Self {
+            region: region(written.region).map_err(|reason| key("region", reason))?,
+            account_id: account(written.account_id).map_err(|reason| key("account_id", reason))?,
+            compatibility: compatibility(&written.compatibility)
+                .map_err(|reason| key("compatibility", reason))?,
+            mqtt_listen: listen(&written.mqtt.listen, written.insecure)
+                .map_err(|reason| key("mqtt.listen", reason))?,
+            http_listen: listen(&written.http.listen, written.insecure)
+                .map_err(|reason| key("http.listen", reason))?,
+            store_path: some_path(folder, &written.store.path).map_err(|reason| key("store.path", reason))?,
+            rules_path: some_path(folder, &written.rules.path).map_err(|reason| key("rules.path", reason))?,
+        })
+    }
+}
+
+fn malformed(text: &str, path: &Path, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
+    let line = before.matches('\n').count() + 1;
+    // The parser names a key without its table; the table is what the reader looks for.
+    let table = before.lines().rev().find_map(|line| line.trim().strip_prefix('[')?.strip_suffix(']'));
+    let place = table.map_or_else(String::new, |table| format!("in [{table}]: "));
+    let reason = format!("{place}{}", error.message().replace('\n', " "));
+    ConfigError::Malformed { path: path.to_owned(), line, reason }
+}
+
+fn region(region: String) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if region.is_empty() || region.len() > 64 || !region.chars().all(legal) {
+        return Err(format!("`{region}` is not a region name such as us-east-1"));
+    }
+    Ok(region)
+}
+
+fn account(account: String) -> Result<String, String> {
+    if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!("`{account}` is not a twelve-digit account number"));
+    }
+    Ok(account)
+}
+
+fn compatibility(word: &str) -> Result<Compatibility, String> {
+    match word {
+        "local" => Ok(Compatibility::Local),
+        "aws" => Ok(Compatibility::Aws),
+        other => Err(format!("`{other}` is neither \"local\" nor \"aws\"")),
+    }
+}
+
+fn listen(address: &str, insecure: bool) -> Result<SocketAddr, String> {
+    let parsed: SocketAddr = address
+        .parse()
+        .map_err(|_| format!("`{address}` is not an IP address and port such as 127.0.0.1:1883"))?;
+    if !parsed.ip().is_loopback() && !insecure {
+        return Err(format!(
+            "`{address}` can be reached from other machines and there is no authentication; \
+             set insecure = true to allow it"
+        ));
+    }
+    Ok(parsed)
+}
+
+fn some_path(folder: &Path, path: &Path) -> Result<PathBuf, String> {
+    if path.as_os_str().is_empty() {
+        return Err("the path is empty".into());
+    }
+    Ok(folder.join(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        Config::parse(text, Path::new("/etc/tidemill/config.toml")).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_shipped_defaults() {
+        let shipped = include_str!("../config.toml");
+        let path = Path::new("config.toml");
+        let empty = Config::parse("", path).expect("defaults");
+        assert_eq!(Config::parse(shipped, path).expect("shipped file"), empty);
+        assert_eq!(empty.store_path, Path::new("data"));
+    }
+
+    #[test]
+    fn relative_paths_start_at_the_files_folder() {
+        let config = Config::parse("[store]\npath = \"d\"\n[rules]\npath = \"/r\"", Path::new("/etc/t/c.toml"))
+            .expect("legal");
+        assert_eq!(config.store_path, Path::new("/etc/t/d"));
+        assert_eq!(config.rules_path, Path::new("/r"));
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        let cases = [
+            ("[mqtt]\nlisen = \"x\"", "line 2: in [mqtt]: unknown field `lisen`, expected `listen`"),
+            ("regoin = \"x\"", "line 1: unknown field `regoin`"),
+            ("[mqtt]\nlisten = 1883", "line 2: in [mqtt]: invalid type: integer `1883`, expected a string"),
+            ("[mqtt]\nlisten = \"localhost\"", "mqtt.listen: `localhost` is not an IP address and port"),
+            ("[http]\nlisten = \"0.0.0.0:80\"", "http.listen: `0.0.0.0:80` can be reached"),
+            ("compatibility = \"azure\"", "compatibility: `azure` is neither"),
+            ("account_id = \"12\"", "account_id: `12` is not a twelve-digit"),
+            ("region = \"\"", "region: `` is not a region name"),
+            ("[store]\npath = \"\"", "store.path: the path is empty"),
+        ];
+        for (text, expected) in cases {
+            let error = refused(text);
+            assert!(error.starts_with("/etc/tidemill/config.toml"), "{error}");
+            assert!(error.contains(expected), "{error} lacks {expected}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn insecure_allows_every_address() {
+        let text = "insecure = true\n[mqtt]\nlisten = \"0.0.0.0:0\"";
+        let config = Config::parse(text, Path::new("c.toml")).expect("legal");
+        assert_eq!(config.mqtt_listen.port(), 0);
+    }
+}

@@ -1,0 +1,155 @@
+//! Builds every room in order and stops them in reverse: store, pipeline, broker, API.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use crate::api::{Api, ApiOptions};
+use crate::clock::{Clock, ProcessingTime, SystemClock};
+use crate::config::Config;
+use crate::mqtt::{Broker, BrokerOptions};
+use crate::pipeline::Pipeline;
+use crate::query::{Engine, QueryError, QueryOptions};
+use crate::rules::{LoadError, RuleOptions, RuleSet};
+use crate::shutdown::Shutdown;
+use crate::store::{Store, StoreError, StoreOptions};
+
+/// How long a room may take to finish what it has begun.
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store's folder cannot be used.
+    #[error("store.path: {0}")]
+    Store(#[from] StoreError),
+    /// The folder of the rule files cannot be read.
+    #[error("rules.path: {0}")]
+    Rules(#[from] LoadError),
+    /// The query engine cannot be built.
+    #[error("the query engine cannot start: {0}")]
+    Query(#[from] QueryError),
+    /// An address cannot be listened on.
+    #[error("{key}: cannot listen on {address}: {reason}")]
+    Listen {
+        /// The configuration key with the address.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    store: Store,
+    engine: Engine,
+    broker: Room,
+    api: Room,
+}
+
+/// A room that listens.
+#[derive(Debug)]
+struct Room {
+    name: &'static str,
+    address: SocketAddr,
+    stop: Shutdown,
+}
+
+impl Daemon {
+    /// Starts every room; when this returns, all of them listen.
+    ///
+    /// # Errors
+    /// When a folder or an address cannot be used; nothing is left running then.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        // What an operator gets wrong most often is tried first, before the store replays its log.
+        let (mqtt, mqtt_address) = listen("mqtt.listen", config.mqtt_listen).await?;
+        let (http, http_address) = listen("http.listen", config.http_listen).await?;
+        let rules = load_rules(&config.rules_path, &config.account_id)?;
+
+        let store_options = StoreOptions::new(config.store_path, config.compatibility);
+        let store = Store::open(store_options, Arc::clone(&clock)).await?;
+        let source = Arc::new(store.clone());
+        let engine = Engine::new(source, QueryOptions::default(), Arc::clone(&clock))?;
+
+        let pipeline = Arc::new(Pipeline::new(rules, store.clone()));
+        let times = Arc::new(ProcessingTime::default());
+        let broker = Broker::new(BrokerOptions::default(), pipeline, clock, times);
+        let broker_room = Room::new("broker", mqtt_address);
+        let stop = broker_room.stop.clone();
+        broker_room.stop.spawn(async move { broker.serve(mqtt, stop).await });
+
+        let options = ApiOptions {
+            region: config.region,
+            account_id: config.account_id,
+            compatibility: config.compatibility,
+        };
+        let api = Api::new(options, store.clone(), engine.clone());
+        let api_room = Room::new("api", http_address);
+        let stop = api_room.stop.clone();
+        api_room.stop.spawn(async move { api.serve(http, stop).await });
+
+        Ok(Self { store, engine, broker: broker_room, api: api_room })
+    }
+
+    /// Where MQTT clients connect.
+    pub fn mqtt_address(&self) -> SocketAddr {
+        self.broker.address
+    }
+
+    /// Where AWS SDKs connect.
+    pub fn http_address(&self) -> SocketAddr {
+        self.api.address
+    }
+
+    /// Stops every room, the last built first. What has begun is finished: requests under way are
+    /// answered and publishes whose rows become durable are acknowledged.
+    ///
+    /// # Errors
+    /// When the store could not write what it still held.
+    pub async fn stop(self) -> Result<(), StoreError> {
+        self.api.stop().await;
+        self.broker.stop().await;
+        self.engine.shutdown().await;
+        self.store.close().await
+    }
+}
+
+impl Room {
+    fn new(name: &'static str, address: SocketAddr) -> Self {
+        Self { name, address, stop: Shutdown::new() }
+    }
+
+    async fn stop(&self) {
+        let (room, draining) = (self.name, self.stop.running());
+        info!(room, draining, "stopping");
+        let left = self.stop.stop(DRAIN_WITHIN).await;
+        if left > 0 {
+            warn!(room, left, "gave up waiting for tasks to finish");
+        }
+    }
+}
+
+/// Loads the rules; a file with a mistake is reported and the others are used.
+fn load_rules(folder: &Path, account_id: &str) -> Result<RuleSet, StartError> {
+    let loaded = RuleSet::load(folder, &RuleOptions { account_id: account_id.to_owned() })?;
+    for problem in &loaded.problems {
+        warn!(%problem, "rule file not used");
+    }
+    info!(rules = loaded.rules.len(), folder = %folder.display(), "rules loaded");
+    Ok(loaded.rules)
+}
+
+async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let failed = |error: std::io::Error| StartError::Listen { key, address, reason: error.to_string() };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}

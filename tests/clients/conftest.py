@@ -1,0 +1,75 @@
+"""A daemon of each test's own, and the unmodified clients that talk to it."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+import boto3
+import pytest
+
+SHIPPED_RULES = pathlib.Path(__file__).resolve().parents[2] / "rules"
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "any",
+    "AWS_SECRET_ACCESS_KEY": "any",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--binary", required=True, help="the tidemill to test")
+
+
+class Daemon:
+    """A running tidemill."""
+
+    def __init__(self, process, mqtt, http):
+        self.process = process
+        self.mqtt_host, mqtt_port = mqtt.rsplit(":", 1)
+        self.mqtt_port = int(mqtt_port)
+        self.url = f"http://{http}"
+
+    def client(self, service):
+        return boto3.client(service, endpoint_url=self.url)
+
+    def cli(self, *arguments):
+        """Runs the AWS CLI; its output as JSON."""
+        command = ["aws", *arguments, "--output", "json"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def daemon(tmp_path, pytestconfig):
+    shutil.copytree(SHIPPED_RULES, tmp_path / "rules")
+    config = tmp_path / "config.toml"
+    config.write_text('[mqtt]\nlisten = "127.0.0.1:0"\n[http]\nlisten = "127.0.0.1:0"\n')
+    command = [pytestconfig.getoption("binary"), "serve", "--config", str(config)]
+    with open(tmp_path / "log", "w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        ready = process.stdout.readline().split()
+        assert ready[:1] == ["ready"], (tmp_path / "log").read_text()
+        addresses = dict(word.split("=", 1) for word in ready[1:])
+        yield Daemon(process, **addresses)
+    finally:
+        process.terminate()
+        try:
+            code = process.wait(timeout=30)
+        finally:
+            process.kill()
+    assert code == 0, (tmp_path / "log").read_text()

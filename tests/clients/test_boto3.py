@@ -1,0 +1,152 @@
+"""boto3, unmodified: what programs do, and which exceptions they meet."""
+
+import datetime
+import json
+import time
+
+import boto3
+import botocore.exceptions
+import paho.mqtt.client as mqtt
+import pytest
+
+READING = {
+    "dataFormat": 5, "rssi": -88, "temperature": 24.04, "humidity": 43.605, "pressure": 101082,
+    "accelerationX": 40, "accelerationY": -20, "accelerationZ": 1016, "battery": 3007, "txPower": 4,
+    "movementCounter": 219, "device_id": 46216, "device_firmware_sku": 46216,
+}
+
+
+def rows(client, sql, **options):
+    """Every row of a query as text, through boto3's own paginator."""
+    pages = client.get_paginator("query").paginate(QueryString=sql, **options)
+    return [[datum.get("ScalarValue") for datum in row["Data"]] for page in pages for row in page["Rows"]]
+
+
+@pytest.fixture
+def write(daemon):
+    return daemon.client("timestream-write")
+
+
+@pytest.fixture
+def query(daemon):
+    return daemon.client("timestream-query")
+
+
+@pytest.fixture
+def table(write):
+    names = {"DatabaseName": "db-1", "TableName": "t.1"}
+    write.create_database(DatabaseName=names["DatabaseName"])
+    write.create_table(**names, RetentionProperties={
+        "MemoryStoreRetentionPeriodInHours": 24, "MagneticStoreRetentionPeriodInDays": 7})
+    return names
+
+
+@pytest.mark.parametrize("protocol", [mqtt.MQTTv311, mqtt.MQTTv5])
+def test_a_publish_becomes_two_rows(daemon, query, protocol):
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=protocol)
+    client.connect(daemon.mqtt_host, daemon.mqtt_port)
+    client.loop_start()
+    published = client.publish("iot/topic", json.dumps(READING), qos=1)
+    published.wait_for_publish(timeout=30)
+    assert published.is_published()
+    client.disconnect()
+    client.loop_stop()
+    sql = 'SELECT device_id, measure_name, measure_value::double, time FROM "iot"."telemetry" ORDER BY measure_name'
+    found = rows(query, sql)
+    assert [row[:3] for row in found] == [["46216", "humidity", "43.605"], ["46216", "temperature", "24.04"]]
+    taken = datetime.datetime.fromisoformat(found[0][3][:26]).replace(tzinfo=datetime.timezone.utc)
+    assert abs(datetime.datetime.now(datetime.timezone.utc) - taken) < datetime.timedelta(minutes=2)
+
+
+def test_control_plane(write, table):
+    described = write.describe_table(**table)["Table"]
+    assert described["RetentionProperties"]["MemoryStoreRetentionPeriodInHours"] == 24
+    assert described["Schema"] == {"CompositePartitionKey": [{"Type": "MEASURE"}]}
+    assert isinstance(described["CreationTime"], datetime.datetime)
+    database = write.describe_database(DatabaseName="db-1")["Database"]
+    assert database["TableCount"] == 1
+    assert database["KmsKeyId"].startswith("arn:aws:kms:us-east-1:000000000000:key/")
+    assert [t["TableName"] for t in write.list_tables(DatabaseName="db-1")["Tables"]] == ["t.1"]
+    assert [d["DatabaseName"] for d in write.list_databases()["Databases"]] == ["db-1"]
+    with pytest.raises(write.exceptions.ConflictException):
+        write.create_table(**table)
+    with pytest.raises(write.exceptions.ValidationException):
+        write.delete_database(DatabaseName="db-1")
+    write.delete_table(**table)
+    write.delete_database(DatabaseName="db-1")
+    with pytest.raises(write.exceptions.ResourceNotFoundException) as caught:
+        write.describe_table(**table)
+    assert caught.value.response["Error"]["Message"] == "The database db-1 does not exist."
+
+
+def test_write_and_read_every_type(write, query, table):
+    now = str(time.time_ns())
+    dimensions = [{"Name": "host", "Value": "h1"}]
+    common = {"Dimensions": dimensions, "Time": now, "TimeUnit": "NANOSECONDS"}
+    values = [
+        {"Name": "d", "Value": "1.5", "Type": "DOUBLE"},
+        {"Name": "i", "Value": "-7", "Type": "BIGINT"},
+        {"Name": "b", "Value": "True", "Type": "BOOLEAN"},
+        {"Name": "s", "Value": "grün", "Type": "VARCHAR"},
+        {"Name": "t", "Value": now, "Type": "TIMESTAMP"},
+    ]
+    records = [
+        {"MeasureName": "multi", "MeasureValueType": "MULTI", "MeasureValues": values},
+        {"MeasureName": "single", "MeasureValue": "2.5"},
+    ]
+    ingested = write.write_records(**table, CommonAttributes=common, Records=records)["RecordsIngested"]
+    assert ingested["Total"] == 2
+    answer = query.query(QueryString='SELECT d, i, b, s, t, host FROM "db-1"."t.1" WHERE measure_name = \'multi\'')
+    types = [column["Type"]["ScalarType"] for column in answer["ColumnInfo"]]
+    assert types == ["DOUBLE", "BIGINT", "BOOLEAN", "VARCHAR", "TIMESTAMP", "VARCHAR"]
+    [row] = answer["Rows"]
+    texts = [datum["ScalarValue"] for datum in row["Data"]]
+    assert texts[:4] == ["1.5", "-7", "true", "grün"]
+    assert texts[4].endswith("." + now[-9:])
+    everything = query.query(QueryString='SELECT * FROM "db-1"."t.1" WHERE measure_name = \'single\'')
+    assert {"NullValue": True} in everything["Rows"][0]["Data"]
+
+
+def test_rejected_records_tell_which(write, table):
+    def record(value):
+        return {"Dimensions": [{"Name": "host", "Value": "h"}], "MeasureName": "cpu", "MeasureValue": value,
+                "Time": str(time.time_ns() // 10**9 * 1000), "Version": 1}
+    first = record("1")
+    write.write_records(**table, Records=[first])
+    write.write_records(**table, Records=[first])
+    with pytest.raises(write.exceptions.RejectedRecordsException) as caught:
+        write.write_records(**table, Records=[{**first, "MeasureValue": "2"}])
+    response = caught.value.response
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 419
+    assert [rejected["RecordIndex"] for rejected in response["RejectedRecords"]] == [0]
+    write.write_records(**table, Records=[{**first, "MeasureValue": "2", "Version": 2}])
+
+
+def test_pages(write, query, table):
+    for start in range(0, 2500, 100):
+        records = [{"MeasureName": "n", "MeasureValue": str(n), "MeasureValueType": "BIGINT", "Time": str(n),
+                    "Dimensions": [{"Name": "host", "Value": "h"}]} for n in range(start, start + 100)]
+        write.write_records(**table, Records=records)
+    sql = 'SELECT measure_value::bigint FROM "db-1"."t.1" ORDER BY time'
+    expected = [[str(n)] for n in range(2500)]
+    assert rows(query, sql) == expected
+    assert rows(query, sql, PaginationConfig={"PageSize": 700}) == expected
+
+
+def test_query_mistakes_are_validation_exceptions(query):
+    for sql in ["SELECT", "SELECT nothing", "SELECT 1 FROM no.t", "DROP TABLE x", "SELECT no_such_function(1)"]:
+        with pytest.raises(query.exceptions.ValidationException):
+            query.query(QueryString=sql)
+
+
+def test_operations_to_come_are_unknown_not_broken(write):
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        write.list_batch_load_tasks()
+    assert caught.value.response["Error"]["Code"] == "UnknownOperationException"
+    assert caught.value.response["ResponseMetadata"]["RetryAttempts"] == 0
+
+
+def test_endpoint_from_the_environment(daemon, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", daemon.url)
+    assert rows(boto3.client("timestream-query"), "SELECT 1") == [["1"]]
+    assert boto3.client("timestream-write").list_databases()["Databases"] == []

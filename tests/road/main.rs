@@ -1,0 +1,9 @@
+//! End to end: the built binary, real MQTT clients, AWS JSON over HTTP, files on disk.
+
+mod aws;
+mod crash;
+mod daemon;
+mod publish;
+mod sensor;
+mod start;
+mod walkthrough;

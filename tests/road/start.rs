@@ -1,0 +1,96 @@
+//! Starting and stopping as an operator does: every mistake is one sentence and exit code 2.
+
+use std::net::TcpListener;
+
+use serde_json::json;
+
+use crate::daemon::Site;
+
+const ANY_PORTS: &str = "[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n";
+
+/// Starts with `config`, expects a refusal and returns its sentence.
+fn refused(site: &Site, config: &str) -> String {
+    site.configure(config);
+    let (code, out, error) = site.run(&[]);
+    assert_eq!((code, &out[..]), (Some(2), ""), "{error}");
+    let last = error.lines().last().unwrap_or_default().to_owned();
+    assert!(last.starts_with("tidemill: "), "{error}");
+    last
+}
+
+#[test]
+fn mistakes_are_sentences_that_name_key_or_path() {
+    let site = Site::new();
+    let sentence = refused(&site, &format!("{ANY_PORTS}[stor]\npath = \"x\""));
+    assert!(sentence.contains("config.toml, line 5") && sentence.contains("unknown field `stor`"), "{sentence}");
+
+    let sentence = refused(&site, "[mqtt]\nlisten = \"1883\"");
+    assert!(sentence.contains("mqtt.listen: `1883` is not an IP address and port"), "{sentence}");
+
+    let sentence = refused(&site, &format!("{ANY_PORTS}[rules]\npath = \"nowhere\""));
+    assert!(sentence.contains("rules.path: ") && sentence.contains("nowhere"), "{sentence}");
+
+    std::fs::write(site.path("file"), "").expect("a written file");
+    let sentence = refused(&site, &format!("{ANY_PORTS}[store]\npath = \"file/data\""));
+    assert!(sentence.contains("store.path: ") && sentence.contains("file/data"), "{sentence}");
+
+    std::fs::remove_file(site.path("config.toml")).expect("a removed file");
+    let (code, _, error) = site.run(&["serve"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("cannot read the configuration file") && error.contains("config.toml"), "{error}");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let site = Site::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("an address");
+    for (key, other) in [("mqtt", "http"), ("http", "mqtt")] {
+        let config = format!("[{key}]\nlisten = \"{address}\"\n[{other}]\nlisten = \"127.0.0.1:0\"");
+        let sentence = refused(&site, &config);
+        assert!(sentence.contains(&format!("{key}.listen: cannot listen on {address}: ")), "{sentence}");
+    }
+}
+
+#[test]
+fn a_second_daemon_on_the_same_folder_is_refused() {
+    let site = Site::new();
+    let first = site.start();
+    let sentence = refused(&site, ANY_PORTS);
+    assert!(sentence.contains("store.path: ") && sentence.contains("data"), "{sentence}");
+    first.done("ListDatabases", &json!({}));
+    assert_eq!(first.stop(), Some(0));
+    assert_eq!(site.start().stop(), Some(0));
+}
+
+#[test]
+fn signals_drain_and_stop() {
+    let site = Site::new();
+    for signal in ["TERM", "INT"] {
+        let daemon = site.start();
+        if signal == "INT" {
+            daemon.signal(signal);
+        }
+        assert_eq!(daemon.stop(), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn check_validates_configuration_and_rules_without_starting() {
+    let site = Site::new();
+    site.rule("good", "SELECT v FROM 'a/b'", "");
+    let (code, out, error) = site.run(&["check"]);
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("1 rules"), "{out}");
+    assert!(!site.path("data").exists(), "check must not create the store");
+
+    site.rule("bad", "SELECT v FROM a/b", "");
+    let (code, _, error) = site.run(&["check"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("bad.toml"), "{error}");
+
+    site.configure("acount_id = \"1\"");
+    let (code, _, error) = site.run(&["check"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("acount_id"), "{error}");
+}
