@@ -109,6 +109,14 @@ impl Daemon {
         self.api.address
     }
 
+    /// Writes all rows to Parquet; what goes wrong is logged, and tried again by the store itself.
+    pub async fn flush(&self) {
+        match self.store.flush().await {
+            Ok(()) => info!("flushed"),
+            Err(error) => warn!(%error, "flush failed"),
+        }
+    }
+
     /// Stops every room, the last built first. What has begun is finished: requests under way are
     /// answered and publishes whose rows become durable are acknowledged.
     ///

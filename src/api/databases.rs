@@ -7,7 +7,7 @@ use super::Context;
 use super::error::ApiError;
 use super::paging::{self, PAGING_TOKEN, RESULTS_PER_PAGE_MAX};
 use super::shape::{Shape, optional, required};
-use super::tags::{TAGS, Tag, tag_pairs};
+use super::tags::{TAGS, Tag, pairs};
 use crate::store::Database;
 
 const CREATE: Shape = Shape::Structure(&[
@@ -38,7 +38,7 @@ struct Named {
 /// CreateDatabase.
 pub(crate) async fn create(context: &Context, input: &Value) -> Result<Value, ApiError> {
     let Create { database_name, kms_key_id, tags } = super::json::read(&CREATE, input)?;
-    let tags = tag_pairs(tags);
+    let tags = pairs(tags);
     let created = context
         .blocking(move |store| store.create_database(&database_name, kms_key_id, tags))
         .await?;

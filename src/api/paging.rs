@@ -19,8 +19,10 @@ pub(crate) const PAGING_TOKEN: Shape = Shape::Text(0, 2048);
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Request {
-    next_token: Option<String>,
-    max_results: Option<usize>,
+    /// Where the page before ended.
+    pub(crate) next_token: Option<String>,
+    /// How many results the caller wants at most.
+    pub(crate) max_results: Option<usize>,
 }
 
 impl Request {

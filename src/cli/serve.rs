@@ -40,11 +40,15 @@ fn start_logging() -> anyhow::Result<()> {
 async fn run(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut flush = signal(SignalKind::user_defined1()).context("cannot listen for signals")?;
     let daemon = Daemon::start(config).await?;
     announce(&daemon)?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = flush.recv() => daemon.flush().await,
+        }
     }
     info!("stopping; a second signal stops at once");
     tokio::select! {
