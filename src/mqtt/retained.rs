@@ -102,8 +102,7 @@ impl Retained {
         };
         let mut messages = Vec::new();
         let mut seen: Option<&TopicName> = None;
-        let mut looked_at = 0;
-        for (topic, message) in self.messages.range((start, Bound::Unbounded)) {
+        for (looked_at, (topic, message)) in self.messages.range((start, Bound::Unbounded)).enumerate() {
             if !topic.as_str().starts_with(shared) {
                 return Page { messages, last: true };
             }
@@ -115,7 +114,6 @@ impl Retained {
                 messages.push(Arc::clone(message));
             }
             seen = Some(topic);
-            looked_at += 1;
         }
         Page { messages, last: true }
     }

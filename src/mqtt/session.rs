@@ -56,9 +56,12 @@ pub(crate) enum Arrival {
 /// What a sent message waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Awaiting {
-    PubAck,
-    PubRec,
-    PubComp,
+    /// PUBACK, for QoS 1.
+    Acknowledged,
+    /// PUBREC, for QoS 2.
+    Received,
+    /// PUBCOMP, for QoS 2 after PUBREC.
+    Completed,
 }
 
 #[derive(Default)]
@@ -309,8 +312,8 @@ impl Session {
     pub(crate) fn sending(&self, qos: QoS) -> u16 {
         let awaiting = match qos {
             QoS::AtMostOnce => return 0,
-            QoS::AtLeastOnce => Awaiting::PubAck,
-            QoS::ExactlyOnce => Awaiting::PubRec,
+            QoS::AtLeastOnce => Awaiting::Acknowledged,
+            QoS::ExactlyOnce => Awaiting::Received,
         };
         let mut state = lock(&self.state);
         // The window holds at most 65,535 of the 65,535 ids, and `may_send` was asked first.
@@ -337,19 +340,19 @@ impl Session {
     pub(crate) fn acknowledged(&self, packet: &Packet) -> Result<(), Violation> {
         let mut state = lock(&self.state);
         let freed = match *packet {
-            Packet::PubAck { id } if state.sent.get(&id) == Some(&Awaiting::PubAck) => {
+            Packet::PubAck { id } if state.sent.get(&id) == Some(&Awaiting::Acknowledged) => {
                 state.sent.remove(&id).is_some()
             }
-            Packet::PubComp { id } if state.sent.get(&id) == Some(&Awaiting::PubComp) => {
+            Packet::PubComp { id } if state.sent.get(&id) == Some(&Awaiting::Completed) => {
                 state.sent.remove(&id).is_some()
             }
             Packet::PubRec { id, refused: true } => {
-                state.sent.get(&id) == Some(&Awaiting::PubRec) && state.sent.remove(&id).is_some()
+                state.sent.get(&id) == Some(&Awaiting::Received) && state.sent.remove(&id).is_some()
             }
             Packet::PubRec { id, refused: false } => {
-                let known = matches!(state.sent.get(&id), Some(Awaiting::PubRec | Awaiting::PubComp));
+                let known = matches!(state.sent.get(&id), Some(Awaiting::Received | Awaiting::Completed));
                 if known {
-                    state.sent.insert(id, Awaiting::PubComp);
+                    state.sent.insert(id, Awaiting::Completed);
                 }
                 self.reply_in(&mut state, Reply::PubRel { id, known })?;
                 false
