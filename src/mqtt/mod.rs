@@ -27,6 +27,7 @@
 //!   receipts    what became durable: acknowledgements, fan-out
 //!   outbound    replies and deliveries to the socket
 //!   session     what these loops share
+//!   window      packet ids of what the client has not acknowledged
 //! broker        what connections share: clients, subscriptions, retained, fan-out
 //!   mailbox     where messages wait for one connection
 //! ```
@@ -44,6 +45,7 @@ mod subscriptions;
 
 mod broker;
 mod session;
+mod window;
 
 mod connection;
 mod handshake;

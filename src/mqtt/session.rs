@@ -23,6 +23,7 @@ use super::options::BrokerOptions;
 use super::packet::{Connect, Packet, Reply, Version};
 use super::retained::Cursor;
 use super::subscriptions::ConnectionNumber;
+use super::window::{Outcome, Window};
 use crate::message::{Message, QoS};
 use crate::topic::TopicFilter;
 
@@ -53,18 +54,6 @@ pub(crate) enum Arrival {
     Repeated,
 }
 
-/// What a sent message waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Awaiting {
-    /// PUBACK, for QoS 1.
-    Acknowledged,
-    /// PUBREC, for QoS 2.
-    Received,
-    /// PUBCOMP, for QoS 2 after PUBREC.
-    Completed,
-}
-
-#[derive(Default)]
 struct State {
     replies: BytesMut,
     pending: VecDeque<Pending>,
@@ -75,11 +64,27 @@ struct State {
     in_flight: usize,
     /// Inbound QoS 2 ids not yet released; true once PUBREC is on its way. At most 65,535.
     unreleased: HashMap<u16, bool>,
-    sent: HashMap<u16, Awaiting>,
-    last_id: u16,
+    window: Window,
     wishes: VecDeque<RetainedWish>,
     filters: HashSet<TopicFilter>,
     closed: bool,
+}
+
+impl State {
+    fn new(send_maximum: u16) -> Self {
+        Self {
+            replies: BytesMut::new(),
+            pending: VecDeque::new(),
+            pending_count: 0,
+            pending_bytes: 0,
+            in_flight: 0,
+            unreleased: HashMap::new(),
+            window: Window::new(send_maximum),
+            wishes: VecDeque::new(),
+            filters: HashSet::new(),
+            closed: false,
+        }
+    }
 }
 
 /// One connection past its handshake.
@@ -96,7 +101,6 @@ pub(crate) struct Session {
     pub(crate) asked_for_expiry: bool,
     receive_maximum: usize,
     unacknowledged_bytes_max: usize,
-    send_maximum: usize,
     state: Mutex<State>,
     arrived: Notify,
     room: Notify,
@@ -133,8 +137,7 @@ impl Session {
             asked_for_expiry: connect.session_expiry_seconds > 0,
             receive_maximum: usize::from(options.receive_maximum.max(1)),
             unacknowledged_bytes_max: options.unacknowledged_bytes_max,
-            send_maximum: usize::from(connect.receive_maximum.min(options.outbound_inflight_max.max(1))),
-            state: Mutex::default(),
+            state: Mutex::new(State::new(connect.receive_maximum.min(options.outbound_inflight_max))),
             arrived: Notify::new(),
             room: Notify::new(),
             started: Instant::now(),
@@ -305,65 +308,34 @@ impl Session {
 
     /// Whether a message of `qos` may be sent now.
     pub(crate) fn may_send(&self, qos: QoS) -> bool {
-        qos == QoS::AtMostOnce || lock(&self.state).sent.len() < self.send_maximum
+        qos == QoS::AtMostOnce || lock(&self.state).window.has_place()
     }
 
-    /// A packet id for a message of `qos`, which is in flight from now on; zero for QoS 0.
+    /// A packet id for a message of `qos` that may be sent now; zero for QoS 0.
     pub(crate) fn sending(&self, qos: QoS) -> u16 {
-        let awaiting = match qos {
-            QoS::AtMostOnce => return 0,
-            QoS::AtLeastOnce => Awaiting::Acknowledged,
-            QoS::ExactlyOnce => Awaiting::Received,
-        };
-        let mut state = lock(&self.state);
-        // The window holds at most 65,535 of the 65,535 ids, and `may_send` was asked first.
-        loop {
-            state.last_id = state.last_id.checked_add(1).unwrap_or(1);
-            let id = state.last_id;
-            if let std::collections::hash_map::Entry::Vacant(free) = state.sent.entry(id) {
-                free.insert(awaiting);
-                return id;
-            }
-        }
+        if qos == QoS::AtMostOnce { 0 } else { lock(&self.state).window.open(qos) }
     }
 
     /// The message with this id was not sent after all.
     pub(crate) fn not_sent(&self, id: u16) {
-        lock(&self.state).sent.remove(&id);
+        lock(&self.state).window.abandon(id);
     }
 
-    /// Takes PUBACK, PUBREC and PUBCOMP. An id that is not in flight is no error: it may belong to a
-    /// session this broker no longer knows.
+    /// Takes PUBACK, PUBREC and PUBCOMP.
     ///
     /// # Errors
     /// When the client takes no packets of the size of a PUBREL.
     pub(crate) fn acknowledged(&self, packet: &Packet) -> Result<(), Violation> {
         let mut state = lock(&self.state);
-        let freed = match *packet {
-            Packet::PubAck { id } if state.sent.get(&id) == Some(&Awaiting::Acknowledged) => {
-                state.sent.remove(&id).is_some()
+        match state.window.acknowledged(packet) {
+            Outcome::Ignored => Ok(()),
+            Outcome::Release { id, known } => self.reply_in(&mut state, Reply::PubRel { id, known }),
+            Outcome::Freed => {
+                drop(state);
+                self.mailbox.mail.notify_one();
+                Ok(())
             }
-            Packet::PubComp { id } if state.sent.get(&id) == Some(&Awaiting::Completed) => {
-                state.sent.remove(&id).is_some()
-            }
-            Packet::PubRec { id, refused: true } => {
-                state.sent.get(&id) == Some(&Awaiting::Received) && state.sent.remove(&id).is_some()
-            }
-            Packet::PubRec { id, refused: false } => {
-                let known = matches!(state.sent.get(&id), Some(Awaiting::Received | Awaiting::Completed));
-                if known {
-                    state.sent.insert(id, Awaiting::Completed);
-                }
-                self.reply_in(&mut state, Reply::PubRel { id, known })?;
-                false
-            }
-            _ => false,
-        };
-        drop(state);
-        if freed {
-            self.mailbox.mail.notify_one();
         }
-        Ok(())
     }
 
     // Subscriptions.
@@ -444,4 +416,46 @@ impl Session {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::mqtt::tests::message;
+
+    fn session(version: Version) -> Session {
+        let connect = Connect {
+            version,
+            client_id: String::new(),
+            clean_start: true,
+            keep_alive_seconds: 0,
+            will: None,
+            session_expiry_seconds: 0,
+            receive_maximum: 1,
+            packet_bytes_max: u32::MAX,
+            authentication_method: false,
+        };
+        let mailbox = Arc::new(Mailbox::new("c".into(), 10, 1_000));
+        Session::new(1, mailbox, IpAddr::from([127, 0, 0, 1]), &connect, &BrokerOptions::default())
+    }
+
+    #[tokio::test]
+    async fn pending_publishes_outlive_the_closing() {
+        let session = session(Version::V311);
+        let message = Arc::new(message("t", b"x"));
+        for id in 1..=2 {
+            assert_eq!(session.arrive(id, QoS::AtLeastOnce), Ok(Arrival::New));
+            let receipt = async { Ok(()) }.boxed();
+            session.expect_receipt(Pending { id, message: Arc::clone(&message), receipt });
+        }
+        session.close();
+        for id in 1..=2 {
+            let pending = session.next_pending().await.map(|pending| pending.id);
+            assert_eq!(pending, Some(id));
+            session.acknowledge(id, &message).unwrap();
+        }
+        assert!(session.next_pending().await.is_none());
+        let mut out = BytesMut::new();
+        session.take_replies(&mut out);
+        assert_eq!(&out[..], [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
+    }
+}

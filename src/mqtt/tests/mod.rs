@@ -46,12 +46,15 @@ pub(crate) fn message(topic: &str, payload: &[u8]) -> Message {
     }
 }
 
+/// Resolves a receipt.
+type Held = oneshot::Sender<Result<(), IngestError>>;
+
 /// A pipeline that stores at once, or when told, or never.
 #[derive(Debug)]
 struct FakeIngest {
     messages: Mutex<Vec<Arc<Message>>>,
     hold: AtomicBool,
-    held: Mutex<Vec<Option<oneshot::Sender<Result<(), IngestError>>>>>,
+    held: Mutex<Vec<Option<Held>>>,
     /// Permits to submit; without any, `submit` waits.
     room: Semaphore,
 }
@@ -92,7 +95,7 @@ impl FakeIngest {
 }
 
 /// Waits until `condition` holds.
-async fn until(condition: impl Fn() -> bool) {
+async fn until(condition: impl Fn() -> bool + Send + Sync) {
     let wait = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
