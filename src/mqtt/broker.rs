@@ -1,0 +1,218 @@
+//! What all connections share: who is connected, who subscribed to what, what is retained, and the
+//! fan-out from one message to its subscribers.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::net::TcpListener;
+use tracing::debug;
+
+use super::counters::{BrokerCounters, Tally};
+use super::error::Reason;
+use super::ingest::Ingest;
+use super::mailbox::{Delivery, Mailbox, Put, Told};
+use super::options::BrokerOptions;
+use super::retained::{Cursor, Kept, Page, Retained};
+use super::subscriptions::{ConnectionNumber, Subscription, Subscriptions};
+use super::{listener, lock};
+use crate::clock::{Clock, ProcessingTime, Timestamp};
+use crate::message::{Message, QoS};
+use crate::shutdown::Shutdown;
+use crate::topic::TopicFilter;
+
+/// The embedded broker; clones are the same broker.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    shared: Arc<Shared>,
+}
+
+impl Broker {
+    /// A broker without connections. `times` is the daemon's one source of processing times.
+    pub fn new(
+        options: BrokerOptions,
+        ingest: Arc<dyn Ingest>,
+        clock: Arc<dyn Clock>,
+        times: Arc<ProcessingTime>,
+    ) -> Self {
+        let retained = Retained::new(options.retained_messages_max, options.retained_bytes_max);
+        let shared = Shared {
+            options,
+            ingest,
+            clock,
+            times,
+            tally: Tally::default(),
+            next_number: AtomicU64::new(0),
+            clients: Mutex::default(),
+            subscriptions: RwLock::default(),
+            retained: Mutex::new(retained),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Accepts connections until `shutdown` is requested; every connection is a task of `shutdown`.
+    /// May run for several listeners at once.
+    pub async fn serve(&self, listener: TcpListener, shutdown: Shutdown) {
+        listener::serve(&self.shared, &listener, &shutdown).await;
+    }
+
+    /// Hands `message` to its subscribers and, if it asks for it, to the retained store. It does not
+    /// pass [`Ingest`]: this is for messages that have been there.
+    pub fn publish(&self, message: &Message) {
+        self.shared.fan_out(&Arc::new(message.clone()));
+    }
+
+    /// What has been counted so far.
+    pub fn counters(&self) -> BrokerCounters {
+        let retained = lock(&self.shared.retained).len();
+        let subscriptions = self.shared.subscriptions().len();
+        self.shared.tally.snapshot(retained as u64, subscriptions as u64)
+    }
+}
+
+/// A client id's present connection.
+#[derive(Debug)]
+struct Client {
+    number: ConnectionNumber,
+    mailbox: Arc<Mailbox>,
+}
+
+/// The insides of a broker.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) options: BrokerOptions,
+    pub(crate) ingest: Arc<dyn Ingest>,
+    clock: Arc<dyn Clock>,
+    times: Arc<ProcessingTime>,
+    pub(crate) tally: Tally,
+    next_number: AtomicU64,
+    clients: Mutex<HashMap<Arc<str>, Client>>,
+    subscriptions: RwLock<Subscriptions>,
+    retained: Mutex<Retained>,
+}
+
+impl Shared {
+    /// The present moment.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The processing time of a message that arrives now.
+    pub(crate) fn processing_time(&self) -> Timestamp {
+        self.times.next(&*self.clock)
+    }
+
+    /// Makes the connection behind `mailbox` the one of its client id and tells an earlier one to end.
+    pub(crate) fn enter(&self, mailbox: &Arc<Mailbox>) -> ConnectionNumber {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        let client = Client { number, mailbox: Arc::clone(mailbox) };
+        let earlier = lock(&self.clients).insert(Arc::clone(&mailbox.client_id), client);
+        if let Some(earlier) = earlier {
+            earlier.mailbox.tell(Told::TakenOver);
+        }
+        number
+    }
+
+    /// Forgets a connection and its subscriptions.
+    pub(crate) fn leave(&self, number: ConnectionNumber, client_id: &str, filters: &[TopicFilter]) {
+        let mut clients = lock(&self.clients);
+        if clients.get(client_id).is_some_and(|client| client.number == number) {
+            clients.remove(client_id);
+        }
+        drop(clients);
+        if !filters.is_empty() {
+            let mut subscriptions = self.subscriptions_mut();
+            for filter in filters {
+                subscriptions.remove(filter, number);
+            }
+        }
+    }
+
+    /// Adds or replaces a subscription; says whether it is new.
+    ///
+    /// # Errors
+    /// When the broker holds as many subscriptions as it may.
+    pub(crate) fn subscribe(
+        &self,
+        filter: &TopicFilter,
+        number: ConnectionNumber,
+        subscription: Subscription,
+    ) -> Result<bool, Reason> {
+        let mut subscriptions = self.subscriptions_mut();
+        let new = !subscriptions.contains(filter, number);
+        if new && subscriptions.len() >= self.options.subscriptions_total_max {
+            return Err(Reason::QuotaExceeded);
+        }
+        subscriptions.insert(filter, number, subscription);
+        Ok(new)
+    }
+
+    /// Removes a subscription; false when there was none.
+    pub(crate) fn unsubscribe(&self, filter: &TopicFilter, number: ConnectionNumber) -> bool {
+        self.subscriptions_mut().remove(filter, number)
+    }
+
+    /// The next retained messages of `cursor`.
+    pub(crate) fn retained_page(&self, cursor: &mut Cursor, count: usize) -> Page {
+        lock(&self.retained).page(cursor, count)
+    }
+
+    /// Hands `message` to its subscribers and, if it asks for it, to the retained store.
+    pub(crate) fn fan_out(&self, message: &Arc<Message>) {
+        if !message.retain {
+            return self.deliver(message);
+        }
+        // Held across the delivery, so that of two messages on one topic the one that stays retained
+        // is also the one every subscriber hears last.
+        let mut retained = lock(&self.retained);
+        if retained.set(message) == Kept::NoRoom {
+            self.tally.retained_refused.add_one();
+            debug!(topic = %message.topic, "the retained store is full; the message is not kept");
+        }
+        self.deliver(message);
+    }
+
+    fn deliver(&self, message: &Arc<Message>) {
+        let subscriptions = self.subscriptions();
+        let mut matches = subscriptions.matching(&message.topic);
+        if matches.filters > 1 {
+            matches.found.sort_unstable_by_key(|(number, _)| *number);
+        }
+        for same in matches.found.chunk_by(|(left, _), (right, _)| left == right) {
+            self.deliver_to(same, message);
+        }
+    }
+
+    /// One copy for one connection, whichever of its filters match: at the highest QoS, with the
+    /// identifiers of all of them.
+    fn deliver_to(&self, same: &[(ConnectionNumber, &Subscription)], message: &Arc<Message>) {
+        let publisher = message.origin.client_id.as_deref();
+        let mut qos = None;
+        let mut retain = false;
+        let mut subscription_ids = Vec::new();
+        for (_, subscription) in same {
+            if subscription.no_local && publisher == Some(&*subscription.mailbox.client_id) {
+                continue;
+            }
+            qos = qos.max(Some(subscription.qos));
+            retain |= subscription.retain_as_published && message.retain;
+            subscription_ids.extend(subscription.id);
+        }
+        let (Some(qos), Some((_, subscription))) = (qos, same.first()) else { return };
+        let qos: QoS = qos.min(message.qos);
+        let delivery = Delivery { message: Arc::clone(message), qos, retain, subscription_ids };
+        match subscription.mailbox.put(delivery) {
+            Put::Waiting => {}
+            Put::Dropped => self.tally.messages_dropped.add_one(),
+            Put::Overflowed => self.tally.slow_connections_closed.add_one(),
+        }
+    }
+
+    fn subscriptions(&self) -> RwLockReadGuard<'_, Subscriptions> {
+        self.subscriptions.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn subscriptions_mut(&self) -> RwLockWriteGuard<'_, Subscriptions> {
+        self.subscriptions.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

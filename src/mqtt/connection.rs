@@ -1,0 +1,166 @@
+//! The life of one connection, from its handshake to its will.
+//!
+//! Four loops run side by side in one task: reading, awaiting receipts, writing, and keeping time. The
+//! first to end ends the connection. Publishes handed over before that still reach their subscribers
+//! once they are durable, because the pipeline has them either way.
+
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tracing::{debug, info, warn};
+
+use super::broker::Shared;
+use super::error::End;
+use super::handshake::{self, Refused};
+use super::inbound::Inbound;
+use super::mailbox::Told;
+use super::outbound::Outbound;
+use super::packet::Will;
+use super::reader::Reader;
+use super::receipts;
+use super::session::Session;
+use crate::message::{Message, Origin, QoS};
+use crate::shutdown::Shutdown;
+
+/// Serves one socket to its end.
+pub(crate) async fn run<R, W>(broker: &Shared, reader: R, mut writer: W, address: IpAddr, shutdown: &Shutdown)
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
+{
+    let mut reader = Reader::new(reader);
+    let greeted = tokio::select! {
+        greeted = handshake::greet(broker, &mut reader, &mut writer) => greeted,
+        () = shutdown.requested() => return,
+    };
+    let opened = greeted.and_then(|mut connect| {
+        let session = handshake::open(broker, &connect, address)?;
+        Ok((session, connect.will.take()))
+    });
+    match opened {
+        Ok((session, will)) => {
+            debug!(client_id = %session.client_id, %address, version = ?session.version, "client connected");
+            Box::pin(serve(broker, &session, reader, writer, will, shutdown)).await;
+        }
+        Err(refused) => {
+            broker.tally.handshakes_failed.add_one();
+            log_refusal(address, &refused);
+        }
+    }
+}
+
+fn log_refusal(address: IpAddr, refused: &Refused) {
+    match refused {
+        Refused::Closed | Refused::Broken(_) => debug!(%address, reason = %refused, "handshake failed"),
+        _ => info!(%address, reason = %refused, "handshake failed"),
+    }
+}
+
+async fn serve<R, W>(
+    broker: &Shared,
+    session: &Session,
+    reader: Reader<R>,
+    writer: W,
+    will: Option<Will>,
+    shutdown: &Shutdown,
+) where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
+{
+    let mut inbound = Inbound::new(broker, session, reader);
+    let mut outbound = Outbound::new(broker, session, writer);
+    let mut receipts = pin!(receipts::run(broker, session));
+    let mut receipts_ended = false;
+    // Biased, in this order: one wake-up reads what came, acknowledges what became durable, and then
+    // writes all of it at once.
+    let end = tokio::select! {
+        biased;
+        told = session.mailbox.told() => match told {
+            Told::TakenOver => End::TakenOver,
+            Told::TooSlow => End::TooSlow,
+        },
+        () = shutdown.requested() => End::Stopping,
+        end = inbound.run() => end,
+        ended = &mut receipts => {
+            receipts_ended = true;
+            // It ends by itself only with an error: the session is not closed yet.
+            ended.err().unwrap_or(End::Closed)
+        }
+        end = outbound.run() => end,
+        () = session.silent() => End::Silent { seconds: session.keep_alive_seconds },
+    };
+    drop(inbound);
+    log_end(broker, session, &end);
+    broker.leave(session.number, &session.client_id, &session.take_filters());
+    session.close();
+
+    let options = &broker.options;
+    let drain = async {
+        if !receipts_ended && let Err(end) = receipts.await {
+            warn!(client_id = %session.client_id, reason = %end, "publishes of a closed connection are lost to subscribers");
+        }
+    };
+    let drain = tokio::time::timeout(options.drain_timeout, drain);
+    // A client that half-closed its socket may still read the acknowledgements; the others are told
+    // at once.
+    let drained = if matches!(end, End::Closed) {
+        let drained = drain.await;
+        let _ = tokio::time::timeout(options.close_timeout, outbound.finish(&end)).await;
+        drained
+    } else {
+        let _ = tokio::time::timeout(options.close_timeout, outbound.finish(&end)).await;
+        drop(outbound);
+        drain.await
+    };
+    if drained.is_err() {
+        warn!(client_id = %session.client_id, "gave up waiting for the publishes of a closed connection");
+    }
+    if let Some(will) = will.filter(|_| end.wants_will()) {
+        let published = tokio::time::timeout(options.drain_timeout, publish_will(broker, session, will));
+        if published.await.is_err() {
+            warn!(client_id = %session.client_id, "gave up waiting for a will to be stored");
+        }
+    }
+}
+
+fn log_end(broker: &Shared, session: &Session, end: &End) {
+    let (client_id, address) = (&session.client_id, session.address);
+    match end {
+        End::Goodbye { .. } | End::Closed | End::Stopping => {
+            debug!(%client_id, %address, reason = %end, "client disconnected");
+        }
+        End::Broken(_) | End::Silent { .. } | End::TakenOver => {
+            info!(%client_id, %address, reason = %end, "client lost");
+        }
+        End::Violation(_) => {
+            broker.tally.violations.add_one();
+            info!(%client_id, %address, reason = %end, "client sent away");
+        }
+        End::TooSlow | End::NotStored(_) => warn!(%client_id, %address, reason = %end, "client sent away"),
+    }
+}
+
+/// Publishes a will like any message: the pipeline first, subscribers when it is durable.
+async fn publish_will(broker: &Shared, session: &Session, will: Will) {
+    let message = Arc::new(Message {
+        topic: will.topic,
+        payload: will.payload,
+        qos: will.qos,
+        retain: will.retain,
+        properties: will.properties,
+        origin: Origin { client_id: Some(Arc::clone(&session.client_id)), address: Some(session.address) },
+        received: broker.processing_time(),
+    });
+    broker.tally.messages_received.add_one();
+    let receipt = broker.ingest.submit(&message).await;
+    if message.qos != QoS::AtMostOnce
+        && let Err(error) = receipt.await
+    {
+        broker.tally.messages_not_stored.add_one();
+        warn!(client_id = %session.client_id, %error, "a will was not stored");
+        return;
+    }
+    broker.fan_out(&message);
+}

@@ -1,0 +1,145 @@
+//! CONNECT and its answer: from a new socket to a session, within a deadline.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+
+use super::broker::Shared;
+use super::codec::{Codec, NoConnect, decode_connect};
+use super::error::{Reason, Violation};
+use super::mailbox::Mailbox;
+use super::packet::{ConnAck, Connect, Reply, Version};
+use super::reader::Reader;
+use super::session::Session;
+
+/// Why a socket did not become a session.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// No whole CONNECT came in time.
+    #[error("no CONNECT came in time")]
+    Late,
+    /// The client closed the socket first.
+    #[error("the client closed the socket before its CONNECT was complete")]
+    Closed,
+    /// The socket failed.
+    #[error("the socket failed during the handshake: {0}")]
+    Broken(#[from] std::io::Error),
+    /// The CONNECT asks for a version other than 3.1.1 and 5.
+    #[error("the client speaks neither MQTT 3.1.1 nor MQTT 5")]
+    Version,
+    /// The CONNECT cannot be accepted.
+    #[error(transparent)]
+    Violation(#[from] Violation),
+}
+
+/// Reads the CONNECT; on refusal, answers as far as the client can be answered.
+///
+/// # Errors
+/// When the socket does not become a session.
+pub(crate) async fn greet<R, W>(
+    broker: &Shared,
+    reader: &mut Reader<R>,
+    writer: &mut W,
+) -> Result<Connect, Refused>
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send,
+{
+    let (version, reason, refused) = match receive(broker, reader).await {
+        Ok(connect) => match check(&connect) {
+            Ok(()) => return Ok(connect),
+            Err(violation) => (connect.version, violation.reason, Refused::Violation(violation)),
+        },
+        Err(NotReceived::Connect(NoConnect::Unsupported { later })) => {
+            let version = if later { Version::V5 } else { Version::V311 };
+            (version, Reason::UnsupportedVersion, Refused::Version)
+        }
+        // 3.1.1 has no return code for a CONNECT that is wrong: the server just closes (4.8).
+        Err(NotReceived::Connect(NoConnect::Wrong { version: Some(Version::V5), violation })) => {
+            (Version::V5, violation.reason, Refused::Violation(violation))
+        }
+        Err(NotReceived::Connect(NoConnect::Wrong { violation, .. })) => return Err(violation.into()),
+        Err(NotReceived::Refused(refused)) => return Err(refused),
+    };
+    let codec = Codec::new(version, broker.options.packet_bytes_max, usize::MAX);
+    let mut answer = BytesMut::new();
+    let reply = Reply::Refuse { reason, text: refused.to_string() };
+    if codec.encode(reply, &mut answer).is_ok() {
+        // The client may be gone already; the refusal stands all the same.
+        let farewell = async {
+            writer.write_all(&answer).await?;
+            writer.shutdown().await
+        };
+        let _ = tokio::time::timeout(broker.options.close_timeout, farewell).await;
+    }
+    Err(refused)
+}
+
+enum NotReceived {
+    Connect(NoConnect),
+    Refused(Refused),
+}
+
+async fn receive<R>(broker: &Shared, reader: &mut Reader<R>) -> Result<Connect, NotReceived>
+where
+    R: AsyncRead + Unpin + Send,
+{
+    let options = &broker.options;
+    let reading = async {
+        loop {
+            let connect = decode_connect(&mut reader.buffer, options.packet_bytes_max);
+            if let Some(connect) = connect.map_err(NotReceived::Connect)? {
+                return Ok(connect);
+            }
+            match reader.fill().await {
+                Ok(0) => return Err(NotReceived::Refused(Refused::Closed)),
+                Ok(_) => {}
+                Err(error) => return Err(NotReceived::Refused(error.into())),
+            }
+        }
+    };
+    tokio::time::timeout(options.handshake_timeout, reading)
+        .await
+        .unwrap_or(Err(NotReceived::Refused(Refused::Late)))
+}
+
+/// What a CONNECT may not ask for although it is well formed.
+fn check(connect: &Connect) -> Result<(), Violation> {
+    if connect.authentication_method {
+        let what = "extended authentication is not offered";
+        return Err(Violation::new(Reason::BadAuthenticationMethod, what));
+    }
+    if connect.client_id.is_empty() && connect.version == Version::V311 && !connect.clean_start {
+        let what = "an empty client id needs clean session set to 1";
+        return Err(Violation::new(Reason::ClientIdInvalid, what));
+    }
+    Ok(())
+}
+
+/// Opens the session of an accepted CONNECT and queues its CONNACK.
+///
+/// # Errors
+/// When the client takes no packet of the CONNACK's size.
+pub(crate) fn open(broker: &Shared, connect: &Connect, address: IpAddr) -> Result<Session, Violation> {
+    let options = &broker.options;
+    let assigned = connect.client_id.is_empty().then(|| format!("auto-{}", uuid::Uuid::new_v4().simple()));
+    let client_id: Arc<str> = assigned.as_deref().unwrap_or(&connect.client_id).into();
+    let mailbox = Mailbox::new(client_id, options.outbound_messages_max, options.outbound_bytes_max);
+    let mailbox = Arc::new(mailbox);
+    let number = broker.enter(&mailbox);
+    let session = Session::new(number, mailbox, address, connect, options);
+    let accepted = session.reply(Reply::ConnAck(ConnAck {
+        receive_maximum: options.receive_maximum.max(1),
+        packet_bytes_max: u32::try_from(options.packet_bytes_max).unwrap_or(u32::MAX),
+        topic_alias_max: options.topic_alias_max,
+        assigned_client_id: assigned,
+        session_expiry_refused: connect.session_expiry_seconds > 0,
+    }));
+    if let Err(violation) = accepted {
+        broker.leave(number, &session.client_id, &[]);
+        return Err(violation);
+    }
+    Ok(session)
+}

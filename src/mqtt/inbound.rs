@@ -1,0 +1,221 @@
+//! What a connected client says: publishes go to the pipeline, subscriptions to the broker,
+//! acknowledgements to the session.
+
+use std::sync::Arc;
+
+use tokio::io::AsyncRead;
+
+use super::broker::Shared;
+use super::codec::Codec;
+use super::error::{End, Reason, Violation};
+use super::packet::{
+    Packet, Publish, Reply, RetainHandling, Subscribe, SubscribeRequest, Unsubscribe, Unsubscribed,
+};
+use super::reader::Reader;
+use super::retained::Cursor;
+use super::session::{Arrival, Pending, RetainedWish, Session};
+use super::subscriptions::Subscription;
+use crate::message::{Message, Origin, QoS};
+use crate::topic::{TopicFilter, TopicName};
+
+/// The reading side of one connection.
+#[derive(Debug)]
+pub(crate) struct Inbound<'a, R> {
+    broker: &'a Shared,
+    session: &'a Session,
+    reader: Reader<R>,
+    codec: Codec,
+    /// Topic aliases, number 1 first.
+    aliases: Vec<Option<TopicName>>,
+}
+
+impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
+    /// Goes on reading where the handshake stopped.
+    pub(crate) fn new(broker: &'a Shared, session: &'a Session, reader: Reader<R>) -> Self {
+        let codec = session.writer.twin();
+        Self { broker, session, reader, codec, aliases: Vec::new() }
+    }
+
+    /// Reads until the connection has to end.
+    pub(crate) async fn run(&mut self) -> End {
+        loop {
+            if let Err(end) = self.handle_buffered().await {
+                return end;
+            }
+            if self.reader.is_busy() {
+                // A client that always has more to say must not keep its thread from the others.
+                tokio::task::yield_now().await;
+            }
+            match self.reader.fill().await {
+                Ok(0) => return End::Closed,
+                Ok(_) => self.session.heard(),
+                Err(error) => return End::Broken(error),
+            }
+        }
+    }
+
+    async fn handle_buffered(&mut self) -> Result<(), End> {
+        while let Some(packet) = self.codec.decode(&mut self.reader.buffer)? {
+            self.session.has_room().await;
+            match packet {
+                Packet::Publish(publish) => self.publish(publish).await?,
+                packet => self.handle(packet)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, packet: Packet) -> Result<(), End> {
+        match packet {
+            Packet::PubAck { .. } | Packet::PubRec { .. } | Packet::PubComp { .. } => {
+                self.session.acknowledged(&packet)?;
+            }
+            Packet::PubRel { id } => self.session.release(id)?,
+            Packet::Subscribe(subscribe) => self.subscribe(subscribe)?,
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe)?,
+            Packet::PingReq => self.session.reply(Reply::PingResp)?,
+            Packet::Disconnect { with_will, session_expiry_seconds } => {
+                if session_expiry_seconds > 0 && !self.session.asked_for_expiry {
+                    let what = "the DISCONNECT has a session expiry interval and the CONNECT had none";
+                    return Err(Violation::protocol(what).into());
+                }
+                return Err(End::Goodbye { will: with_will });
+            }
+            Packet::Connect => return Err(Violation::protocol("a second CONNECT came").into()),
+            Packet::Auth => {
+                let what = "extended authentication is not offered";
+                return Err(Violation::new(Reason::BadAuthenticationMethod, what).into());
+            }
+            Packet::Publish(_) => unreachable!("publishes have been taken out by the caller"),
+        }
+        Ok(())
+    }
+
+    async fn publish(&mut self, publish: Publish) -> Result<(), End> {
+        let topic = self.topic(publish.topic, publish.alias)?;
+        let qos = publish.qos;
+        if qos != QoS::AtMostOnce && self.session.arrive(publish.id, qos)? == Arrival::Repeated {
+            return Ok(());
+        }
+        let message = Arc::new(Message {
+            topic,
+            payload: publish.payload,
+            qos,
+            retain: publish.retain,
+            properties: publish.properties,
+            origin: Origin {
+                client_id: Some(Arc::clone(&self.session.client_id)),
+                address: Some(self.session.address),
+            },
+            received: self.broker.processing_time(),
+        });
+        self.broker.tally.messages_received.add_one();
+        self.session.set_held_up(true);
+        let receipt = self.broker.ingest.submit(&message).await;
+        self.session.set_held_up(false);
+        if qos == QoS::AtMostOnce {
+            self.broker.fan_out(&message);
+        } else {
+            self.session.expect_receipt(Pending { id: publish.id, message, receipt });
+        }
+        Ok(())
+    }
+
+    /// The topic of a PUBLISH, after its alias.
+    fn topic(&mut self, topic: Option<TopicName>, alias: Option<u16>) -> Result<TopicName, Violation> {
+        let invalid = |what: &'static str| Violation::new(Reason::TopicAliasInvalid, what);
+        let Some(alias) = alias else {
+            return topic.ok_or_else(|| Violation::protocol("a PUBLISH has no topic"));
+        };
+        if alias > self.broker.options.topic_alias_max {
+            return Err(invalid("a topic alias is higher than this server's maximum"));
+        }
+        let index = usize::from(alias).checked_sub(1).ok_or_else(|| invalid("a topic alias is zero"))?;
+        match topic {
+            Some(topic) => {
+                if self.aliases.len() <= index {
+                    self.aliases.resize(index + 1, None);
+                }
+                self.aliases[index] = Some(topic.clone());
+                Ok(topic)
+            }
+            None => self
+                .aliases
+                .get(index)
+                .and_then(Clone::clone)
+                .ok_or_else(|| invalid("a topic alias is used before it was given a topic")),
+        }
+    }
+
+    fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Violation> {
+        let mut outcomes = Vec::with_capacity(subscribe.requests.len());
+        let mut wishes = Vec::new();
+        for request in subscribe.requests {
+            outcomes.push(self.subscribe_one(request, subscribe.subscription_id, &mut wishes));
+        }
+        // The SUBACK is queued first, so that it is out before the first retained message.
+        self.session.reply(Reply::SubAck { id: subscribe.id, outcomes })?;
+        for wish in wishes {
+            self.session.wish(wish, self.broker.options.subscriptions_max);
+        }
+        Ok(())
+    }
+
+    fn subscribe_one(
+        &self,
+        request: SubscribeRequest,
+        id: Option<u32>,
+        wishes: &mut Vec<RetainedWish>,
+    ) -> Result<QoS, Reason> {
+        let options = &self.broker.options;
+        if request.filter.starts_with("$share/") {
+            return Err(Reason::SharedSubscriptionsUnsupported);
+        }
+        let filter = TopicFilter::new(request.filter).map_err(|_| Reason::TopicFilterInvalid)?;
+        if filter.levels().count() > options.filter_levels_max {
+            return Err(Reason::TopicFilterInvalid);
+        }
+        if self.session.filter_count() >= options.subscriptions_max && !self.session.has_filter(&filter) {
+            return Err(Reason::QuotaExceeded);
+        }
+        let subscription = Subscription {
+            mailbox: Arc::clone(&self.session.mailbox),
+            qos: request.qos,
+            no_local: request.no_local,
+            retain_as_published: request.retain_as_published,
+            id,
+        };
+        let new = self.broker.subscribe(&filter, self.session.number, subscription)?;
+        self.session.add_filter(filter.clone());
+        let wanted = match request.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::WhenNew => new,
+            RetainHandling::Never => false,
+        };
+        if wanted {
+            wishes.push(RetainedWish {
+                cursor: Cursor::new(filter),
+                qos: request.qos,
+                no_local: request.no_local,
+                subscription_id: id,
+            });
+        }
+        Ok(request.qos)
+    }
+
+    fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), Violation> {
+        let outcome = |text: String| match TopicFilter::new(text) {
+            Err(_) => Unsubscribed::FilterInvalid,
+            Ok(filter) => {
+                self.session.remove_filter(&filter);
+                if self.broker.unsubscribe(&filter, self.session.number) {
+                    Unsubscribed::Removed
+                } else {
+                    Unsubscribed::NotSubscribed
+                }
+            }
+        };
+        let outcomes = unsubscribe.filters.into_iter().map(outcome).collect();
+        self.session.reply(Reply::UnsubAck { id: unsubscribe.id, outcomes })
+    }
+}

@@ -1,0 +1,72 @@
+//! The embedded MQTT broker: 3.1.1 and 5 on one port.
+//!
+//! Promise: nothing acknowledged is lost, and no packet can stop the daemon.
+//!
+//! - An acknowledgement means durable. A publish of QoS 1 or 2 is handed to [`Ingest`]; when its
+//!   receipt resolves, PUBACK or PUBREC goes out, then the message goes to subscribers. Receipts are
+//!   awaited in the order of the publishes, many at a time; when one fails, its publish and those
+//!   after it stay unacknowledged and the connection ends. QoS 0 goes the same way without the wait.
+//! - When the pipeline takes no more, we stop reading the socket; nothing is queued in its place.
+//! - Fan-out never waits. A subscriber that reads too slowly loses QoS 0 or its connection, and
+//!   nobody else notices.
+//! - Every buffer, queue and table has a bound in [`BrokerOptions`], and everything a client sends is
+//!   checked before it is believed.
+//!
+//! No session outlives its connection yet, and retained messages live in memory; docs/mqtt.md says so
+//! to our readers.
+//!
+//! The map, in the order a PUBLISH passes:
+//!
+//! ```text
+//! listener      accepts; a task for each connection
+//! handshake     CONNECT within its deadline, CONNACK
+//! connection    the life of one connection: four loops side by side, and the end
+//!   reader      bytes off the socket
+//!   codec       bytes <-> packet (rumqttc, checked)
+//!   inbound     what the client says: publishes to `ingest`, subscriptions to `broker`
+//!   receipts    what became durable: acknowledgements, fan-out
+//!   outbound    replies and deliveries to the socket
+//!   session     what these loops share
+//!   window      packet ids of what the client has not acknowledged
+//! broker        what connections share: clients, subscriptions, retained, fan-out
+//!   mailbox     where messages wait for one connection
+//! ```
+
+mod error;
+mod ingest;
+mod options;
+mod packet;
+
+mod codec;
+mod counters;
+mod mailbox;
+mod retained;
+mod subscriptions;
+
+mod broker;
+mod session;
+mod window;
+
+mod connection;
+mod handshake;
+mod inbound;
+mod listener;
+mod outbound;
+mod reader;
+mod receipts;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use broker::Broker;
+pub use counters::BrokerCounters;
+pub use ingest::{Ingest, IngestError, Receipt};
+pub use options::BrokerOptions;
+
+/// Locks `mutex`. A panic elsewhere does not make what it guards wrong: every change under a lock of
+/// this room is complete before anything that could panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

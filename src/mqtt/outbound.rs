@@ -1,0 +1,195 @@
+//! What the broker says to one client: its replies, retained messages it wished for, and messages
+//! from its mailbox, many to a system call.
+
+use std::collections::VecDeque;
+use std::io;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use super::broker::Shared;
+use super::error::End;
+use super::mailbox::Delivery;
+use super::packet::{Outgoing, Reply, Version};
+use super::session::{RetainedWish, Session};
+use crate::clock::Timestamp;
+use crate::message::Message;
+
+/// Bytes gathered before they are written; what is left waits where it is bounded and counted.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// A buffer larger than this is given back when all is written.
+const IDLE_BYTES: usize = 1_024;
+
+/// Retained messages taken from the store at a time.
+const RETAINED_PER_PAGE: usize = 32;
+
+/// The writing side of one connection.
+///
+/// What has been gathered stays here when [`Outbound::run`] is dropped in the middle of a write, so
+/// that a last packet follows whole packets only.
+#[derive(Debug)]
+pub(crate) struct Outbound<'a, W> {
+    broker: &'a Shared,
+    session: &'a Session,
+    stream: W,
+    unsent: BytesMut,
+    /// The wish being fulfilled, and the page of it that is at hand.
+    wish: Option<RetainedWish>,
+    retained: VecDeque<Delivery>,
+}
+
+impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
+    /// Writes to `stream`.
+    pub(crate) fn new(broker: &'a Shared, session: &'a Session, stream: W) -> Self {
+        Self { broker, session, stream, unsent: BytesMut::new(), wish: None, retained: VecDeque::new() }
+    }
+
+    /// Writes whatever there is to write, until the socket fails.
+    pub(crate) async fn run(&mut self) -> End {
+        loop {
+            self.gather();
+            if self.unsent.is_empty() {
+                self.session.mailbox.mail.notified().await;
+            } else if let Err(error) = self.write().await {
+                return End::Broken(error);
+            }
+        }
+    }
+
+    /// Writes the replies that are left, then `reason` in words if the client can be told it.
+    pub(crate) async fn finish(&mut self, end: &End) -> io::Result<()> {
+        self.session.take_replies(&mut self.unsent);
+        if let Some(reason) = end.reason()
+            && self.session.version == Version::V5
+        {
+            let reply = Reply::Disconnect { reason, text: end.to_string() };
+            // A client that takes no packet of four bytes is told nothing.
+            let _ = self.session.writer.encode(reply, &mut self.unsent);
+        }
+        self.write().await?;
+        self.stream.shutdown().await
+    }
+
+    async fn write(&mut self) -> io::Result<()> {
+        while self.unsent.has_remaining() {
+            let written = self.stream.write(&self.unsent).await?;
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.unsent.advance(written);
+        }
+        if self.unsent.capacity() > IDLE_BYTES {
+            self.unsent = BytesMut::new();
+        } else {
+            self.unsent.clear();
+        }
+        self.stream.flush().await
+    }
+
+    /// Moves replies and deliveries into the write buffer until it is full or there are no more that
+    /// may be sent now. Retained messages and live ones take turns.
+    fn gather(&mut self) {
+        self.session.take_replies(&mut self.unsent);
+        while self.unsent.len() < WRITE_BYTES {
+            let retained = self.take_retained();
+            if let Some(delivery) = &retained {
+                self.send(delivery);
+            }
+            // Asked only now: the retained message may have taken the last place in the window.
+            let live = self.session.mailbox.take(|next| self.session.may_send(next.qos));
+            if let Some(delivery) = &live {
+                self.send(delivery);
+            }
+            if retained.is_none() && live.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn take_retained(&mut self) -> Option<Delivery> {
+        while self.retained.is_empty() {
+            if self.wish.is_none() {
+                self.wish = self.session.next_wish();
+            }
+            let wish = self.wish.as_mut()?;
+            let page = self.broker.retained_page(&mut wish.cursor, RETAINED_PER_PAGE);
+            let own =
+                |message: &Message| message.origin.client_id.as_deref() == Some(&*self.session.client_id);
+            for message in page.messages {
+                if !(wish.no_local && own(&message)) {
+                    self.retained.push_back(Delivery {
+                        qos: wish.qos.min(message.qos),
+                        retain: true,
+                        subscription_ids: wish.subscription_id.into_iter().collect(),
+                        message,
+                    });
+                }
+            }
+            if page.last {
+                self.wish = None;
+            }
+        }
+        self.retained.pop_front_if(|next| self.session.may_send(next.qos))
+    }
+
+    fn send(&mut self, delivery: &Delivery) {
+        let message = &*delivery.message;
+        let tally = &self.broker.tally;
+        let Ok(expiry_seconds) = expiry_left(message, || self.broker.now()) else {
+            return tally.messages_expired.add_one();
+        };
+        let id = self.session.sending(delivery.qos);
+        let outgoing = Outgoing {
+            message,
+            id,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            expiry_seconds,
+            subscription_ids: &delivery.subscription_ids,
+        };
+        match self.session.writer.encode_publish(&outgoing, &mut self.unsent) {
+            Ok(()) => tally.messages_sent.add_one(),
+            Err(_) => {
+                // MQTT 5 3.1.2.11.4: as if it had been sent.
+                self.session.not_sent(id);
+                tally.messages_dropped.add_one();
+            }
+        }
+    }
+}
+
+/// The message's time is over.
+#[derive(Debug, PartialEq, Eq)]
+struct Expired;
+
+/// What is left of the expiry interval, after the time the message has been with us.
+fn expiry_left(message: &Message, now: impl FnOnce() -> Timestamp) -> Result<Option<u32>, Expired> {
+    let Some(interval) = message.properties.expiry_seconds else { return Ok(None) };
+    let waited = now().nanos().saturating_sub(message.received.nanos()).max(0) / 1_000_000_000;
+    let left = i64::from(interval) - waited;
+    match u32::try_from(left) {
+        Ok(left) if left > 0 => Ok(Some(left)),
+        _ => Err(Expired),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::tests::message;
+
+    #[test]
+    fn the_expiry_interval_shrinks_by_whole_seconds_and_ends() {
+        let mut message = message("t", b"x");
+        message.received = Timestamp::from_millis(1_000);
+        let left = |message: &Message, millis| expiry_left(message, || Timestamp::from_millis(millis));
+        assert_eq!(left(&message, i64::MAX), Ok(None));
+        message.properties.expiry_seconds = Some(10);
+        assert_eq!(left(&message, 1_999), Ok(Some(10)));
+        assert_eq!(left(&message, 2_000), Ok(Some(9)));
+        assert_eq!(left(&message, 0), Ok(Some(10)), "a clock that stepped back");
+        assert_eq!(left(&message, 10_999), Ok(Some(1)));
+        assert_eq!(left(&message, 11_000), Err(Expired));
+    }
+}

@@ -1,0 +1,202 @@
+//! The one packet type of the room: what a client says ([`Packet`], [`Connect`]) and what the broker
+//! says ([`Reply`], [`Outgoing`]), whatever the version on the wire.
+//!
+//! A packet that stands here is legal by itself: its flags, texts, numbers and properties have been
+//! checked by `codec`. Whether it may be sent now is for the session to say.
+
+use bytes::Bytes;
+
+use crate::message::{Message, Properties, QoS};
+use crate::topic::TopicName;
+
+use super::error::Reason;
+
+/// A version of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// MQTT 3.1.1, protocol level 4.
+    V311,
+    /// MQTT 5.0, protocol level 5.
+    V5,
+}
+
+/// CONNECT. What only MQTT 5 has carries its default in 3.1.1. Credentials are not kept: nobody
+/// checks them yet.
+#[derive(Debug)]
+pub(crate) struct Connect {
+    pub(crate) version: Version,
+    pub(crate) client_id: String,
+    pub(crate) clean_start: bool,
+    pub(crate) keep_alive_seconds: u16,
+    pub(crate) will: Option<Will>,
+    pub(crate) session_expiry_seconds: u32,
+    pub(crate) receive_maximum: u16,
+    pub(crate) packet_bytes_max: u32,
+    pub(crate) authentication_method: bool,
+}
+
+/// The message a client leaves for the case that it vanishes.
+///
+/// The Will Delay Interval is not kept: a will is due when the delay is over or the session ends,
+/// whichever comes first, and a session of this broker ends with its connection.
+#[derive(Debug)]
+pub(crate) struct Will {
+    pub(crate) topic: TopicName,
+    pub(crate) payload: Bytes,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) properties: Properties,
+}
+
+/// What a connected client may say.
+#[derive(Debug)]
+pub(crate) enum Packet {
+    Publish(Publish),
+    PubAck {
+        id: u16,
+    },
+    PubRec {
+        id: u16,
+        refused: bool,
+    },
+    PubRel {
+        id: u16,
+    },
+    PubComp {
+        id: u16,
+    },
+    Subscribe(Subscribe),
+    Unsubscribe(Unsubscribe),
+    PingReq,
+    Disconnect {
+        with_will: bool,
+        session_expiry_seconds: u32,
+    },
+    /// A second CONNECT, which is always wrong and therefore not read.
+    Connect,
+    /// AUTH, which is not offered and therefore not read.
+    Auth,
+}
+
+/// PUBLISH as it came.
+#[derive(Debug)]
+pub(crate) struct Publish {
+    /// Zero for QoS 0 only.
+    pub(crate) id: u16,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    /// Absent when a topic alias stands for it.
+    pub(crate) topic: Option<TopicName>,
+    pub(crate) alias: Option<u16>,
+    pub(crate) payload: Bytes,
+    pub(crate) properties: Properties,
+}
+
+/// SUBSCRIBE.
+#[derive(Debug)]
+pub(crate) struct Subscribe {
+    pub(crate) id: u16,
+    pub(crate) subscription_id: Option<u32>,
+    pub(crate) requests: Vec<SubscribeRequest>,
+}
+
+/// One filter of a SUBSCRIBE; the text is not checked yet, since a bad filter has its own answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SubscribeRequest {
+    pub(crate) filter: String,
+    pub(crate) qos: QoS,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    pub(crate) retain_handling: RetainHandling,
+}
+
+/// When a subscription is answered with retained messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RetainHandling {
+    /// Always; the only way in 3.1.1.
+    Always,
+    /// When the subscription did not exist.
+    WhenNew,
+    /// Never.
+    Never,
+}
+
+/// UNSUBSCRIBE.
+#[derive(Debug)]
+pub(crate) struct Unsubscribe {
+    pub(crate) id: u16,
+    pub(crate) filters: Vec<String>,
+}
+
+/// What the broker says apart from PUBLISH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reply {
+    ConnAck(ConnAck),
+    /// CONNACK with a refusal and, in MQTT 5, its reason in words.
+    Refuse {
+        reason: Reason,
+        text: String,
+    },
+    PubAck {
+        id: u16,
+    },
+    PubRec {
+        id: u16,
+    },
+    /// `known` is false when the PUBREC it answers named an id that is not in flight.
+    PubRel {
+        id: u16,
+        known: bool,
+    },
+    /// `known` is false when the PUBREL it answers named an id that is not in flight.
+    PubComp {
+        id: u16,
+        known: bool,
+    },
+    SubAck {
+        id: u16,
+        outcomes: Vec<Result<QoS, Reason>>,
+    },
+    UnsubAck {
+        id: u16,
+        outcomes: Vec<Unsubscribed>,
+    },
+    PingResp,
+    /// MQTT 5 only; in 3.1.1 a server just closes.
+    Disconnect {
+        reason: Reason,
+        text: String,
+    },
+}
+
+/// CONNACK that accepts. The properties are for MQTT 5.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ConnAck {
+    pub(crate) receive_maximum: u16,
+    pub(crate) packet_bytes_max: u32,
+    pub(crate) topic_alias_max: u16,
+    pub(crate) assigned_client_id: Option<String>,
+    /// Whether the client asked for a session that outlives the connection, and is told 0.
+    pub(crate) session_expiry_refused: bool,
+}
+
+/// What became of one filter of an UNSUBSCRIBE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsubscribed {
+    Removed,
+    NotSubscribed,
+    FilterInvalid,
+}
+
+/// A PUBLISH to a subscriber.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outgoing<'a> {
+    pub(crate) message: &'a Message,
+    /// Zero for QoS 0 only.
+    pub(crate) id: u16,
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    /// What is left of the message's expiry interval.
+    pub(crate) expiry_seconds: Option<u32>,
+    pub(crate) subscription_ids: &'a [u32],
+}

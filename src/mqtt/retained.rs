@@ -1,0 +1,186 @@
+//! The last retained message of every topic, in memory and bounded.
+//!
+//! A new subscriber takes them page by page with a [`Cursor`], as fast as it reads them, so that a
+//! subscription to everything costs no queue and no long hold of the lock.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::mailbox::weight;
+use crate::message::Message;
+use crate::topic::{TopicFilter, TopicName};
+
+/// Topics looked at in one page, whether they match or not: what bounds the hold of the lock.
+const TOPICS_PER_PAGE: usize = 512;
+
+/// The retained messages.
+#[derive(Debug)]
+pub(crate) struct Retained {
+    messages: BTreeMap<TopicName, Arc<Message>>,
+    bytes: usize,
+    messages_max: usize,
+    bytes_max: usize,
+}
+
+/// Whether a message could be retained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Yes,
+    /// There is no room; the topic has no retained message now, rather than an outdated one.
+    NoRoom,
+}
+
+/// How far a subscription has come in reading the retained messages.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    filter: TopicFilter,
+    after: Option<TopicName>,
+}
+
+impl Cursor {
+    /// Starts at the first topic that `filter` can match.
+    pub(crate) fn new(filter: TopicFilter) -> Self {
+        Self { filter, after: None }
+    }
+}
+
+/// What a cursor found, and whether there may be more.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) messages: Vec<Arc<Message>>,
+    pub(crate) last: bool,
+}
+
+impl Retained {
+    /// An empty store with room for `messages_max` topics and `bytes_max` bytes.
+    pub(crate) fn new(messages_max: usize, bytes_max: usize) -> Self {
+        Self { messages: BTreeMap::new(), bytes: 0, messages_max, bytes_max }
+    }
+
+    /// How many topics have a retained message.
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Keeps `message`, which asked for it, or forgets its topic if the payload is empty.
+    pub(crate) fn set(&mut self, message: &Arc<Message>) -> Kept {
+        if let Some(old) = self.messages.remove(&message.topic) {
+            self.bytes -= weight(&old);
+        }
+        if message.payload.is_empty() {
+            return Kept::Yes;
+        }
+        let weight = weight(message);
+        if self.messages.len() >= self.messages_max || self.bytes + weight > self.bytes_max {
+            return Kept::NoRoom;
+        }
+        self.bytes += weight;
+        // A large payload still shares the buffer it was read into; this store may keep it for years.
+        let mut kept = Message::clone(message);
+        kept.payload = Bytes::copy_from_slice(&message.payload);
+        self.messages.insert(message.topic.clone(), Arc::new(kept));
+        Kept::Yes
+    }
+
+    /// The next messages that `cursor` has not seen, at most `count`.
+    pub(crate) fn page(&self, cursor: &mut Cursor, count: usize) -> Page {
+        let filter = cursor.filter.as_str();
+        let Some(wildcard) = filter.find(['+', '#']) else {
+            let topic = TopicName::new(filter).ok();
+            let messages = topic.and_then(|topic| self.messages.get(&topic)).cloned().into_iter().collect();
+            return Page { messages, last: true };
+        };
+        // `a/#` matches `a` as well, so the slash before it is not part of what all matches share.
+        let shared = filter[..wildcard].strip_suffix('/').unwrap_or(&filter[..wildcard]);
+        let start = match (&cursor.after, TopicName::new(shared)) {
+            (Some(after), _) => Bound::Excluded(after.clone()),
+            (None, Ok(first)) => Bound::Included(first),
+            (None, Err(_)) => Bound::Unbounded,
+        };
+        let mut messages = Vec::new();
+        let mut seen: Option<&TopicName> = None;
+        for (looked_at, (topic, message)) in self.messages.range((start, Bound::Unbounded)).enumerate() {
+            if !topic.as_str().starts_with(shared) {
+                return Page { messages, last: true };
+            }
+            if messages.len() == count || looked_at == TOPICS_PER_PAGE {
+                cursor.after = seen.cloned();
+                return Page { messages, last: false };
+            }
+            if cursor.filter.matches(topic) {
+                messages.push(Arc::clone(message));
+            }
+            seen = Some(topic);
+        }
+        Page { messages, last: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::tests::message;
+
+    fn topics(retained: &Retained, filter: &str, per_page: usize) -> Vec<String> {
+        let mut cursor = Cursor::new(TopicFilter::new(filter).unwrap());
+        let mut all = Vec::new();
+        loop {
+            let page = retained.page(&mut cursor, per_page);
+            assert!(page.messages.len() <= per_page.max(1));
+            all.extend(page.messages.iter().map(|message| message.topic.to_string()));
+            if page.last {
+                return all;
+            }
+        }
+    }
+
+    #[test]
+    fn a_cursor_finds_what_the_filter_matches_whatever_the_page() {
+        let mut retained = Retained::new(10_000, usize::MAX);
+        let all = ["a", "a!", "a/b", "a/b/c", "ab", "b/x", "ä/b", "$s/a", "/b"];
+        for topic in all {
+            assert_eq!(retained.set(&Arc::new(message(topic, b"x"))), Kept::Yes);
+        }
+        for filter in ["a", "a/#", "a/+", "+/b", "#", "+", "ä/+", "$s/#", "/+", "nothing/#", "+/b/#"] {
+            let parsed = TopicFilter::new(filter).unwrap();
+            let mut expected: Vec<&str> =
+                all.into_iter().filter(|t| parsed.matches(&TopicName::new(*t).unwrap())).collect();
+            expected.sort_unstable();
+            for per_page in [1, 2, 100] {
+                assert_eq!(topics(&retained, filter, per_page), expected, "{filter} by {per_page}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_page_looks_at_a_bounded_number_of_topics() {
+        let mut retained = Retained::new(10_000, usize::MAX);
+        for n in 0..2_000 {
+            retained.set(&Arc::new(message(&format!("a/{n:04}/x"), b"x")));
+        }
+        let mut cursor = Cursor::new(TopicFilter::new("a/+/y").unwrap());
+        let pages = std::iter::from_fn(|| Some(retained.page(&mut cursor, 10).last)).take_while(|last| !last);
+        assert_eq!(pages.count(), 3);
+        assert_eq!(topics(&retained, "a/+/x", 64).len(), 2_000);
+    }
+
+    #[test]
+    fn the_store_is_bounded_and_an_empty_payload_deletes() {
+        let one = weight(&message("a", b"x"));
+        let mut retained = Retained::new(2, 2 * one);
+        let set = |retained: &mut Retained, topic: &str, payload: &[u8]| {
+            retained.set(&Arc::new(message(topic, payload)))
+        };
+        assert_eq!(set(&mut retained, "a", b"x"), Kept::Yes);
+        assert_eq!(set(&mut retained, "b", b"x"), Kept::Yes);
+        assert_eq!(set(&mut retained, "c", b"x"), Kept::NoRoom);
+        assert_eq!(set(&mut retained, "a", b"y"), Kept::Yes, "a replacement fits");
+        assert_eq!(set(&mut retained, "a", b"xy"), Kept::NoRoom, "bytes count");
+        assert_eq!(topics(&retained, "#", 9), ["b"], "no outdated message stays");
+        assert_eq!(set(&mut retained, "b", b""), Kept::Yes);
+        assert_eq!((retained.len(), retained.bytes), (0, 0));
+    }
+}

@@ -1,0 +1,461 @@
+//! What the loops of one connection share: publishes on their way in and not yet acknowledged,
+//! messages on their way out and not yet acknowledged, and replies not yet written.
+//!
+//! All loops run in one task, so the lock is never fought for; it exists because the task may move
+//! between threads. It is not held across an await.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::codec::Codec;
+use super::error::{Reason, Violation};
+use super::ingest::Receipt;
+use super::lock;
+use super::mailbox::{Mailbox, weight};
+use super::options::BrokerOptions;
+use super::packet::{Connect, Packet, Reply, Version};
+use super::retained::Cursor;
+use super::subscriptions::ConnectionNumber;
+use super::window::{Outcome, Window};
+use crate::message::{Message, QoS};
+use crate::topic::TopicFilter;
+
+/// Unwritten replies past which the client is read no further.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// A publish of QoS 1 or 2 that has been handed over and is not yet durable.
+pub(crate) struct Pending {
+    pub(crate) id: u16,
+    pub(crate) message: Arc<Message>,
+    pub(crate) receipt: Receipt,
+}
+
+/// A subscription's wish for the retained messages of its filter.
+#[derive(Debug)]
+pub(crate) struct RetainedWish {
+    pub(crate) cursor: Cursor,
+    pub(crate) qos: QoS,
+    pub(crate) no_local: bool,
+    pub(crate) subscription_id: Option<u32>,
+}
+
+/// What an inbound publish of QoS 1 or 2 is to this session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    New,
+    /// QoS 2, seen before and not released: already on its way, or acknowledged again.
+    Repeated,
+}
+
+struct State {
+    replies: BytesMut,
+    pending: VecDeque<Pending>,
+    /// Handed over and not yet acknowledged, whether still in `pending` or being awaited.
+    pending_count: usize,
+    pending_bytes: usize,
+    /// Inbound publishes that count against the receive maximum: to PUBACK or PUBCOMP.
+    in_flight: usize,
+    /// Inbound QoS 2 ids not yet released; true once PUBREC is on its way. At most 65,535.
+    unreleased: HashMap<u16, bool>,
+    window: Window,
+    wishes: VecDeque<RetainedWish>,
+    filters: HashSet<TopicFilter>,
+    closed: bool,
+}
+
+impl State {
+    fn new(send_maximum: u16) -> Self {
+        Self {
+            replies: BytesMut::new(),
+            pending: VecDeque::new(),
+            pending_count: 0,
+            pending_bytes: 0,
+            in_flight: 0,
+            unreleased: HashMap::new(),
+            window: Window::new(send_maximum),
+            wishes: VecDeque::new(),
+            filters: HashSet::new(),
+            closed: false,
+        }
+    }
+}
+
+/// One connection past its handshake.
+pub(crate) struct Session {
+    pub(crate) number: ConnectionNumber,
+    pub(crate) client_id: Arc<str>,
+    pub(crate) address: IpAddr,
+    pub(crate) version: Version,
+    pub(crate) mailbox: Arc<Mailbox>,
+    /// Writes packets; reading them has a codec of its own.
+    pub(crate) writer: Codec,
+    pub(crate) keep_alive_seconds: u16,
+    /// Whether the CONNECT asked for a session that outlives it; what a DISCONNECT may say hangs on it.
+    pub(crate) asked_for_expiry: bool,
+    receive_maximum: usize,
+    unacknowledged_bytes_max: usize,
+    state: Mutex<State>,
+    arrived: Notify,
+    room: Notify,
+    started: Instant,
+    heard_millis: AtomicU64,
+    held_up: AtomicBool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { number, client_id, address, version, .. } = self;
+        write!(f, "Session {{ {number} of {client_id:?} at {address}, {version:?} }}")
+    }
+}
+
+impl Session {
+    /// The session of a client that has sent `connect`.
+    pub(crate) fn new(
+        number: ConnectionNumber,
+        mailbox: Arc<Mailbox>,
+        address: IpAddr,
+        connect: &Connect,
+        options: &BrokerOptions,
+    ) -> Self {
+        let send_bytes_max = usize::try_from(connect.packet_bytes_max).unwrap_or(usize::MAX);
+        Self {
+            number,
+            client_id: Arc::clone(&mailbox.client_id),
+            address,
+            version: connect.version,
+            mailbox,
+            writer: Codec::new(connect.version, options.packet_bytes_max, send_bytes_max),
+            keep_alive_seconds: connect.keep_alive_seconds,
+            asked_for_expiry: connect.session_expiry_seconds > 0,
+            receive_maximum: usize::from(options.receive_maximum.max(1)),
+            unacknowledged_bytes_max: options.unacknowledged_bytes_max,
+            state: Mutex::new(State::new(connect.receive_maximum.min(options.outbound_inflight_max))),
+            arrived: Notify::new(),
+            room: Notify::new(),
+            started: Instant::now(),
+            heard_millis: AtomicU64::new(0),
+            held_up: AtomicBool::new(false),
+        }
+    }
+
+    // Replies.
+
+    /// Queues a reply to be written.
+    ///
+    /// # Errors
+    /// When the client takes no packets of that size.
+    pub(crate) fn reply(&self, reply: Reply) -> Result<(), Violation> {
+        self.reply_in(&mut lock(&self.state), reply)
+    }
+
+    fn reply_in(&self, state: &mut State, reply: Reply) -> Result<(), Violation> {
+        let was_empty = state.replies.is_empty();
+        self.writer.encode(reply, &mut state.replies).map_err(|error| {
+            Violation::new(Reason::PacketTooLarge, format!("a reply cannot be sent: {error}"))
+        })?;
+        if was_empty {
+            self.mailbox.mail.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Moves all queued replies to the end of `out`.
+    pub(crate) fn take_replies(&self, out: &mut BytesMut) {
+        let mut state = lock(&self.state);
+        if out.is_empty() {
+            std::mem::swap(&mut state.replies, out);
+            state.replies = BytesMut::new();
+        } else {
+            out.extend_from_slice(&state.replies);
+            state.replies.clear();
+        }
+        drop(state);
+        self.room.notify_one();
+    }
+
+    // Publishes from the client.
+
+    /// Resolves when there is room for what the client says next.
+    pub(crate) async fn has_room(&self) {
+        while self.is_crowded() {
+            self.held_up.store(true, Ordering::Relaxed);
+            self.room.notified().await;
+        }
+        self.held_up.store(false, Ordering::Relaxed);
+    }
+
+    fn is_crowded(&self) -> bool {
+        let state = lock(&self.state);
+        state.replies.len() >= REPLY_BYTES_MAX
+            || state.pending_bytes >= self.unacknowledged_bytes_max
+            // An MQTT 5 client knows the bound and is told when it breaks it.
+            || (self.version == Version::V311 && state.pending_count >= self.receive_maximum)
+    }
+
+    /// Notes a publish of QoS 1 or 2.
+    ///
+    /// # Errors
+    /// When an MQTT 5 client has more in flight than it may.
+    pub(crate) fn arrive(&self, id: u16, qos: QoS) -> Result<Arrival, Violation> {
+        let mut state = lock(&self.state);
+        if qos == QoS::ExactlyOnce
+            && let Some(&received) = state.unreleased.get(&id)
+        {
+            if received {
+                self.reply_in(&mut state, Reply::PubRec { id })?;
+            }
+            return Ok(Arrival::Repeated);
+        }
+        if self.version == Version::V5 && state.in_flight >= self.receive_maximum {
+            let what = format!("more than {} publishes are unacknowledged", self.receive_maximum);
+            return Err(Violation::new(Reason::ReceiveMaximumExceeded, what));
+        }
+        state.in_flight += 1;
+        if qos == QoS::ExactlyOnce {
+            state.unreleased.insert(id, false);
+        }
+        Ok(Arrival::New)
+    }
+
+    /// Queues a publish that [`Session::arrive`] let in and that has been handed over.
+    pub(crate) fn expect_receipt(&self, pending: Pending) {
+        let mut state = lock(&self.state);
+        state.pending_count += 1;
+        state.pending_bytes += weight(&pending.message);
+        let was_empty = state.pending.is_empty();
+        state.pending.push_back(pending);
+        drop(state);
+        if was_empty {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// The next publish whose receipt is to be awaited; nothing once the session is closed and all
+    /// have been taken.
+    pub(crate) async fn next_pending(&self) -> Option<Pending> {
+        loop {
+            let closed = {
+                let mut state = lock(&self.state);
+                if let Some(pending) = state.pending.pop_front() {
+                    return Some(pending);
+                }
+                if state.pending.capacity() > 64 {
+                    state.pending = VecDeque::new();
+                }
+                state.closed
+            };
+            if closed {
+                return None;
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    /// Queues PUBACK or PUBREC for a publish that is durable.
+    ///
+    /// # Errors
+    /// When the client takes no packets of that size.
+    pub(crate) fn acknowledge(&self, id: u16, message: &Message) -> Result<(), Violation> {
+        let mut state = lock(&self.state);
+        state.pending_count -= 1;
+        state.pending_bytes -= weight(message);
+        let reply = if message.qos == QoS::ExactlyOnce {
+            state.unreleased.insert(id, true);
+            Reply::PubRec { id }
+        } else {
+            state.in_flight -= 1;
+            Reply::PubAck { id }
+        };
+        let replied = self.reply_in(&mut state, reply);
+        drop(state);
+        self.room.notify_one();
+        replied
+    }
+
+    /// Answers PUBREL.
+    ///
+    /// # Errors
+    /// When it releases a publish that has not been acknowledged: PUBCOMP would promise too much.
+    pub(crate) fn release(&self, id: u16) -> Result<(), Violation> {
+        let mut state = lock(&self.state);
+        let known = match state.unreleased.get(&id) {
+            Some(false) => return Err(Violation::protocol("a PUBREL came before its PUBREC was sent")),
+            Some(true) => {
+                state.unreleased.remove(&id);
+                state.in_flight -= 1;
+                true
+            }
+            None => false,
+        };
+        self.reply_in(&mut state, Reply::PubComp { id, known })
+    }
+
+    /// No more publishes will come; [`Session::next_pending`] ends after those that have.
+    pub(crate) fn close(&self) {
+        lock(&self.state).closed = true;
+        self.arrived.notify_one();
+    }
+
+    // Messages to the client.
+
+    /// Whether a message of `qos` may be sent now.
+    pub(crate) fn may_send(&self, qos: QoS) -> bool {
+        qos == QoS::AtMostOnce || lock(&self.state).window.has_place()
+    }
+
+    /// A packet id for a message of `qos` that may be sent now; zero for QoS 0.
+    pub(crate) fn sending(&self, qos: QoS) -> u16 {
+        if qos == QoS::AtMostOnce { 0 } else { lock(&self.state).window.open(qos) }
+    }
+
+    /// The message with this id was not sent after all.
+    pub(crate) fn not_sent(&self, id: u16) {
+        lock(&self.state).window.abandon(id);
+    }
+
+    /// Takes PUBACK, PUBREC and PUBCOMP.
+    ///
+    /// # Errors
+    /// When the client takes no packets of the size of a PUBREL.
+    pub(crate) fn acknowledged(&self, packet: &Packet) -> Result<(), Violation> {
+        let mut state = lock(&self.state);
+        match state.window.acknowledged(packet) {
+            Outcome::Ignored => Ok(()),
+            Outcome::Release { id, known } => self.reply_in(&mut state, Reply::PubRel { id, known }),
+            Outcome::Freed => {
+                drop(state);
+                self.mailbox.mail.notify_one();
+                Ok(())
+            }
+        }
+    }
+
+    // Subscriptions.
+
+    /// How many filters the client has subscribed to.
+    pub(crate) fn filter_count(&self) -> usize {
+        lock(&self.state).filters.len()
+    }
+
+    /// Whether the client has subscribed to `filter`.
+    pub(crate) fn has_filter(&self, filter: &TopicFilter) -> bool {
+        lock(&self.state).filters.contains(filter)
+    }
+
+    /// Notes a filter, to be given up with the connection.
+    pub(crate) fn add_filter(&self, filter: TopicFilter) {
+        lock(&self.state).filters.insert(filter);
+    }
+
+    /// Forgets a filter.
+    pub(crate) fn remove_filter(&self, filter: &TopicFilter) {
+        lock(&self.state).filters.remove(filter);
+    }
+
+    /// All filters, given up.
+    pub(crate) fn take_filters(&self) -> Vec<TopicFilter> {
+        std::mem::take(&mut lock(&self.state).filters).into_iter().collect()
+    }
+
+    /// Queues a wish for retained messages, unless as many wait as there may be subscriptions.
+    pub(crate) fn wish(&self, wish: RetainedWish, wishes_max: usize) {
+        let mut state = lock(&self.state);
+        if state.wishes.len() < wishes_max {
+            state.wishes.push_back(wish);
+            drop(state);
+            self.mailbox.mail.notify_one();
+        }
+    }
+
+    /// The next wish for retained messages.
+    pub(crate) fn next_wish(&self) -> Option<RetainedWish> {
+        lock(&self.state).wishes.pop_front()
+    }
+
+    // Keep-alive.
+
+    /// Notes that the client has been heard.
+    pub(crate) fn heard(&self) {
+        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard_millis.store(millis, Ordering::Relaxed);
+    }
+
+    /// Resolves when nothing has been heard for one and a half keep-alive times; never without one.
+    pub(crate) async fn silent(&self) {
+        if self.keep_alive_seconds == 0 {
+            return std::future::pending().await;
+        }
+        let patience = Duration::from_millis(u64::from(self.keep_alive_seconds) * 1_500);
+        loop {
+            let heard = Duration::from_millis(self.heard_millis.load(Ordering::Relaxed));
+            let due = self.started + heard + patience;
+            if Instant::now() >= due {
+                if !self.held_up.load(Ordering::Relaxed) {
+                    return;
+                }
+                // It is we who do not listen: what it says may be waiting in the socket.
+                self.heard();
+                continue;
+            }
+            tokio::time::sleep_until(due).await;
+        }
+    }
+
+    /// Notes that the pipeline is being waited for, or no longer.
+    pub(crate) fn set_held_up(&self, held_up: bool) {
+        self.held_up.store(held_up, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::mqtt::tests::message;
+
+    fn session(version: Version) -> Session {
+        let connect = Connect {
+            version,
+            client_id: String::new(),
+            clean_start: true,
+            keep_alive_seconds: 0,
+            will: None,
+            session_expiry_seconds: 0,
+            receive_maximum: 1,
+            packet_bytes_max: u32::MAX,
+            authentication_method: false,
+        };
+        let mailbox = Arc::new(Mailbox::new("c".into(), 10, 1_000));
+        Session::new(1, mailbox, IpAddr::from([127, 0, 0, 1]), &connect, &BrokerOptions::default())
+    }
+
+    #[tokio::test]
+    async fn pending_publishes_outlive_the_closing() {
+        let session = session(Version::V311);
+        let message = Arc::new(message("t", b"x"));
+        for id in 1..=2 {
+            assert_eq!(session.arrive(id, QoS::AtLeastOnce), Ok(Arrival::New));
+            let receipt = async { Ok(()) }.boxed();
+            session.expect_receipt(Pending { id, message: Arc::clone(&message), receipt });
+        }
+        session.close();
+        for id in 1..=2 {
+            let pending = session.next_pending().await.map(|pending| pending.id);
+            assert_eq!(pending, Some(id));
+            session.acknowledge(id, &message).unwrap();
+        }
+        assert!(session.next_pending().await.is_none());
+        let mut out = BytesMut::new();
+        session.take_replies(&mut out);
+        assert_eq!(&out[..], [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
+    }
+}
