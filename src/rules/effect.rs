@@ -99,7 +99,9 @@ pub enum FailureReason {
         value: &'static str,
     },
     /// The timestamp template yields no time.
-    #[error("timestamp.value: {text:?} is no time: it must be a whole number of {unit} since 1970 before 2262")]
+    #[error(
+        "timestamp.value: {text:?} is no time: it must be a whole number of {unit} since 1970 before 2262"
+    )]
     Timestamp {
         /// What the template yielded.
         text: String,

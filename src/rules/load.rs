@@ -111,3 +111,60 @@ fn read_text(path: &Path) -> Result<String, String> {
     }
     String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "sql = \"SELECT * FROM 'a'\"\n";
+
+    fn load(files: &[(&str, &str)]) -> Loaded {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).expect("a file");
+        }
+        fs::create_dir(folder.path().join("folder.toml")).expect("a folder");
+        RuleSet::load(folder.path(), &RuleOptions::default()).expect("a readable folder")
+    }
+
+    #[test]
+    fn a_bad_file_is_reported_and_the_others_load() {
+        let json = r#"{"sql": "SELECT a FROM 'b'", "actions": []}"#;
+        let loaded = load(&[
+            ("one.toml", GOOD),
+            ("two.json", json),
+            ("broken.toml", "sql = \"SELECT * FROM 'a'\"\n\nsqll = 1\n"),
+            ("my-rule.toml", GOOD),
+            (".hidden.toml", "oops"),
+            ("notes.txt", "oops"),
+            ("one.toml~", "oops"),
+        ]);
+        let names: Vec<&str> = loaded.rules.rules().iter().map(|rule| &**rule.name()).collect();
+        assert_eq!(names, ["one", "two"]);
+        let [broken, named] = loaded.problems.as_slice() else { panic!("{:?}", loaded.problems) };
+        assert_eq!((broken.line, broken.path.file_name()), (Some(3), Some("broken.toml".as_ref())));
+        assert!(broken.reason.starts_with("unknown field `sqll`, expected one of `name`, `sql`"), "{broken}");
+        assert!(named.reason.starts_with("\"my-rule\" is no name for a rule"), "{named}");
+    }
+
+    #[test]
+    fn the_second_rule_of_a_name_is_a_problem() {
+        let loaded = load(&[("a.toml", GOOD), ("b.toml", &format!("name = \"a\"\n{GOOD}"))]);
+        assert_eq!(loaded.rules.len(), 1);
+        assert!(loaded.problems[0].reason.starts_with("the rule a is already defined in "));
+    }
+
+    #[test]
+    fn files_too_large_or_no_text_are_problems() {
+        let large = format!("{GOOD}# {}", "x".repeat(256 * 1024));
+        let loaded = load(&[("large.toml", &large)]);
+        assert_eq!(loaded.problems[0].reason, "is larger than 262144 bytes");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_an_error() {
+        let error =
+            RuleSet::load(Path::new("/nonexistent/rules"), &RuleOptions::default()).expect_err("no folder");
+        assert!(error.to_string().starts_with("cannot read the rules folder /nonexistent/rules: "));
+    }
+}

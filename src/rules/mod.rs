@@ -9,6 +9,7 @@ mod effect;
 mod error;
 mod file;
 mod load;
+mod outgoing;
 mod rule;
 mod sql;
 mod template;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 pub use effect::{ActionKind, AttributeProblem, Effect, Failure, FailureReason, TimestreamWrite};
 pub use error::{LoadError, Mistake, RuleError, RuleProblem};
 pub use load::Loaded;
+pub use outgoing::{FailedAction, Outgoing};
 pub use rule::Rule;
 pub use sql::Version;
 

@@ -132,7 +132,10 @@ impl Checker<'_> {
             }
         };
         if file.actions.len() > ACTIONS_MAX {
-            self.mistake(None, format!("a rule has at most {ACTIONS_MAX} actions, this has {}", file.actions.len()));
+            self.mistake(
+                None,
+                format!("a rule has at most {ACTIONS_MAX} actions, this has {}", file.actions.len()),
+            );
         }
         let actions: Vec<Action> =
             file.actions.into_iter().filter_map(|action| self.action(action, version)).collect();
@@ -147,7 +150,10 @@ impl Checker<'_> {
                 actions,
                 error_action,
             }),
-            _ => Err(RuleError { mistakes: self.mistakes }),
+            _ => {
+                self.mistakes.sort_by_key(|mistake| mistake.line);
+                Err(RuleError { mistakes: self.mistakes })
+            }
         }
     }
 
@@ -245,7 +251,8 @@ impl Checker<'_> {
         known.map_or_else(
             || {
                 let names = TimeUnit::ALL.map(|(name, _)| name).join(", ");
-                let reason = format!("timestamp.unit: there is no unit {:?}, write one of {names}", unit.text);
+                let reason =
+                    format!("timestamp.unit: there is no unit {:?}, write one of {names}", unit.text);
                 self.mistake(unit.start, reason);
                 TimeUnit::Milliseconds
             },
@@ -256,7 +263,10 @@ impl Checker<'_> {
     fn dimension_names(&mut self, file: &TimestreamFile) {
         if file.dimensions.len() > DIMENSIONS_MAX {
             let count = file.dimensions.len();
-            self.mistake(None, format!("an action has at most {DIMENSIONS_MAX} dimensions, this has {count}"));
+            self.mistake(
+                None,
+                format!("an action has at most {DIMENSIONS_MAX} dimensions, this has {count}"),
+            );
         }
         let mut seen = HashSet::new();
         for (name, _) in &file.dimensions {

@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 
 use super::effect::FailureReason;
-use super::sql::eval::Scope;
+use super::sql::eval::{MADE_BYTES_MAX, Scope};
 use super::sql::value::Value;
 use super::sql::{self, Expr, Version};
 
@@ -82,7 +82,9 @@ impl Template {
                             value: value.kind(),
                         });
                     };
-                    rendered.push_str(&text);
+                    if !scope.extend_text(&mut rendered, &text) {
+                        return Err(FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX });
+                    }
                 }
             }
         }
@@ -107,7 +109,10 @@ mod tests {
     fn expressions_end_where_they_end() {
         assert_eq!(sources("${topic()}/republish"), ["<topic()>", "/republish"]);
         assert_eq!(sources("a${ concat('}', x) }b"), ["a", "<concat('}', x)>", "b"]);
-        assert_eq!(sources("${get({\"a}\": {'b': 1}}, 'a}').b}it's -- fine"), ["<get({\"a}\": {'b': 1}}, 'a}').b>", "it's -- fine"]);
+        assert_eq!(
+            sources("${get({\"a}\": {'b': 1}}, 'a}').b}it's -- fine"),
+            ["<get({\"a}\": {'b': 1}}, 'a}').b>", "it's -- fine"]
+        );
         assert_eq!(sources("${a}${\n  b\n}é${c}"), ["<a>", "<b>", "é", "<c>"]);
         assert_eq!(sources("$$aws/x $ {y}"), ["$$aws/x $ {y}"]);
         assert!(sources("").is_empty());
@@ -119,6 +124,9 @@ mod tests {
             assert!(Template::parse(text, Version::V2016).is_err(), "{text}");
         }
         let error = Template::parse("x-${a +}", Version::V2016).expect_err("no expression");
-        assert_eq!(error, "in the template \"x-${a +}\", after ${: line 1:4: expected an expression, found }");
+        assert_eq!(
+            error,
+            "in the template \"x-${a +}\", after ${: line 1:4: expected an expression, found }"
+        );
     }
 }

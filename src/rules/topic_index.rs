@@ -88,8 +88,22 @@ mod tests {
     #[test]
     fn the_index_agrees_with_matching_every_filter() {
         let filters: Vec<TopicFilter> = [
-            "a", "a/b", "a/+", "+/b", "+", "#", "a/#", "+/#", "a/+/c", "a/b/#", "/a", "+/+/+", "$aws/#", "$aws/things/+",
-            "a/", "//",
+            "a",
+            "a/b",
+            "a/+",
+            "+/b",
+            "+",
+            "#",
+            "a/#",
+            "+/#",
+            "a/+/c",
+            "a/b/#",
+            "/a",
+            "+/+/+",
+            "$aws/#",
+            "$aws/things/+",
+            "a/",
+            "//",
         ]
         .into_iter()
         .map(|text| TopicFilter::new(text).expect("a filter"))
@@ -98,7 +112,22 @@ mod tests {
         for (place, filter) in filters.iter().enumerate() {
             index.insert(filter, place);
         }
-        let topics = ["a", "b", "a/b", "a/b/c", "a/x/c", "/a", "/", "a/", "//", "$aws/things/x", "$aws", "$x", "x/b", "a/b/c/d"];
+        let topics = [
+            "a",
+            "b",
+            "a/b",
+            "a/b/c",
+            "a/x/c",
+            "/a",
+            "/",
+            "a/",
+            "//",
+            "$aws/things/x",
+            "$aws",
+            "$x",
+            "x/b",
+            "a/b/c/d",
+        ];
         for text in topics {
             let topic = TopicName::new(text).expect("a topic");
             let expected: Vec<usize> =

@@ -85,7 +85,7 @@ impl TimestreamAction {
     ) -> Result<(Option<WriteBatch>, Vec<FailureReason>), FailureReason> {
         let members = match output {
             Output::Object(members) => members,
-            Output::Bytes(_) => {
+            Output::Bytes => {
                 return Err(FailureReason::ResultNotObject { kind: "bytes that are no JSON".to_owned() });
             }
             Output::Value(value) => {

@@ -137,7 +137,10 @@ impl Checker {
     /// Notes a mistake when `what` came with a later version of the language.
     fn since_2016(&mut self, at: Position, what: &str) {
         if self.version == Version::V2015 {
-            self.mistake(at, format!("{what} needs aws_iot_sql_version 2016-03-23, this rule has 2015-10-08"));
+            self.mistake(
+                at,
+                format!("{what} needs aws_iot_sql_version 2016-03-23, this rule has 2015-10-08"),
+            );
         }
     }
 
@@ -231,9 +234,8 @@ impl Checker {
             Ast::Dictionary(fields) => {
                 let at = fields.first().map(|field| place(field.key.span)).unwrap_or_default();
                 self.since_2016(at, "an object literal");
-                let member = |field: sqlparser::ast::DictionaryField| {
-                    (self.key(&field.key), self.expr(*field.value))
-                };
+                let member =
+                    |field: sqlparser::ast::DictionaryField| (self.key(&field.key), self.expr(*field.value));
                 Expr::Object(fields.into_iter().map(member).collect())
             }
             Ast::Array(array) => {
@@ -285,7 +287,12 @@ impl Checker {
                 AccessExpr::Dot(Ast::CompoundIdentifier(more)) => {
                     names.extend(more.into_iter().map(|name| name.value));
                 }
-                _ => return self.mistake(at, "only names stand behind a point, and there is no [i]: write get(array, i)"),
+                _ => {
+                    return self.mistake(
+                        at,
+                        "only names stand behind a point, and there is no [i]: write get(array, i)",
+                    );
+                }
             }
         }
         Expr::Member(Box::new(self.expr(root)), names)
@@ -379,7 +386,8 @@ impl Checker {
         if !plain || list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
             return self.mistake(at, format!("{name}() takes only plain arguments"));
         }
-        let arguments: Vec<Expr> = list.args.into_iter().map(|argument| self.argument(argument, at)).collect();
+        let arguments: Vec<Expr> =
+            list.args.into_iter().map(|argument| self.argument(argument, at)).collect();
         let found = match functions::lookup(&name, &arguments) {
             Lookup::Found(found) => found,
             Lookup::NotYet => return self.mistake(at, format!("{name}() is not supported yet")),

@@ -19,7 +19,7 @@ use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Whitespace
 
 use super::error::{Position, SqlError};
 
-/// How deep expressions may nest.
+/// How deep expressions and aliases may nest.
 const DEPTH_MAX: usize = 64;
 /// How many operators one expression may have.
 const OPERATORS_MAX: u32 = 1_000;
@@ -83,7 +83,8 @@ pub(super) fn parse_until_brace(text: &str) -> Result<(Expr, Position), SqlError
     let mut tokens = Vec::new();
     // The text behind the `}` is not ours and need not be made of tokens. The tokens before a
     // mistake are in the buffer, so the mistake matters only if the parser gets that far.
-    let rest = Tokenizer::new(&dialect, text).with_unescape(false).tokenize_with_location_into_buf(&mut tokens);
+    let rest =
+        Tokenizer::new(&dialect, text).with_unescape(false).tokenize_with_location_into_buf(&mut tokens);
     demote_words(&mut tokens);
     let mut parser = Parser::new(&dialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
     let parsed = parser.parse_expr().and_then(|expr| Ok((expr, parser.expect_token(&Token::RBrace)?)));
@@ -275,6 +276,9 @@ fn item(parser: &mut Parser, dialect: &IotDialect) -> Result<ItemAst, ParserErro
     if parser.parse_keyword(Keyword::AS) {
         alias.push(alias_part(parser)?);
         while parser.consume_token(&Token::Period) {
+            if alias.len() == DEPTH_MAX {
+                return Err(ParserError::RecursionLimitExceeded);
+            }
             alias.push(alias_part(parser)?);
         }
     }
@@ -321,7 +325,8 @@ impl IotDialect {
             match &parser.peek_token_ref().token {
                 Token::Period => {}
                 Token::LBracket => {
-                    return unexpected(parser, "an operator: there is no [i], write get(array, i)");
+                    let at = parser.peek_token_ref().span.start;
+                    return error_at("there is no [i]: write get(array, i)", at);
                 }
                 _ => break,
             }
@@ -344,13 +349,21 @@ impl IotDialect {
             }
             root => Expr::CompoundFieldAccess {
                 root: Box::new(root),
-                access_chain: fields.into_iter().map(|name| AccessExpr::Dot(Expr::Identifier(name))).collect(),
+                access_chain: fields
+                    .into_iter()
+                    .map(|name| AccessExpr::Dot(Expr::Identifier(name)))
+                    .collect(),
             },
         })
     }
 
     /// `NOT x` and `-x`.
-    fn unary(&self, parser: &mut Parser, op: UnaryOperator, precedence: Precedence) -> Result<Expr, ParserError> {
+    fn unary(
+        &self,
+        parser: &mut Parser,
+        op: UnaryOperator,
+        precedence: Precedence,
+    ) -> Result<Expr, ParserError> {
         parser.next_token();
         let expr = Box::new(parser.parse_subexpr(self.prec_value(precedence))?);
         Ok(Expr::UnaryOp { op, expr })
@@ -421,7 +434,9 @@ impl Dialect for IotDialect {
                     parser.parse_cast_expr(CastKind::Cast)
                 }
                 Keyword::EXISTS => error_at("EXISTS is not supported yet", at),
-                Keyword::SELECT => error_at("a nested SELECT stands in brackets and is not supported yet", at),
+                Keyword::SELECT => {
+                    error_at("a nested SELECT stands in brackets and is not supported yet", at)
+                }
                 _ => unexpected(parser, "an expression"),
             },
             Token::LParen => match &parser.peek_nth_token_ref(1).token {
@@ -448,16 +463,16 @@ impl Dialect for IotDialect {
             return Some(error_at(&message, token.span.start));
         }
         match &token.token {
-            Token::Eq | Token::DoubleEq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq => None,
+            Token::Eq | Token::DoubleEq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq => {
+                None
+            }
             Token::Plus | Token::Minus | Token::Mul | Token::Div | Token::Mod => None,
             Token::Word(word) => match word.keyword {
                 Keyword::AND | Keyword::OR => None,
                 Keyword::IN | Keyword::NOT => Some(self.membership(parser, expr)),
                 _ => Some(unexpected(parser, "an operator")),
             },
-            other => {
-                Some(error_at(&format!("{other} is not an operator of AWS IoT SQL"), token.span.start))
-            }
+            other => Some(error_at(&format!("{other} is not an operator of AWS IoT SQL"), token.span.start)),
         }
     }
 }
@@ -488,8 +503,11 @@ pub(super) fn unescape(raw: &str, quote: char) -> String {
     text
 }
 
-/// sqlparser's messages start with a capital letter; ours stand inside sentences.
+/// sqlparser's messages start with a capital letter; ours stand inside sentences. A keyword stays.
 pub(super) fn lower_first(message: &str) -> String {
     let mut letters = message.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+    match (letters.next(), letters.as_str().starts_with(char::is_lowercase)) {
+        (Some(first), true) => first.to_lowercase().chain(letters).collect(),
+        _ => message.to_owned(),
+    }
 }

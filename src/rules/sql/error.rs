@@ -12,11 +12,11 @@ const LISTED_MAX: usize = 20;
 
 /// A place in a statement's text, both counted from 1; characters, not bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Position {
+pub(crate) struct Position {
     /// The line.
-    pub line: u64,
+    pub(crate) line: u64,
     /// The column.
-    pub column: u64,
+    pub(crate) column: u64,
 }
 
 impl From<Location> for Position {
@@ -40,11 +40,11 @@ impl Position {
 
 /// One mistake.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SqlError {
+pub(crate) struct SqlError {
     /// Where it stands; `None` when the whole statement is meant.
-    pub position: Option<Position>,
+    pub(crate) position: Option<Position>,
     /// What is wrong, as a sentence without a period.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl SqlError {
@@ -68,7 +68,9 @@ impl From<ParserError> for SqlError {
     fn from(error: ParserError) -> Self {
         let text = match error {
             ParserError::ParserError(text) | ParserError::TokenizerError(text) => text,
-            ParserError::RecursionLimitExceeded => "the expression nests too deep".to_owned(),
+            ParserError::RecursionLimitExceeded => {
+                "an expression or alias nests deeper than 64 levels".to_owned()
+            }
         };
         let located = text.rsplit_once(" at Line: ").and_then(|(message, place)| {
             let (line, column) = place.split_once(", Column: ")?;
@@ -89,7 +91,7 @@ fn plain(message: &str) -> String {
 
 /// All mistakes of one statement, in the order they stand in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SqlErrors(Vec<SqlError>);
+pub(crate) struct SqlErrors(Vec<SqlError>);
 
 impl std::error::Error for SqlErrors {}
 
@@ -101,13 +103,8 @@ impl SqlErrors {
     }
 
     /// The mistakes.
-    pub fn list(&self) -> &[SqlError] {
+    pub(crate) fn list(&self) -> &[SqlError] {
         &self.0
-    }
-
-    /// The line of the first mistake, counted from 1.
-    pub fn line(&self) -> Option<u64> {
-        self.0.first().and_then(|error| error.position).map(|position| position.line)
     }
 }
 

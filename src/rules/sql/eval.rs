@@ -47,7 +47,7 @@ pub(crate) enum Output<'a> {
     /// An object, by its members.
     Object(IndexMap<Cow<'a, str>, Operand<'a>>),
     /// The payload's bytes, which are no JSON (`SELECT *`).
-    Bytes(&'a [u8]),
+    Bytes,
     /// Any other value (`SELECT VALUE`, or `SELECT *` of an array).
     Value(Operand<'a>),
 }
@@ -127,6 +127,17 @@ impl<'a> Scope<'a> {
         self.charge(bytes)
     }
 
+    /// Appends `more` to a text in the making, and takes the room for it; `false` when the text grows
+    /// too long or the budget is used up.
+    pub(crate) fn extend_text(&self, text: &mut String, more: &str) -> bool {
+        if text.len() + more.len() > TEXT_BYTES_MAX {
+            self.exhausted.set(true);
+            return false;
+        }
+        text.push_str(more);
+        self.charge(more.len())
+    }
+
     /// Whether the query's condition holds: only `true` does.
     pub(crate) fn fires(&self, query: &'a Query) -> bool {
         query.condition.as_ref().is_none_or(|condition| matches!(*self.eval(condition), Value::Bool(true)))
@@ -147,7 +158,7 @@ impl<'a> Scope<'a> {
 
     fn whole_payload(&self) -> Output<'a> {
         match self.root {
-            Value::Undefined => Output::Bytes(self.payload.bytes()),
+            Value::Undefined => Output::Bytes,
             Value::Object(members) => Output::Object(lend(members)),
             value => Output::Value(Cow::Borrowed(value)),
         }
@@ -170,7 +181,12 @@ impl<'a> Scope<'a> {
     }
 
     /// Puts `value` at `path`, making the objects in between; what stands in the way is replaced.
-    fn place(&self, object: &mut IndexMap<Cow<'a, str>, Operand<'a>>, path: &'a [String], value: Operand<'a>) {
+    fn place(
+        &self,
+        object: &mut IndexMap<Cow<'a, str>, Operand<'a>>,
+        path: &'a [String],
+        value: Operand<'a>,
+    ) {
         let Some((first, rest)) = path.split_first() else { return };
         let Some((last, between)) = rest.split_last() else {
             object.insert(Cow::Borrowed(first), value);
@@ -216,9 +232,7 @@ impl<'a> Scope<'a> {
             Expr::Cast(inner, kind) => {
                 let value = kind.apply(&self.eval(inner));
                 match value {
-                    Value::Decimal(decimal) => {
-                        Cow::Owned(self.version.value(Number::Decimal(decimal)))
-                    }
+                    Value::Decimal(decimal) => Cow::Owned(self.version.value(Number::Decimal(decimal))),
                     Value::Str(text) => self.text(text),
                     value => Cow::Owned(value),
                 }

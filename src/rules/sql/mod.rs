@@ -17,6 +17,7 @@ pub(crate) mod value;
 use std::fmt;
 
 pub(crate) use check::{Expr, Query};
+pub(crate) use functions::to_base64;
 
 use error::{Position, SqlError, SqlErrors};
 use number::Number;
@@ -71,7 +72,8 @@ impl fmt::Display for Version {
 /// Parses and checks a statement.
 pub(crate) fn parse(sql: &str, version: Version) -> Result<Query, SqlErrors> {
     if sql.len() > STATEMENT_BYTES_MAX {
-        let message = format!("a statement may have at most {STATEMENT_BYTES_MAX} bytes, this has {}", sql.len());
+        let message =
+            format!("a statement may have at most {STATEMENT_BYTES_MAX} bytes, this has {}", sql.len());
         return Err(SqlError { position: None, message }.into());
     }
     check::check_statement(dialect::parse_statement(sql)?, version)
@@ -87,6 +89,3 @@ pub(crate) fn parse_until_brace(text: &str, version: Version) -> Result<(Expr, u
     })?;
     Ok((expr, offset))
 }
-
-#[cfg(test)]
-mod tests;

@@ -81,7 +81,7 @@ fn read(bytes: &[u8], version: Version) -> Document {
 }
 
 /// Reads JSON text as a value, whatever it holds; `None` when it is no JSON.
-pub(super) fn read_json(text: &[u8], version: Version) -> Option<Value> {
+pub(crate) fn read_json(text: &[u8], version: Version) -> Option<Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Reader { version, depth: 0 }.deserialize(&mut deserializer).ok()?;
     deserializer.end().ok().map(|()| value)

@@ -60,10 +60,9 @@ pub(super) fn concat<'a>(arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> Oper
     let mut joined = String::new();
     for argument in &arguments {
         let Some(text) = argument.text() else { return undefined() };
-        if !scope.charge_text(joined.len() + text.len()) {
+        if !scope.extend_text(&mut joined, &text) {
             return undefined();
         }
-        joined.push_str(&text);
     }
     Cow::Owned(Value::Str(joined))
 }

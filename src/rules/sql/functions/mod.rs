@@ -10,6 +10,8 @@ mod context;
 mod number;
 mod text;
 
+pub(crate) use base64::encode as to_base64;
+
 use std::ops::RangeInclusive;
 
 use super::check::Expr;
@@ -54,10 +56,29 @@ const fn new(name: &'static str, arity: RangeInclusive<usize>, call: Call) -> Fu
 /// Functions of AWS IoT SQL that are refused when a rule is loaded: they need chance, a hash, a regular
 /// expression, a calendar, a certificate, or another AWS service.
 const NOT_YET: [&str; 23] = [
-    "aws_lambda", "get_dynamodb", "get_registry_data", "get_secret", "get_thing_shadow",
-    "machinelearning_predict", "md2", "md5", "newuuid", "parse_time", "principal", "rand", "regexp_matches",
-    "regexp_replace", "regexp_substr", "sha1", "sha224", "sha256", "sha384", "sha512", "time_to_epoch",
-    "traceid", "transform",
+    "aws_lambda",
+    "get_dynamodb",
+    "get_registry_data",
+    "get_secret",
+    "get_thing_shadow",
+    "machinelearning_predict",
+    "md2",
+    "md5",
+    "newuuid",
+    "parse_time",
+    "principal",
+    "rand",
+    "regexp_matches",
+    "regexp_replace",
+    "regexp_substr",
+    "sha1",
+    "sha224",
+    "sha256",
+    "sha384",
+    "sha512",
+    "time_to_epoch",
+    "traceid",
+    "transform",
 ];
 
 const MANY: usize = usize::MAX;

@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use super::{Operand, Scope, Value, first};
 use crate::rules::sql::eval::undefined;
-use crate::rules::sql::operator::Operator;
 use crate::rules::sql::number::{DIGITS_MAX, Decimal, Number, bounded_int};
+use crate::rules::sql::operator::Operator;
 
 /// A function of one number, by its Int and its Decimal case.
 fn exact<'a>(arguments: Vec<Operand<'a>>, apply: impl Fn(Number) -> Value) -> Operand<'a> {

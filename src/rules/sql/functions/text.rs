@@ -107,7 +107,9 @@ pub(super) fn rpad<'a>(arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operan
 pub(super) fn substring<'a>(arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a> {
     let Some(text) = arguments.first().and_then(|value| value.text()) else { return undefined() };
     let place = |number: Number| usize::try_from(number.floor_within(0, u32::MAX)).unwrap_or(usize::MAX);
-    let Some(start) = arguments.get(1).and_then(|value| value.number()).map(place) else { return undefined() };
+    let Some(start) = arguments.get(1).and_then(|value| value.number()).map(place) else {
+        return undefined();
+    };
     let end = match arguments.get(2) {
         None => usize::MAX,
         Some(value) => match value.number() {
