@@ -1,0 +1,169 @@
+//! AWS IoT rules: a pure function from a [`Message`] to [`Effect`]s.
+//!
+//! A rule listens to topics, tests the payload, selects from it and hands the result to its actions.
+//! Evaluating knows no clock, no socket, no store, and one rule never affects another. Only `load`
+//! touches a disk. A [`RuleSet`] never changes; new rules come as a new set, swapped whole.
+
+mod action;
+mod effect;
+mod error;
+mod file;
+mod load;
+mod outgoing;
+mod rule;
+mod sql;
+mod template;
+mod topic_index;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use effect::{ActionKind, AttributeProblem, Effect, Failure, FailureReason, TimestreamWrite};
+pub use error::{LoadError, Mistake, RuleError, RuleProblem};
+pub use load::Loaded;
+pub use outgoing::{FailedAction, Outgoing};
+pub use rule::Rule;
+pub use sql::Version;
+
+use crate::message::Message;
+
+use sql::eval::{MADE_BYTES_MAX, Output, Scope};
+use sql::payload::{Document, Payload};
+use topic_index::{TopicIndex, basic_ingest};
+
+/// What rules know about the service they run in.
+#[derive(Debug, Clone)]
+pub struct RuleOptions {
+    /// What `accountid()` says.
+    pub account_id: String,
+    /// The largest payload rules read, in bytes.
+    pub payload_bytes_max: usize,
+}
+
+impl Default for RuleOptions {
+    fn default() -> Self {
+        Self { account_id: "000000000000".to_owned(), payload_bytes_max: 1024 * 1024 }
+    }
+}
+
+/// All rules of a service, found by topic.
+#[derive(Debug)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+    by_name: HashMap<Arc<str>, usize>,
+    by_topic: TopicIndex,
+    options: RuleOptions,
+}
+
+impl RuleSet {
+    /// A set of `rules` with default options. Of two rules with one name only the first counts.
+    pub fn from_rules(rules: Vec<Rule>) -> Self {
+        Self::with_options(rules, &RuleOptions::default())
+    }
+
+    /// A set of `rules`. Of two rules with one name only the first counts.
+    pub fn with_options(rules: Vec<Rule>, options: &RuleOptions) -> Self {
+        let mut set = Self {
+            rules: Vec::with_capacity(rules.len()),
+            by_name: HashMap::new(),
+            by_topic: TopicIndex::default(),
+            options: options.clone(),
+        };
+        for rule in rules {
+            if set.by_name.contains_key(rule.name()) {
+                continue;
+            }
+            let place = set.rules.len();
+            set.by_name.insert(Arc::clone(rule.name()), place);
+            if let Some(filter) = &rule.query().from
+                && !rule.is_disabled()
+            {
+                set.by_topic.insert(filter, place);
+            }
+            set.rules.push(rule);
+        }
+        set
+    }
+
+    /// How many rules there are, disabled ones too.
+    pub const fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there is no rule.
+    pub const fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// The rules, in the order they were given.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The rule called `name`.
+    pub fn get(&self, name: &str) -> Option<&Rule> {
+        self.by_name.get(name).map(|&place| &self.rules[place])
+    }
+
+    /// What `message` asks for: the effects of every rule that sees it, rule by rule in the order of
+    /// the set.
+    pub fn evaluate(&self, message: &Message) -> Vec<Effect> {
+        if let Some((name, topic)) = basic_ingest(&message.topic) {
+            return match self.get(name).filter(|rule| !rule.is_disabled()) {
+                Some(rule) => self.run([rule], message, topic),
+                None => vec![failed(&name.into(), FailureReason::RuleNotFound { name: name.to_owned() })],
+            };
+        }
+        let places = self.by_topic.find(&message.topic);
+        self.run(places.into_iter().map(|place| &self.rules[place]), message, message.topic.as_str())
+    }
+
+    fn run<'r>(
+        &'r self,
+        rules: impl IntoIterator<Item = &'r Rule>,
+        message: &Message,
+        topic: &str,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let payload = Payload::new(&message.payload);
+        let (bytes, limit) = (message.payload.len(), self.options.payload_bytes_max);
+        for rule in rules {
+            if bytes > limit {
+                effects.push(failed(rule.name(), FailureReason::PayloadTooLarge { bytes, limit }));
+                continue;
+            }
+            let scope = Scope::new(message, &payload, topic, rule.version(), &self.options.account_id);
+            run_rule(rule, &scope, payload.document(rule.version()), &mut effects);
+        }
+        effects
+    }
+}
+
+fn failed(rule: &Arc<str>, reason: FailureReason) -> Effect {
+    Effect::Failed(Failure { rule: Arc::clone(rule), action: None, reason })
+}
+
+fn run_rule(rule: &Rule, scope: &Scope<'_>, document: &Document, effects: &mut Vec<Effect>) {
+    let fired = scope.fires(rule.query());
+    let output = fired.then(|| scope.output(rule.query()));
+    let before = effects.len();
+    match (&output, document) {
+        (None, _) => {}
+        (Some(Output::Object(members)), Document::Raw(detail)) if members.is_empty() => {
+            effects.push(failed(rule.name(), FailureReason::PayloadNotJson { detail: detail.clone() }));
+        }
+        (Some(output), _) => {
+            for action in rule.actions() {
+                action.run(rule.name(), scope, output, effects);
+            }
+        }
+    }
+    if scope.is_exhausted() {
+        // Some value along the way was cut to Undefined, so nothing that came of it can be trusted.
+        effects.truncate(before);
+        effects.push(failed(rule.name(), FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX }));
+    }
+}
+
+#[cfg(test)]
+mod tests;

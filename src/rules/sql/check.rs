@@ -1,0 +1,430 @@
+//! Syntax tree to checked query: every name resolved, every mistake reported, nothing left to look up.
+//!
+//! Functions become pointers, literals become values, chains of operators become lists (so that a
+//! long `a OR b OR c …` is no deep tree), unaliased items get their key. A [`Query`] cannot fail to
+//! evaluate.
+
+use sqlparser::ast::{
+    AccessExpr, BinaryOperator, CaseWhen, DataType, Expr as Ast, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, Spanned, UnaryOperator, Value as Literal,
+};
+use sqlparser::tokenizer::Span;
+
+use crate::topic::TopicFilter;
+
+use super::Version;
+use super::dialect::{IN, ItemAst, SelectAst, StatementAst, unescape};
+use super::error::{Position, SqlError, SqlErrors};
+use super::functions::{self, Call, Lookup};
+use super::number::Number;
+use super::operator::{Comparison, Operator};
+use super::value::{CastType, Value};
+
+/// How many levels a rule's topic filter may have: the index of rules is a tree as deep as that.
+const FILTER_LEVELS_MAX: usize = 128;
+
+/// A checked statement.
+#[derive(Debug)]
+pub(crate) struct Query {
+    /// The version whose rules apply.
+    pub(crate) version: Version,
+    /// What the outgoing payload is made of.
+    pub(crate) select: Select,
+    /// The topics the rule listens to; `None` for rules reached by Basic Ingest alone.
+    pub(crate) from: Option<TopicFilter>,
+    /// The condition; `None` always fires.
+    pub(crate) condition: Option<Expr>,
+}
+
+/// What SELECT yields.
+#[derive(Debug)]
+pub(crate) enum Select {
+    /// `SELECT *` alone: the payload, whatever it is.
+    Payload,
+    /// `SELECT VALUE expression`.
+    Value(Expr),
+    /// An object made of these items, in order; a later one replaces an earlier one of its name.
+    Object(Vec<Item>),
+}
+
+/// One item of a SELECT list.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// The members of an object, lifted to the top: `*`, `path.*`, an object without an alias.
+    Lift(Expr),
+    /// One attribute; more than one name nests.
+    Named(Vec<String>, Expr),
+}
+
+/// A checked expression.
+#[derive(Debug)]
+pub(crate) enum Expr {
+    /// A value known at load time.
+    Literal(Value),
+    /// `*` as an argument: the whole payload.
+    Payload,
+    /// An attribute of the payload, by its path.
+    Path(Vec<String>),
+    /// A member of a computed value.
+    Member(Box<Expr>, Vec<String>),
+    /// `NOT x`.
+    Not(Box<Expr>),
+    /// `-x`.
+    Negate(Box<Expr>),
+    /// `first op x op y …`, evaluated from the left.
+    Chain(Box<Expr>, Vec<(Operator, Expr)>),
+    /// `CASE selector WHEN … THEN … ELSE … END`.
+    Case(Box<Case>),
+    /// A function and its arguments.
+    Call(Call, Vec<Expr>),
+    /// `cast(x AS type)`.
+    Cast(Box<Expr>, CastType),
+    /// `{'name': expression}`.
+    Object(Vec<(String, Expr)>),
+    /// `[expression]`.
+    Array(Vec<Expr>),
+}
+
+/// The parts of a CASE.
+#[derive(Debug)]
+pub(crate) struct Case {
+    /// What the arms are compared with.
+    pub(crate) selector: Expr,
+    /// What to equal, and what to yield then.
+    pub(crate) arms: Vec<(Expr, Expr)>,
+    /// What to yield when no arm matches.
+    pub(crate) otherwise: Option<Expr>,
+}
+
+/// Checks a whole statement and reports all its mistakes.
+pub(super) fn check_statement(ast: StatementAst, version: Version) -> Result<Query, SqlErrors> {
+    let mut checker = Checker { version, errors: Vec::new() };
+    let select = checker.select(ast.select);
+    let from = ast.from.and_then(|(text, at)| checker.filter(text, at));
+    let condition = ast.condition.map(|condition| checker.expr(condition));
+    checker.finish(Query { version, select, from, condition })
+}
+
+/// Checks an expression that stands alone.
+pub(super) fn check_expression(ast: Ast, version: Version) -> Result<Expr, SqlErrors> {
+    let mut checker = Checker { version, errors: Vec::new() };
+    let expr = checker.expr(ast);
+    checker.finish(expr)
+}
+
+struct Checker {
+    version: Version,
+    errors: Vec<SqlError>,
+}
+
+fn place(span: Span) -> Position {
+    Position::from(span.start)
+}
+
+/// Stands where a mistake was; never evaluated, because a query with mistakes is never built.
+const MISTAKE: Expr = Expr::Literal(Value::Undefined);
+
+impl Checker {
+    fn finish<T>(self, checked: T) -> Result<T, SqlErrors> {
+        if self.errors.is_empty() { Ok(checked) } else { Err(SqlErrors::new(self.errors)) }
+    }
+
+    fn mistake(&mut self, at: Position, message: impl Into<String>) -> Expr {
+        self.errors.push(SqlError::new(at, message));
+        MISTAKE
+    }
+
+    /// Notes a mistake when `what` came with a later version of the language.
+    fn since_2016(&mut self, at: Position, what: &str) {
+        if self.version == Version::V2015 {
+            self.mistake(
+                at,
+                format!("{what} needs aws_iot_sql_version 2016-03-23, this rule has 2015-10-08"),
+            );
+        }
+    }
+
+    fn filter(&mut self, text: String, at: Position) -> Option<TopicFilter> {
+        if text == "$aws/rules" || text.starts_with("$aws/rules/") {
+            self.mistake(at, "a rule cannot listen to $aws/rules/…: Basic Ingest reaches a rule by its name");
+            return None;
+        }
+        if text.split('/').count() > FILTER_LEVELS_MAX {
+            self.mistake(at, format!("FROM: a topic filter may have at most {FILTER_LEVELS_MAX} levels"));
+            return None;
+        }
+        match TopicFilter::new(text) {
+            Ok(filter) => Some(filter),
+            Err(error) => {
+                self.mistake(at, format!("FROM: {error}"));
+                None
+            }
+        }
+    }
+
+    fn select(&mut self, ast: SelectAst) -> Select {
+        let mut items = match ast {
+            SelectAst::Value(item) => return self.value(*item),
+            SelectAst::Items(items) => items,
+        };
+        if let [only] = items.as_slice()
+            && only.expr.is_none()
+            && only.alias.is_empty()
+        {
+            return Select::Payload;
+        }
+        Select::Object(items.drain(..).map(|item| self.item(item)).collect())
+    }
+
+    fn value(&mut self, item: ItemAst) -> Select {
+        if item.lifted || !item.alias.is_empty() {
+            self.mistake(item.at, "SELECT VALUE takes one expression without .* and without AS");
+        }
+        match item.expr {
+            None => Select::Payload,
+            Some(expr) => Select::Value(self.expr(expr)),
+        }
+    }
+
+    fn item(&mut self, item: ItemAst) -> Item {
+        let ItemAst { expr, lifted, alias, at } = item;
+        let Some(ast) = expr else {
+            return if alias.is_empty() {
+                Item::Lift(Expr::Payload)
+            } else {
+                Item::Named(alias, Expr::Payload)
+            };
+        };
+        if lifted && !alias.is_empty() {
+            self.mistake(at, ".* lifts the members to the top and takes no alias");
+        }
+        if lifted || (alias.is_empty() && matches!(ast, Ast::Dictionary(_))) {
+            return Item::Lift(self.expr(ast));
+        }
+        let key = if alias.is_empty() { default_key(&ast) } else { Some(alias) };
+        let expr = self.expr(ast);
+        match key {
+            Some(key) => Item::Named(key, expr),
+            None => {
+                self.mistake(at, "this expression has no name of its own, give it one: … AS name");
+                Item::Lift(expr)
+            }
+        }
+    }
+
+    fn expr(&mut self, ast: Ast) -> Expr {
+        match ast {
+            Ast::Value(literal) => self.literal(literal.value, place(literal.span)),
+            Ast::Identifier(name) => Expr::Path(vec![name.value]),
+            Ast::CompoundIdentifier(names) => Expr::Path(names.into_iter().map(|name| name.value).collect()),
+            Ast::Nested(inner) => self.expr(*inner),
+            Ast::CompoundFieldAccess { root, access_chain } => self.member(*root, access_chain),
+            Ast::BinaryOp { .. } => self.chain(ast),
+            Ast::UnaryOp { op: UnaryOperator::Not, expr } => Expr::Not(Box::new(self.expr(*expr))),
+            Ast::UnaryOp { op: UnaryOperator::Minus, expr } => match self.expr(*expr) {
+                Expr::Literal(Value::Int(value)) => Expr::Literal(Value::Int(-value)),
+                Expr::Literal(Value::Decimal(value)) => Expr::Literal(Value::Decimal(value.negated())),
+                other => Expr::Negate(Box::new(other)),
+            },
+            Ast::Case { case_token, operand, conditions, else_result, .. } => {
+                self.case(place(case_token.0.span), operand, conditions, else_result)
+            }
+            Ast::Cast { expr, data_type, format: None, array: false, .. } => self.cast(*expr, &data_type),
+            Ast::Function(function) => self.call(function),
+            Ast::Dictionary(fields) => {
+                let at = fields.first().map(|field| place(field.key.span)).unwrap_or_default();
+                self.since_2016(at, "an object literal");
+                let member =
+                    |field: sqlparser::ast::DictionaryField| (self.key(&field.key), self.expr(*field.value));
+                Expr::Object(fields.into_iter().map(member).collect())
+            }
+            Ast::Array(array) => {
+                let at = array.elem.first().map(|item| place(item.span())).unwrap_or_default();
+                self.since_2016(at, "an array literal");
+                Expr::Array(array.elem.into_iter().map(|item| self.expr(item)).collect())
+            }
+            other => {
+                let at = place(other.span());
+                self.mistake(at, "this is not an expression of AWS IoT SQL")
+            }
+        }
+    }
+
+    fn key(&mut self, key: &Ident) -> String {
+        match key.quote_style {
+            Some(quote) => unescape(&key.value, quote),
+            None => {
+                self.mistake(place(key.span), format!("put the key in quotes: '{}'", key.value));
+                String::new()
+            }
+        }
+    }
+
+    fn literal(&mut self, literal: Literal, at: Position) -> Expr {
+        Expr::Literal(match literal {
+            Literal::Null => Value::Null,
+            Literal::Boolean(value) => Value::Bool(value),
+            Literal::SingleQuotedString(raw) => Value::Str(unescape(&raw, '\'')),
+            Literal::DoubleQuotedString(raw) => Value::Str(unescape(&raw, '"')),
+            Literal::Number(text, _) => match Number::parse(&text.to_string()) {
+                Some(number) => self.version.value(number),
+                None => {
+                    let message = "a number has a digit on both sides of its point and at most 34 digits, \
+                                   and its exponent lies within 999";
+                    return self.mistake(at, format!("{text}: {message}"));
+                }
+            },
+            _ => return self.mistake(at, "this kind of literal is not part of AWS IoT SQL"),
+        })
+    }
+
+    fn member(&mut self, root: Ast, chain: Vec<AccessExpr>) -> Expr {
+        let at = place(root.span());
+        let mut names = Vec::with_capacity(chain.len());
+        for access in chain {
+            match access {
+                AccessExpr::Dot(Ast::Identifier(name)) => names.push(name.value),
+                AccessExpr::Dot(Ast::CompoundIdentifier(more)) => {
+                    names.extend(more.into_iter().map(|name| name.value));
+                }
+                _ => {
+                    return self.mistake(
+                        at,
+                        "only names stand behind a point, and there is no [i]: write get(array, i)",
+                    );
+                }
+            }
+        }
+        Expr::Member(Box::new(self.expr(root)), names)
+    }
+
+    /// Turns the left spine of a tree of operators into a list, without recursion along the spine.
+    fn chain(&mut self, mut ast: Ast) -> Expr {
+        let mut links = Vec::new();
+        while let Ast::BinaryOp { left, op, right } = ast {
+            let right_at = place(right.span());
+            links.push((self.operator(&op, right_at), self.expr(*right)));
+            ast = *left;
+        }
+        links.reverse();
+        Expr::Chain(Box::new(self.expr(ast)), links)
+    }
+
+    fn operator(&mut self, op: &BinaryOperator, at: Position) -> Operator {
+        match op {
+            BinaryOperator::Plus => Operator::Plus,
+            BinaryOperator::Minus => Operator::Minus,
+            BinaryOperator::Multiply => Operator::Times,
+            BinaryOperator::Divide => Operator::Divide,
+            BinaryOperator::Modulo => Operator::Remainder,
+            BinaryOperator::Eq => Operator::Equal,
+            BinaryOperator::NotEq => Operator::NotEqual,
+            BinaryOperator::Lt => Operator::Compare(Comparison::Less),
+            BinaryOperator::LtEq => Operator::Compare(Comparison::LessOrEqual),
+            BinaryOperator::Gt => Operator::Compare(Comparison::Greater),
+            BinaryOperator::GtEq => Operator::Compare(Comparison::GreaterOrEqual),
+            BinaryOperator::And => Operator::And,
+            BinaryOperator::Or => Operator::Or,
+            BinaryOperator::Custom(name) if name == IN => Operator::In,
+            other => {
+                self.mistake(at, format!("{other} is not an operator of AWS IoT SQL"));
+                Operator::Equal
+            }
+        }
+    }
+
+    fn case(
+        &mut self,
+        at: Position,
+        operand: Option<Box<Ast>>,
+        conditions: Vec<CaseWhen>,
+        otherwise: Option<Box<Ast>>,
+    ) -> Expr {
+        let Some(operand) = operand else {
+            let message = "CASE needs a value to compare: write CASE x WHEN 1 THEN …, \
+                           or CASE a > 10 WHEN true THEN …";
+            return self.mistake(at, message);
+        };
+        Expr::Case(Box::new(Case {
+            selector: self.expr(*operand),
+            arms: conditions
+                .into_iter()
+                .map(|arm| (self.expr(arm.condition), self.expr(arm.result)))
+                .collect(),
+            otherwise: otherwise.map(|otherwise| self.expr(*otherwise)),
+        }))
+    }
+
+    fn cast(&mut self, ast: Ast, data_type: &DataType) -> Expr {
+        let at = place(ast.span());
+        let expr = self.expr(ast);
+        let name = data_type.to_string();
+        let Some(kind) = CastType::named(&name) else {
+            let message = format!(
+                "cast: there is no type {name}; the types are Decimal, Double, Int, Integer, Boolean, Bool, \
+                 String, Nvarchar, Text, Ntext, Varchar"
+            );
+            return self.mistake(at, message);
+        };
+        if kind == CastType::Boolean || name.eq_ignore_ascii_case("decimal") {
+            self.since_2016(at, &format!("cast to {name}"));
+        }
+        Expr::Cast(Box::new(expr), kind)
+    }
+
+    fn call(&mut self, function: sqlparser::ast::Function) -> Expr {
+        let at = place(function.name.span());
+        let name = function.name.to_string().to_ascii_lowercase();
+        let plain = function.filter.is_none()
+            && function.over.is_none()
+            && function.null_treatment.is_none()
+            && function.within_group.is_empty()
+            && matches!(function.parameters, FunctionArguments::None);
+        let FunctionArguments::List(list) = function.args else {
+            return self.mistake(at, format!("{name}() takes its arguments in brackets"));
+        };
+        if !plain || list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
+            return self.mistake(at, format!("{name}() takes only plain arguments"));
+        }
+        let arguments: Vec<Expr> =
+            list.args.into_iter().map(|argument| self.argument(argument, at)).collect();
+        let found = match functions::lookup(&name, &arguments) {
+            Lookup::Found(found) => found,
+            Lookup::NotYet => return self.mistake(at, format!("{name}() is not supported yet")),
+            Lookup::Unknown => return self.mistake(at, format!("there is no function {name}()")),
+        };
+        if found.since_2016 {
+            self.since_2016(at, &format!("{name}()"));
+        }
+        if !found.arity.contains(&arguments.len()) {
+            let message = format!("{name}() takes {}, not {}", found.arity_words(), arguments.len());
+            return self.mistake(at, message);
+        }
+        Expr::Call(found.call, arguments)
+    }
+
+    fn argument(&mut self, argument: FunctionArg, at: Position) -> Expr {
+        match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => self.expr(expr),
+            FunctionArg::Unnamed(FunctionArgExpr::Wildcard) => Expr::Payload,
+            _ => self.mistake(at, "an argument is an expression or *"),
+        }
+    }
+}
+
+/// The key of an item without an alias: the last name of a path, a function's name in lower case.
+fn default_key(ast: &Ast) -> Option<Vec<String>> {
+    let key = match ast {
+        Ast::Identifier(name) => name.value.clone(),
+        Ast::CompoundIdentifier(names) => names.last()?.value.clone(),
+        Ast::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
+            AccessExpr::Dot(Ast::Identifier(name)) => name.value.clone(),
+            _ => return None,
+        },
+        Ast::Function(function) => function.name.to_string().to_ascii_lowercase(),
+        Ast::Cast { .. } => "cast".to_owned(),
+        Ast::Nested(inner) => return default_key(inner),
+        _ => return None,
+    };
+    Some(vec![key])
+}

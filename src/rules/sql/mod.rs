@@ -1,0 +1,91 @@
+//! AWS IoT SQL: text in, a checked [`Query`] out, and its evaluation over one message.
+//!
+//! The stages have a type each and a later one never sees an earlier one's: text, then the syntax
+//! tree (`dialect`), then the checked query (`check`), then the outgoing payload (`eval`). The
+//! language is the one of spec sections 1 to 3; `docs/rules.md` lists what is left out.
+
+mod check;
+mod dialect;
+pub(crate) mod error;
+pub(crate) mod eval;
+mod functions;
+pub(crate) mod number;
+mod operator;
+pub(crate) mod payload;
+pub(crate) mod value;
+
+use std::fmt;
+
+pub(crate) use check::{Expr, Query};
+pub(crate) use functions::to_base64;
+
+use error::{Position, SqlError, SqlErrors};
+use number::Number;
+use value::Value;
+
+/// The longest statement, in bytes: AWS's quota for a whole rule (spec 6.4).
+pub(crate) const STATEMENT_BYTES_MAX: usize = 128 * 1024;
+
+/// The version of the language a rule is written in (spec 1.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Version {
+    /// 2015-10-08: whole-number decimals stay decimals.
+    V2015,
+    /// 2016-03-23.
+    V2016,
+    /// The newest beta; here the same as 2016-03-23.
+    Beta,
+}
+
+impl Version {
+    /// The version spelled `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::V2015, Self::V2016, Self::Beta].into_iter().find(|version| version.as_str() == text)
+    }
+
+    /// The version as rules spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::V2015 => "2015-10-08",
+            Self::V2016 => "2016-03-23",
+            Self::Beta => "beta",
+        }
+    }
+
+    /// A number as a value of this version: from 2016-03-23 on a whole one is an Int.
+    pub(crate) fn value(self, number: Number) -> Value {
+        match number {
+            Number::Decimal(decimal) if self != Self::V2015 => {
+                decimal.whole().map_or(Value::Decimal(decimal), Value::Int)
+            }
+            number => number.into(),
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Parses and checks a statement.
+pub(crate) fn parse(sql: &str, version: Version) -> Result<Query, SqlErrors> {
+    if sql.len() > STATEMENT_BYTES_MAX {
+        let message =
+            format!("a statement may have at most {STATEMENT_BYTES_MAX} bytes, this has {}", sql.len());
+        return Err(SqlError { position: None, message }.into());
+    }
+    check::check_statement(dialect::parse_statement(sql)?, version)
+}
+
+/// Parses and checks the expression at the start of `text` that a `}` ends; also says at which byte
+/// that `}` stands.
+pub(crate) fn parse_until_brace(text: &str, version: Version) -> Result<(Expr, usize), SqlErrors> {
+    let (ast, brace) = dialect::parse_until_brace(text)?;
+    let expr = check::check_expression(ast, version)?;
+    let offset = Position::offset_in(brace, text).ok_or_else(|| {
+        SqlErrors::from(SqlError { position: None, message: "the expression has no end".to_owned() })
+    })?;
+    Ok((expr, offset))
+}

@@ -1,0 +1,313 @@
+//! A value of the language: what JSON has, plus Undefined, with numbers kept as decimals.
+//!
+//! Conversions are the tables of spec 2.2 (implicit) and 2.3 (`cast`); a conversion the tables do not
+//! know is `None`, which reads as Undefined.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+
+use indexmap::IndexMap;
+
+use super::number::{Decimal, Number};
+
+/// The members of an object, in the order they were written.
+pub(crate) type Object = IndexMap<String, Value>;
+
+/// One value.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    /// No value at all: a missing attribute, or a function given what it cannot take.
+    Undefined,
+    /// JSON's null.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Int(i128),
+    /// Any other number.
+    Decimal(Decimal),
+    /// Text.
+    Str(String),
+    /// A list of values of any kind.
+    Array(Vec<Value>),
+    /// Named values. Boxed, because most values are not objects.
+    Object(Box<Object>),
+}
+
+/// The Undefined that borrowed results point to.
+pub(crate) static UNDEFINED: Value = Value::Undefined;
+
+impl From<Number> for Value {
+    fn from(number: Number) -> Self {
+        match number {
+            Number::Int(value) => Self::Int(value),
+            Number::Decimal(value) => Self::Decimal(value),
+        }
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Undefined, Into::into)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Self::Str(value)
+    }
+}
+
+impl Value {
+    /// The kind's name, as messages spell it.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Undefined => "Undefined",
+            Self::Null => "null",
+            Self::Bool(_) => "a Boolean",
+            Self::Int(_) => "an Int",
+            Self::Decimal(_) => "a Decimal",
+            Self::Str(_) => "a String",
+            Self::Array(_) => "an Array",
+            Self::Object(_) => "an Object",
+        }
+    }
+
+    pub(crate) const fn is_undefined(&self) -> bool {
+        matches!(self, Self::Undefined)
+    }
+
+    /// The member `name`; Undefined when the value is no object or has none of that name.
+    pub(crate) fn member(&self, name: &str) -> &Self {
+        match self {
+            Self::Object(members) => members.get(name).unwrap_or(&UNDEFINED),
+            _ => &UNDEFINED,
+        }
+    }
+
+    /// The number this is, or that a String spells (spec 2.2).
+    pub(crate) fn number(&self) -> Option<Number> {
+        match self {
+            Self::Int(value) => Some(Number::Int(*value)),
+            Self::Decimal(value) => Some(Number::Decimal(*value)),
+            Self::Str(text) => numeric_text(text).map(Number::Decimal),
+            _ => None,
+        }
+    }
+
+    /// The Boolean this is, or that a String spells in any case.
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        match self {
+            Self::Bool(value) => Some(*value),
+            Self::Str(text) if text.eq_ignore_ascii_case("true") => Some(true),
+            Self::Str(text) if text.eq_ignore_ascii_case("false") => Some(false),
+            _ => None,
+        }
+    }
+
+    /// The standard string form; Null and Undefined have none.
+    pub(crate) fn text(&self) -> Option<Cow<'_, str>> {
+        Some(match self {
+            Self::Undefined | Self::Null => return None,
+            Self::Bool(true) => Cow::Borrowed("true"),
+            Self::Bool(false) => Cow::Borrowed("false"),
+            Self::Int(value) => Cow::Owned(value.to_string()),
+            Self::Decimal(value) => Cow::Owned(value.to_string()),
+            Self::Str(text) => Cow::Borrowed(text),
+            Self::Array(_) | Self::Object(_) => Cow::Owned(self.to_json()),
+        })
+    }
+
+    /// The language's `=`: numbers by value, everything else only within its kind. `None` when
+    /// either side is Undefined.
+    pub(crate) fn equals(&self, other: &Self) -> Option<bool> {
+        if self.is_undefined() || other.is_undefined() {
+            return None;
+        }
+        Some(self.same(other))
+    }
+
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Undefined, Self::Undefined) | (Self::Null, Self::Null) => true,
+            (Self::Bool(left), Self::Bool(right)) => left == right,
+            (Self::Str(left), Self::Str(right)) => left == right,
+            (Self::Int(left), Self::Int(right)) => left == right,
+            (Self::Int(_) | Self::Decimal(_), Self::Int(_) | Self::Decimal(_)) => {
+                let pair = self.number().zip(other.number());
+                pair.is_some_and(|(a, b)| a.decimal().compare(b.decimal()) == Ordering::Equal)
+            }
+            (Self::Array(left), Self::Array(right)) => {
+                left.len() == right.len() && left.iter().zip(right).all(|(a, b)| a.same(b))
+            }
+            (Self::Object(left), Self::Object(right)) => {
+                left.len() == right.len()
+                    && left.iter().all(|(name, a)| right.get(name).is_some_and(|b| a.same(b)))
+            }
+            _ => false,
+        }
+    }
+
+    /// About how many bytes the value takes, for the evaluator's budget.
+    pub(crate) fn weight(&self) -> usize {
+        const SLOT: usize = size_of::<Value>();
+        match self {
+            Self::Str(text) => SLOT + text.len(),
+            Self::Array(items) => SLOT + items.iter().map(Self::weight).sum::<usize>(),
+            Self::Object(members) => {
+                SLOT + members.iter().map(|(name, value)| SLOT + name.len() + value.weight()).sum::<usize>()
+            }
+            _ => SLOT,
+        }
+    }
+
+    /// Compact JSON text. Undefined members are left out, an Undefined item or a bare Undefined is null.
+    pub(crate) fn to_json(&self) -> String {
+        let mut out = String::new();
+        self.write_json(&mut out);
+        out
+    }
+
+    fn write_json(&self, out: &mut String) {
+        match self {
+            Self::Undefined | Self::Null => out.push_str("null"),
+            Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Self::Int(value) => push_display(out, value),
+            Self::Decimal(value) => push_display(out, value),
+            Self::Str(text) => write_json_text(text, out),
+            Self::Array(items) => {
+                out.push('[');
+                for (index, item) in items.iter().enumerate() {
+                    if index > 0 {
+                        out.push(',');
+                    }
+                    item.write_json(out);
+                }
+                out.push(']');
+            }
+            Self::Object(members) => {
+                out.push('{');
+                let mut first = true;
+                for (name, value) in members.iter().filter(|(_, value)| !value.is_undefined()) {
+                    if !std::mem::take(&mut first) {
+                        out.push(',');
+                    }
+                    write_json_text(name, out);
+                    out.push(':');
+                    value.write_json(out);
+                }
+                out.push('}');
+            }
+        }
+    }
+}
+
+fn push_display(out: &mut String, value: impl std::fmt::Display) {
+    write!(out, "{value}").expect("writing to a String cannot fail");
+}
+
+fn write_json_text(text: &str, out: &mut String) {
+    out.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            control if u32::from(control) < 0x20 => {
+                write!(out, "\\u{:04x}", u32::from(control)).expect("writing to a String cannot fail");
+            }
+            letter => out.push(letter),
+        }
+    }
+    out.push('"');
+}
+
+/// Reads text as `^-?\d+(\.\d+)?((?i)E-?\d+)?$`, the only spelling the conversion knows (spec 2.2).
+pub(crate) fn numeric_text(text: &str) -> Option<Decimal> {
+    let signed_exponent = text.contains("E+") || text.contains("e+");
+    if signed_exponent { None } else { Decimal::parse(text) }
+}
+
+/// The types `cast` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CastType {
+    /// Decimal, Double.
+    Decimal,
+    /// Int, Integer.
+    Int,
+    /// Boolean, Bool.
+    Boolean,
+    /// String, Nvarchar, Text, Ntext, Varchar.
+    Text,
+}
+
+impl CastType {
+    /// The type called `name` in any case.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "decimal" | "double" => Self::Decimal,
+            "int" | "integer" => Self::Int,
+            "boolean" | "bool" => Self::Boolean,
+            "string" | "nvarchar" | "text" | "ntext" | "varchar" => Self::Text,
+            _ => return None,
+        })
+    }
+
+    /// `cast(value AS self)` (spec 2.3).
+    pub(crate) fn apply(self, value: &Value) -> Value {
+        match self {
+            Self::Decimal => match value {
+                Value::Bool(flag) => Value::Decimal(if *flag { ONE } else { ZERO }),
+                _ => value.number().into(),
+            },
+            Self::Int => match value {
+                Value::Bool(flag) => Value::Int(i128::from(*flag)),
+                _ => value.number().and_then(Number::floor).map_or(Value::Undefined, Value::Int),
+            },
+            Self::Boolean => match value {
+                Value::Int(number) => Value::Bool(*number != 0),
+                Value::Decimal(number) => Value::Bool(!number.is_zero()),
+                _ => value.boolean().into(),
+            },
+            Self::Text => value.text().map(Cow::into_owned).into(),
+        }
+    }
+}
+
+/// 1.0 and 0.0, what `cast` makes of a Boolean.
+const ONE: Decimal = Decimal::tenths(10);
+const ZERO: Decimal = Decimal::tenths(0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_documented_spelling_of_a_number_converts() {
+        for text in ["5", "-5.123", "5E-12", "1e3", "007"] {
+            assert!(numeric_text(text).is_some(), "{text}");
+        }
+        for text in ["+5", ".5", "5.", "1E+3", " 5", "5 ", "", "abc", "0x10", "1E", "--1", "NaN"] {
+            assert!(numeric_text(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn json_text_is_compact_and_escaped() {
+        let mut members = Object::new();
+        members.insert("a\"b".to_owned(), Value::Array(vec![Value::Int(1), Value::Undefined, Value::Null]));
+        members.insert("gone".to_owned(), Value::Undefined);
+        members.insert("t".to_owned(), Value::Str("x\n\u{1}\\".to_owned()));
+        let text = Value::Object(Box::new(members)).to_json();
+        assert_eq!(text, r#"{"a\"b":[1,null,null],"t":"x\n\u0001\\"}"#);
+    }
+}

@@ -1,0 +1,132 @@
+//! Substitution templates: text with `${expression}` in it (spec section 4).
+//!
+//! Expressions see the original payload and the message around it, never the SELECT's aliases. Where
+//! an expression ends is found by parsing it, so a `}` inside a string or an object literal does not
+//! end it. An expression without a value (Undefined or null) fails the action: an empty dimension
+//! nobody asked for would be worse.
+
+use std::borrow::Cow;
+
+use super::effect::FailureReason;
+use super::sql::eval::{MADE_BYTES_MAX, Scope};
+use super::sql::value::Value;
+use super::sql::{self, Expr, Version};
+
+/// The longest template, in bytes.
+const TEMPLATE_BYTES_MAX: usize = 8 * 1024;
+
+/// A checked template.
+#[derive(Debug)]
+pub(crate) struct Template {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Text(String),
+    Expression { source: String, expr: Expr },
+}
+
+impl Template {
+    /// Checks `text`. The error is a sentence without a period.
+    pub(crate) fn parse(text: &str, version: Version) -> Result<Self, String> {
+        if text.len() > TEMPLATE_BYTES_MAX {
+            return Err(format!("a template may have at most {TEMPLATE_BYTES_MAX} bytes"));
+        }
+        if text.contains("@{") {
+            return Err("@{…} belongs to the InfluxDB action, write ${…}".to_owned());
+        }
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            let (before, expression) = (&rest[..at], &rest[at + 2..]);
+            if !before.is_empty() {
+                parts.push(Part::Text(before.to_owned()));
+            }
+            let (expr, end) = sql::parse_until_brace(expression, version)
+                .map_err(|errors| format!("in the template {text:?}, after ${{: {errors}"))?;
+            parts.push(Part::Expression { source: expression[..end].trim().to_owned(), expr });
+            rest = &expression[end + 1..];
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.to_owned()));
+        }
+        Ok(Self { parts })
+    }
+
+    /// The text, if the template has no expressions.
+    pub(crate) fn constant(&self) -> Option<&str> {
+        match self.parts.as_slice() {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The text with every expression replaced by its value. `field` names the place for the error.
+    pub(crate) fn render(
+        &self,
+        scope: &Scope<'_>,
+        field: impl Fn() -> String,
+    ) -> Result<String, FailureReason> {
+        let mut rendered = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => rendered.push_str(text),
+                Part::Expression { source, expr } => {
+                    let value: Cow<'_, Value> = scope.eval(expr);
+                    let Some(text) = value.text() else {
+                        return Err(FailureReason::TemplateWithoutValue {
+                            field: field(),
+                            expression: source.clone(),
+                            value: value.kind(),
+                        });
+                    };
+                    if !scope.extend_text(&mut rendered, &text) {
+                        return Err(FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX });
+                    }
+                }
+            }
+        }
+        Ok(rendered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(text: &str) -> Vec<String> {
+        let template = Template::parse(text, Version::V2016).expect("a template");
+        let source = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Expression { source, .. } => format!("<{source}>"),
+        };
+        template.parts.iter().map(source).collect()
+    }
+
+    #[test]
+    fn expressions_end_where_they_end() {
+        assert_eq!(sources("${topic()}/republish"), ["<topic()>", "/republish"]);
+        assert_eq!(sources("a${ concat('}', x) }b"), ["a", "<concat('}', x)>", "b"]);
+        assert_eq!(
+            sources("${get({\"a}\": {'b': 1}}, 'a}').b}it's -- fine"),
+            ["<get({\"a}\": {'b': 1}}, 'a}').b>", "it's -- fine"]
+        );
+        assert_eq!(sources("${a}${\n  b\n}é${c}"), ["<a>", "<b>", "é", "<c>"]);
+        assert_eq!(sources("$$aws/x $ {y}"), ["$$aws/x $ {y}"]);
+        assert!(sources("").is_empty());
+    }
+
+    #[test]
+    fn mistakes_name_the_template() {
+        for text in ["${", "${}", "${a", "${a +}", "${a b}", "${foo()}", "${'}", "@{x}"] {
+            assert!(Template::parse(text, Version::V2016).is_err(), "{text}");
+        }
+        let error = Template::parse("x-${a +}", Version::V2016).expect_err("no expression");
+        assert_eq!(
+            error,
+            "in the template \"x-${a +}\", after ${: line 1:4: expected an expression, found }"
+        );
+    }
+}

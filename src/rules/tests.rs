@@ -1,0 +1,109 @@
+//! Tests of the room as a whole: case files, AWS's own examples, hostile input.
+
+mod cases;
+mod corpus;
+mod hostile;
+
+use bytes::Bytes;
+
+use super::{ActionKind, Effect, FailedAction, Rule, RuleSet};
+use crate::clock::Timestamp;
+use crate::message::{Message, Origin, Properties, QoS};
+use crate::record::{Measure, MeasureValue};
+use crate::topic::TopicName;
+
+/// A message as a device would send it, received at 2020-09-13T12:26:40.123456789Z.
+fn message(topic: &str, payload: impl Into<Bytes>) -> Message {
+    Message {
+        topic: TopicName::new(topic).expect("a topic"),
+        payload: payload.into(),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        properties: Properties::default(),
+        origin: Origin {
+            client_id: Some("sensor-1".into()),
+            address: Some("192.0.2.7".parse().expect("an address")),
+        },
+        received: Timestamp::from_nanos(1_600_000_000_123_456_789),
+    }
+}
+
+#[test]
+fn rules_that_share_a_topic_do_not_affect_one_another() {
+    let rule = |name: &str, sql: &str| {
+        let actions = "[[actions]]\ntimestream = { database_name = 'd', table_name = 't' }\n";
+        Rule::parse_toml(name, &format!("sql = \"{sql}\"\n{actions}")).expect("a rule")
+    };
+    let rules = RuleSet::from_rules(vec![
+        rule("one", "SELECT a FROM 'iot/topic'"),
+        rule("bad", "SELECT '' AS a FROM 'iot/+'"),
+        rule("old", "SELECT VALUE 1 FROM '#'"),
+        rule("two", "SELECT b FROM 'iot/#'"),
+        rule("elsewhere", "SELECT b FROM 'iot/other'"),
+    ]);
+    let effects = rules.evaluate(&message("iot/topic", r#"{"a":1,"b":2}"#));
+    let told: Vec<(&str, bool)> = effects
+        .iter()
+        .map(|effect| match effect {
+            Effect::Write(write) => (&*write.rule, true),
+            Effect::Failed(failure) => (&*failure.rule, false),
+        })
+        .collect();
+    assert_eq!(told, [("one", true), ("bad", false), ("old", false), ("two", true)]);
+}
+
+#[test]
+fn an_error_action_gets_the_error_document_and_the_original_message() {
+    let rule = Rule::parse_toml(
+        "r",
+        "sql = \"SELECT a FROM 'iot/topic'\"\n[error_action.timestream]\ndatabase_name = 'd'\ntable_name = 'e'\n\
+         dimensions = [{ name = 'device', value = '${id}' }]\n",
+    );
+    let rules = RuleSet::from_rules(vec![rule.expect("a rule")]);
+    let failure = FailedAction {
+        action: ActionKind::Timestream,
+        resource: "d/t".to_owned(),
+        message: "no such table".to_owned(),
+    };
+    let effects = rules.error_effects("r", &message("iot/topic", r#"{"id":7}"#), &[failure]);
+    let [Effect::Write(write)] = effects.as_slice() else { panic!("{effects:?}") };
+    let names: Vec<&str> = write.batch.records.iter().map(|record| record.measure_name.as_str()).collect();
+    assert_eq!(names, ["ruleName", "topic", "clientId", "sourceIp", "base64OriginalPayload", "failures"]);
+    assert_eq!(write.batch.records[0].dimensions[0].value, "7");
+    let failures =
+        r#"[{"failedAction":"TimestreamAction","failedResource":"d/t","errorMessage":"no such table"}]"#;
+    let Measure::Single(MeasureValue::Varchar(text)) = &write.batch.records[5].measure else {
+        panic!("a text")
+    };
+    assert_eq!(text, failures);
+}
+
+/// Prints how evaluating many rules compares to parsing the payload once per rule. A ratio is no
+/// test, machines differ: `cargo test --release three_hundred -- --ignored --nocapture`.
+#[test]
+#[ignore = "prints a measurement"]
+fn three_hundred_rules_on_one_topic() {
+    let text = include_str!("../../rules/telemetry.toml");
+    let rules = (0..300).map(|n| Rule::parse_toml(&format!("r{n}"), text).expect("a rule")).collect();
+    let (rules, message) = (RuleSet::from_rules(rules), message("iot/topic", SENSOR));
+    let time = |work: &dyn Fn()| {
+        let started = std::time::Instant::now();
+        (0..200).for_each(|_| work());
+        started.elapsed()
+    };
+    let evaluated = time(&|| drop(std::hint::black_box(rules.evaluate(&message))));
+    let parsed = time(&|| {
+        for _ in 0..300 {
+            let value: serde_json::Value = serde_json::from_slice(&message.payload).expect("JSON");
+            drop(std::hint::black_box(value));
+        }
+    });
+    println!(
+        "300 rules: {:?}, 300 parses: {:?}, ratio {:.2}",
+        evaluated / 200,
+        parsed / 200,
+        parsed.as_secs_f64() / evaluated.as_secs_f64()
+    );
+}
+
+const SENSOR: &str = r#"{"dataFormat":5,"rssi":-88,"temperature":24.04,"humidity":43.605,"pressure":101082,"accelerationX":40,"accelerationY":-20,"accelerationZ":1016,"battery":3007,"txPower":4,"movementCounter":219,"device_id":46216,"device_firmware_sku":46216}"#;
