@@ -16,3 +16,4 @@ pub mod topic;
 
 pub mod message;
 pub mod record;
+pub mod store;
