@@ -18,3 +18,4 @@ pub mod message;
 pub mod record;
 
 pub mod mqtt;
+pub mod store;
