@@ -19,3 +19,4 @@ pub mod record;
 
 pub mod mqtt;
 pub mod store;
+pub mod query;

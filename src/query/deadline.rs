@@ -1,0 +1,133 @@
+//! Stopping operators that do not look up from their work.
+//!
+//! A query that is given up is dropped where it next yields. Scans, groups and sorts yield often;
+//! a join whose condition lets nothing through works off whole products of its inputs first (a minute
+//! and more was seen). So the condition of every join asks whether anyone still waits.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::joins::utils::JoinFilter;
+use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder};
+
+use super::error::failed;
+
+/// Whether a query is still wanted. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Deadline(Arc<AtomicBool>);
+
+impl Deadline {
+    /// Nobody waits any more.
+    pub(crate) fn pass(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(failed("Query timed out")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The plan with every join's condition guarded.
+pub(crate) fn guard(plan: Arc<dyn ExecutionPlan>, deadline: &Deadline) -> Result<Arc<dyn ExecutionPlan>> {
+    let guarded = plan.transform_up(|node| {
+        if let Some(join) = node.downcast_ref::<NestedLoopJoinExec>()
+            && let Some(filter) = join.filter()
+        {
+            let (left, right) = (Arc::clone(join.left()), Arc::clone(join.right()));
+            let join = NestedLoopJoinExecBuilder::new(left, right, *join.join_type())
+                .with_projection_ref(join.projection().clone())
+                .with_filter(Some(guarded_filter(filter, deadline)))
+                .build()?;
+            return Ok(Transformed::yes(Arc::new(join) as Arc<dyn ExecutionPlan>));
+        }
+        if let Some(join) = node.downcast_ref::<HashJoinExec>()
+            && let Some(filter) = join.filter()
+        {
+            let filter = guarded_filter(filter, deadline);
+            return Ok(Transformed::yes(join.builder().with_filter(Some(filter)).build_exec()?));
+        }
+        Ok(Transformed::no(node))
+    });
+    Ok(guarded?.data)
+}
+
+fn guarded_filter(filter: &JoinFilter, deadline: &Deadline) -> JoinFilter {
+    let expression = Arc::new(Guarded { inner: Arc::clone(filter.expression()), deadline: deadline.clone() });
+    JoinFilter::new(expression, filter.column_indices().to_vec(), Arc::clone(filter.schema()))
+}
+
+/// An expression that fails once its query is given up.
+#[derive(Debug, Clone)]
+struct Guarded {
+    inner: Arc<dyn PhysicalExpr>,
+    deadline: Deadline,
+}
+
+impl PartialEq for Guarded {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.deadline.0, &other.deadline.0) && self.inner.as_ref() == other.inner.as_ref()
+    }
+}
+
+impl Eq for Guarded {}
+
+impl Hash for Guarded {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.hash(state);
+    }
+}
+
+impl fmt::Display for Guarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl PhysicalExpr for Guarded {
+    fn data_type(&self, schema: &Schema) -> Result<DataType> {
+        self.inner.data_type(schema)
+    }
+
+    fn nullable(&self, schema: &Schema) -> Result<bool> {
+        self.inner.nullable(schema)
+    }
+
+    fn return_field(&self, schema: &Schema) -> Result<FieldRef> {
+        self.inner.return_field(schema)
+    }
+
+    fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
+        self.deadline.check()?;
+        self.inner.evaluate(batch)
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
+        vec![&self.inner]
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn PhysicalExpr>>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        match children.pop() {
+            Some(inner) => Ok(Arc::new(Self { inner, deadline: self.deadline.clone() })),
+            None => Ok(self),
+        }
+    }
+
+    fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt_sql(f)
+    }
+}

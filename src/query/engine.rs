@@ -1,0 +1,414 @@
+//! The engine: queries in, pages out, on a runtime of its own.
+//!
+//! Everything a query does, parsing included, happens on threads of the engine, so that no query can
+//! hold up an acknowledgement or a socket. The caller waits with a deadline and is answered in time
+//! even if an operator does not yield; the work it gave up is told to stop and keeps its place in the
+//! queue until it has.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use datafusion::common::DataFusionError;
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::functions_aggregate::planner::AggregateFunctionPlanner;
+use datafusion::functions_window::planner::WindowFunctionPlanner;
+use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::sqlparser::ast::Query;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::context::{Language, QueryContext};
+use super::cursor::{Cursors, Turn};
+use super::error::{Locations, QueryError};
+use super::functions::Registry;
+use super::limits::{QueryOptions, STACK_BYTES};
+use super::operators::Operators;
+use super::results::{PageSize, Results};
+use super::rows::{ColumnInfo, Datum};
+use super::source::Source;
+use super::statement::{self, Statement};
+use super::table::{PARTS_URL, SnapshotTable};
+use super::unnest::UnnestPlanner;
+use super::{catalog, names, rewrite, rows};
+use crate::clock::Clock;
+
+/// Least bytes a query is metered with (spec 1.3).
+const METERED_BYTES_MIN: u64 = 10_000_000;
+
+/// A query, or the next page of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueryRequest {
+    /// The query's text. A request for a further page carries the same text.
+    pub sql: String,
+    /// Most rows of a page.
+    pub max_rows: Option<usize>,
+    /// The token of the page that is wanted.
+    pub next_token: Option<String>,
+}
+
+/// A page of a result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The query's name, the same on all its pages: letters and digits.
+    pub query_id: String,
+    /// The columns, on every page and for an empty result too.
+    pub columns: Arc<[ColumnInfo]>,
+    /// The rows.
+    pub rows: Vec<Vec<Datum>>,
+    /// The token of the next page, if there is one.
+    pub next_token: Option<String>,
+    /// How much of the query is done, in percent.
+    pub progress: f64,
+    /// Bytes read from parts so far.
+    pub bytes_scanned: u64,
+    /// Bytes Timestream would put on the bill.
+    pub bytes_metered: u64,
+}
+
+/// Runs queries. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    source: Arc<dyn Source>,
+    options: QueryOptions,
+    clock: Arc<dyn Clock>,
+    language: Language,
+    state: SessionState,
+    cursors: Cursors,
+    turns: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    stopping: CancellationToken,
+    handle: Handle,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("source", &self.source).field("options", &self.options).finish()
+    }
+}
+
+/// A runtime must not be dropped on a thread that runs futures.
+impl Drop for Inner {
+    fn drop(&mut self) {
+        stop_runtime(&self.runtime);
+    }
+}
+
+fn stop_runtime(runtime: &Mutex<Option<Runtime>>) {
+    let taken = runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(runtime) = taken {
+        runtime.shutdown_background();
+    }
+}
+
+/// Why an engine cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The threads of the query runtime could not be started.
+    #[error("cannot start the query runtime: {0}")]
+    Runtime(#[from] std::io::Error),
+    /// DataFusion refused its configuration.
+    #[error("cannot configure the query engine: {0}")]
+    Configuration(#[from] DataFusionError),
+}
+
+impl Engine {
+    /// An engine over `source`.
+    pub fn new(
+        source: Arc<dyn Source>,
+        options: QueryOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, EngineError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(options.threads.max(1))
+            .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()?;
+        let registry = Arc::new(Registry::new());
+        let state = session_state(source.as_ref(), &options)?;
+        let cursors = Cursors::new(options.cursors, options.token_lifetime, options.token_uses);
+        let inner = Arc::new(Inner {
+            language: language(&registry),
+            state,
+            cursors,
+            turns: Arc::new(Semaphore::new(options.concurrency.max(1))),
+            waiting: AtomicUsize::new(0),
+            stopping: CancellationToken::new(),
+            handle: runtime.handle().clone(),
+            runtime: Mutex::new(Some(runtime)),
+            source,
+            options,
+            clock,
+        });
+        inner.handle.spawn(sweep(Arc::downgrade(&inner), inner.stopping.clone()));
+        Ok(Self { inner })
+    }
+
+    /// Answers with the first page of a query, or with the page a token names.
+    pub async fn query(&self, request: QueryRequest) -> Result<Page, QueryError> {
+        let inner = &self.inner;
+        if inner.stopping.is_cancelled() {
+            return Err(stopping());
+        }
+        let permit = tokio::select! {
+            permit = inner.turn() => permit?,
+            () = inner.stopping.cancelled() => return Err(stopping()),
+        };
+        let deadline = super::deadline::Deadline::default();
+        let (worker, told) = (Arc::clone(inner), deadline.clone());
+        let task = inner.handle.spawn(async move {
+            // Held by the work, not by the caller: what does not stop at once still takes its place.
+            let _permit: OwnedSemaphorePermit = permit;
+            worker.answer(request, told).await
+        });
+        let mut task = GivenUp { task, deadline };
+        tokio::select! {
+            done = &mut task.task => match done {
+                Ok(answer) => answer,
+                Err(error) if error.is_panic() => {
+                    warn!("a query panicked");
+                    Err(QueryError::Internal("the query failed inside the engine".to_owned()))
+                }
+                Err(_) => Err(stopping()),
+            },
+            () = tokio::time::sleep(inner.options.timeout) => Err(QueryError::Execution(format!(
+                "Query timed out after {} s; narrow its time range", inner.options.timeout.as_secs_f64()
+            ))),
+            () = inner.stopping.cancelled() => Err(stopping()),
+        }
+    }
+
+    /// Cancels what runs, drops what waits for its next page and stops the engine's threads.
+    pub async fn shutdown(&self) {
+        self.inner.stopping.cancel();
+        self.inner.cursors.clear();
+        stop_runtime(&self.inner.runtime);
+    }
+}
+
+fn stopping() -> QueryError {
+    QueryError::Unavailable("the query engine is stopping".to_owned())
+}
+
+/// Stops the work when its caller goes away, whether in time or not.
+struct GivenUp<T> {
+    task: tokio::task::JoinHandle<T>,
+    deadline: super::deadline::Deadline,
+}
+
+impl<T> Drop for GivenUp<T> {
+    fn drop(&mut self) {
+        if !self.task.is_finished() {
+            self.deadline.pass();
+            self.task.abort();
+        }
+    }
+}
+
+/// Drops expired results while no query comes that would.
+async fn sweep(engine: std::sync::Weak<Inner>, stopping: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(30)) => {}
+            () = stopping.cancelled() => return,
+        }
+        match engine.upgrade() {
+            Some(inner) => inner.cursors.expire(inner.clock.now()),
+            None => return,
+        }
+    }
+}
+
+fn language(registry: &Arc<Registry>) -> Language {
+    let operators: Arc<dyn ExprPlanner> = Arc::new(Operators::new(Arc::clone(registry)));
+    let function = |name: &str| registry.scalar(name).expect("the registry has its private functions");
+    let unnest = UnnestPlanner {
+        forget: function("__forget"),
+        field: function("get_field"),
+        ordinals: function("__ordinals"),
+    };
+    Language {
+        registry: Arc::clone(registry),
+        // The two of DataFusion know what `count(*)` is.
+        expr_planners: vec![
+            operators,
+            Arc::new(AggregateFunctionPlanner),
+            Arc::new(WindowFunctionPlanner),
+        ],
+        relation_planners: vec![Arc::new(unnest)],
+    }
+}
+
+/// The state every query's own state is cloned from: no catalog, no file format, no table function.
+fn session_state(source: &dyn Source, options: &QueryOptions) -> Result<SessionState, EngineError> {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(options.threads.max(1))
+        .with_information_schema(false)
+        .with_create_default_catalog_and_schema(false);
+    let settings = config.options_mut();
+    settings.execution.time_zone = None;
+    settings.execution.parquet.pushdown_filters = true;
+    settings.execution.parquet.bloom_filter_on_read = true;
+    settings.execution.collect_statistics = false;
+    // A sort that may spill keeps this much aside to merge what it spilled.
+    settings.execution.sort_spill_reservation_bytes = (options.memory_bytes / 32).clamp(64 << 10, 10 << 20);
+    let pool: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(options.memory_bytes));
+    let disk = DiskManagerBuilder::default()
+        .with_mode(DiskManagerMode::OsTmpDirectory)
+        .with_max_temp_directory_size(options.spill_bytes);
+    let runtime =
+        RuntimeEnvBuilder::new().with_memory_pool(pool).with_disk_manager_builder(disk).build_arc()?;
+    let url = datafusion::datasource::object_store::ObjectStoreUrl::parse(PARTS_URL)?;
+    runtime.register_object_store(url.as_ref(), source.object_store());
+    Ok(SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).build())
+}
+
+impl Inner {
+    /// Waits for a turn; a full queue is an error at once.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+        if let Ok(permit) = Arc::clone(&self.turns).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let _place = Place::take(&self.waiting, self.options.queue)?;
+        Arc::clone(&self.turns).acquire_owned().await.map_err(|_| stopping())
+    }
+
+    async fn answer(
+        &self,
+        request: QueryRequest,
+        deadline: super::deadline::Deadline,
+    ) -> Result<Page, QueryError> {
+        let size = PageSize {
+            rows: request.max_rows.unwrap_or(self.options.page_rows),
+            bytes: self.options.page_bytes,
+        };
+        match &request.next_token {
+            Some(token) => self.next_page(&request.sql, token, size).await,
+            None => self.first_page(&request.sql, size, deadline).await,
+        }
+    }
+
+    async fn first_page(
+        &self,
+        sql: &str,
+        size: PageSize,
+        deadline: super::deadline::Deadline,
+    ) -> Result<Page, QueryError> {
+        let mut results = self.start(sql, deadline).await?;
+        let query_id = format!("AED{}", Uuid::new_v4().simple()).to_uppercase();
+        let (rows, more) = results.page(size).await.map_err(|error| at_run_time(&error))?;
+        let mut page = page(query_id.clone(), &results, rows, more);
+        if more {
+            page.next_token = Some(self.cursors.keep(query_id, sql, results, self.clock.now()));
+        }
+        Ok(page)
+    }
+
+    async fn next_page(&self, sql: &str, token: &str, size: PageSize) -> Result<Page, QueryError> {
+        let cursor = self.cursors.find(token, sql, self.clock.now())?;
+        let mut state = cursor.lock().await;
+        if let Turn::Again(page) = state.turn(token, &self.cursors)? {
+            return Ok(*page);
+        }
+        let Some(results) = &mut state.results else {
+            return Err(QueryError::Internal("a page without a result".to_owned()));
+        };
+        match results.page(size).await {
+            Ok((rows, more)) => {
+                let page = page(cursor.query_id.clone(), results, rows, more);
+                Ok(state.give(token, page, more))
+            }
+            Err(error) => {
+                self.cursors.forget(token);
+                Err(at_run_time(&error))
+            }
+        }
+    }
+
+    /// From text to a running plan.
+    async fn start(&self, sql: &str, deadline: super::deadline::Deadline) -> Result<Results, QueryError> {
+        let statement = statement::parse(sql)?;
+        if let Some(answer) = catalog::answer(&statement, self.source.as_ref()) {
+            return answer;
+        }
+        let Statement::Query(mut query) = statement else {
+            return Err(QueryError::Internal("a statement without an answer".to_owned()));
+        };
+        let (tables, locations) = names::resolve(&mut query, self.source.as_ref(), &self.language.registry)?;
+        rewrite::rewrite(&mut query, self.clock.now())?;
+        let tables = tables.into_iter().map(|(name, snapshot)| {
+            (name, provider_as_source(Arc::new(SnapshotTable::new(snapshot))))
+        });
+        let tables = tables.collect();
+        self.run(*query, tables, deadline).await.map_err(|error| QueryError::from_datafusion(&error, &locations))
+    }
+
+    async fn run(
+        &self,
+        query: Query,
+        tables: std::collections::HashMap<(String, String), Arc<dyn datafusion::logical_expr::TableSource>>,
+        deadline: super::deadline::Deadline,
+    ) -> Result<Results, DataFusionError> {
+        let state = self.state.clone();
+        let plan =
+            QueryContext { language: &self.language, options: state.config_options(), tables }.plan(query)?;
+        let columns = rows::columns(plan.schema().as_arrow())?;
+        let plan = state.create_physical_plan(&plan).await?;
+        let plan = super::deadline::guard(plan, &deadline)?;
+        let stream = execute_stream(Arc::clone(&plan), state.task_ctx())?;
+        Ok(Results::streamed(columns, stream, plan))
+    }
+}
+
+/// A place in the queue, given back when the wait is over.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize, most: usize) -> Result<Self, QueryError> {
+        let place = Self(waiting);
+        if waiting.fetch_add(1, Ordering::SeqCst) < most {
+            return Ok(place);
+        }
+        Err(QueryError::Throttled("Too many queries are waiting; try again later".to_owned()))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Errors of a plan that runs have no place in the text.
+fn at_run_time(error: &DataFusionError) -> QueryError {
+    QueryError::from_datafusion(error, &Locations::default())
+}
+
+fn page(query_id: String, results: &Results, rows: Vec<Vec<Datum>>, more: bool) -> Page {
+    let scanned = results.bytes_scanned();
+    Page {
+        query_id,
+        columns: Arc::clone(&results.columns),
+        rows,
+        next_token: None,
+        progress: if more { 50.0 } else { 100.0 },
+        bytes_scanned: scanned.unwrap_or(0),
+        bytes_metered: scanned.map_or(0, |scanned| scanned.max(METERED_BYTES_MIN)),
+    }
+}

@@ -1,0 +1,213 @@
+//! What can go wrong with a query, in the words Timestream uses, at the place the user wrote.
+//!
+//! Functions and operators know neither the query's text nor the wire; they raise a [`SqlError`]
+//! inside DataFusion's error type. [`Locations`] remembers where the user's text names what, and
+//! [`QueryError::from_datafusion`] brings the two together.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::sql::sqlparser::tokenizer::{Location, Span};
+
+/// Why a query has no answer. The text is meant for the person who wrote the query.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// The query, or a page token, is wrong: syntax, names, types (`ValidationException`).
+    #[error("{0}")]
+    Validation(String),
+    /// The query is right but failed while it ran (`QueryExecutionException`).
+    #[error("{0}")]
+    Execution(String),
+    /// The query was cancelled (`ConflictException`).
+    #[error("{0}")]
+    Conflict(String),
+    /// Too many queries at once; the same query may work later (`ThrottlingException`).
+    #[error("{0}")]
+    Throttled(String),
+    /// The engine is stopping or its data cannot be read now (`InternalServerException`).
+    #[error("{0}")]
+    Unavailable(String),
+    /// A fault of ours (`InternalServerException`).
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// A line and a column of the user's text, both counted from one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) line: u64,
+    pub(crate) column: u64,
+}
+
+impl Position {
+    /// The start of the text.
+    pub(crate) const START: Self = Self { line: 1, column: 1 };
+
+    /// Where `span` starts; nothing for the span of something the user did not write.
+    pub(crate) fn of(span: Span) -> Option<Self> {
+        (span.start.line > 0).then(|| Self::from(span.start))
+    }
+}
+
+impl From<Location> for Position {
+    fn from(location: Location) -> Self {
+        Self { line: location.line, column: location.column }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// What a function or an operator has to say about its operands.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SqlError {
+    /// A call that no form of the function takes; found while planning.
+    #[error("Unexpected parameters ({given}) for function {function}. Expected: {expected}")]
+    Parameters { function: String, given: String, expected: String },
+    /// A call Timestream answers with its syntax text, though it parses.
+    #[error("The query syntax is invalid: {function} does not take ({given})")]
+    Syntax { function: String, given: String },
+    /// A mistake that is in the query's text, whatever the data.
+    #[error("{0}")]
+    Invalid(String),
+    /// A mistake that depends on the data: division by zero, a failed cast.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl From<SqlError> for DataFusionError {
+    fn from(error: SqlError) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
+/// An error that depends on the data.
+pub(crate) fn failed(text: impl Into<String>) -> DataFusionError {
+    SqlError::Failed(text.into()).into()
+}
+
+/// An error that is in the query's text.
+pub(crate) fn invalid(text: impl Into<String>) -> DataFusionError {
+    SqlError::Invalid(text.into()).into()
+}
+
+/// The text AWS answers a query with that does not parse.
+pub(crate) fn syntax(at: Position) -> QueryError {
+    QueryError::Validation(format!("The query syntax is invalid at line {at}"))
+}
+
+/// Where the user's text first names each column and function.
+#[derive(Debug, Default)]
+pub(crate) struct Locations {
+    columns: HashMap<String, Position>,
+    functions: HashMap<String, Position>,
+}
+
+impl Locations {
+    /// Remembers that a column of this name is written at `span`.
+    pub(crate) fn column(&mut self, name: &str, span: Span) {
+        if let Some(at) = Position::of(span) {
+            self.columns.entry(name.to_owned()).or_insert(at);
+        }
+    }
+
+    /// Remembers that a call of this function is written at `span`; `name` in lower case.
+    pub(crate) fn function(&mut self, name: &str, span: Span) {
+        if let Some(at) = Position::of(span) {
+            self.functions.entry(name.to_owned()).or_insert(at);
+        }
+    }
+
+    fn of_function(&self, name: &str) -> Position {
+        self.functions.get(name).copied().unwrap_or(Position::START)
+    }
+}
+
+impl QueryError {
+    /// What the user should read about `error`.
+    pub(crate) fn from_datafusion(error: &DataFusionError, at: &Locations) -> Self {
+        match error.find_root() {
+            DataFusionError::External(other) => match other.downcast_ref::<SqlError>() {
+                Some(error) => Self::from_sql(error, at),
+                None => match other.downcast_ref::<Self>() {
+                    Some(error) => error.clone(),
+                    None => Self::Internal(other.to_string()),
+                },
+            },
+            DataFusionError::SchemaError(error, _) => Self::from_schema(error, at),
+            DataFusionError::ArrowError(error, _) => Self::from_arrow(error),
+            DataFusionError::ResourcesExhausted(_) => Self::Execution(
+                "Query exceeded the memory it may use; narrow its time range or group by less".to_owned(),
+            ),
+            DataFusionError::ObjectStore(error) => {
+                Self::Unavailable(format!("a part of the table could not be read: {error}"))
+            }
+            DataFusionError::ParquetError(error) => {
+                Self::Unavailable(format!("a part of the table could not be read: {error}"))
+            }
+            DataFusionError::Plan(text)
+            | DataFusionError::NotImplemented(text)
+            | DataFusionError::Configuration(text) => Self::Validation(first_line(text)),
+            DataFusionError::Execution(text) => Self::Execution(first_line(text)),
+            other => Self::Internal(first_line(&other.to_string())),
+        }
+    }
+
+    fn from_sql(error: &SqlError, at: &Locations) -> Self {
+        match error {
+            SqlError::Parameters { function, .. } => {
+                Self::Validation(format!("line {}: {error}", at.of_function(function)))
+            }
+            SqlError::Syntax { function, .. } => syntax(at.of_function(function)),
+            SqlError::Invalid(text) => Self::Validation(text.clone()),
+            SqlError::Failed(text) => Self::Execution(text.clone()),
+        }
+    }
+
+    fn from_schema(error: &SchemaError, at: &Locations) -> Self {
+        match error {
+            SchemaError::FieldNotFound { field, .. } => {
+                let spanned = field.spans.first().map(|span| Position { line: span.start.line, column: span.start.column });
+                let place = spanned.or_else(|| at.columns.get(&field.name).copied());
+                let name = match &field.relation {
+                    Some(relation) => format!("{relation}.{}", field.name),
+                    None => field.name.clone(),
+                };
+                let place = place.unwrap_or(Position::START);
+                Self::Validation(format!("line {place}: Column '{name}' does not exist"))
+            }
+            SchemaError::AmbiguousReference { field } => {
+                let place = at.columns.get(&field.name).copied().unwrap_or(Position::START);
+                Self::Validation(format!("line {place}: Column '{}' is ambiguous", field.name))
+            }
+            SchemaError::DuplicateQualifiedField { name, .. }
+            | SchemaError::DuplicateUnqualifiedField { name } => {
+                Self::Validation(format!("Column name '{name}' specified more than once"))
+            }
+        }
+    }
+
+    fn from_arrow(error: &ArrowError) -> Self {
+        match error {
+            ArrowError::DivideByZero => Self::Execution("Division by zero".to_owned()),
+            ArrowError::ArithmeticOverflow(text) => {
+                Self::Execution(format!("numeric value out of range: {}", first_line(text)))
+            }
+            ArrowError::ExternalError(other) => match other.downcast_ref::<DataFusionError>() {
+                Some(inner) => Self::from_datafusion(inner, &Locations::default()),
+                None => Self::Execution(other.to_string()),
+            },
+            other => Self::Execution(first_line(&other.to_string())),
+        }
+    }
+}
+
+/// DataFusion appends hints and back traces; the first line is the message.
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,120 @@
+//! The functions of Timestream's SQL, registered in one place.
+//!
+//! A query can call these and nothing else: DataFusion's own functions are only here where their
+//! meaning is Trino's. A name that begins with two underscores is for `dialect`, `rewrite` and
+//! `operators`; a user who writes one is told that there is no such function.
+
+mod signature;
+
+mod scalar;
+
+mod arithmetic;
+mod calendar;
+mod conversion;
+mod time;
+mod unnesting;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUDF};
+
+use scalar::Def;
+
+#[cfg(test)]
+pub(crate) use conversion::cast_array;
+pub(crate) use scalar::Counts;
+
+/// All functions a query can call.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    scalar: HashMap<String, Arc<ScalarUDF>>,
+    higher_order: HashMap<String, Arc<HigherOrderUDF>>,
+    aggregate: HashMap<String, Arc<AggregateUDF>>,
+    window: HashMap<String, Arc<WindowUDF>>,
+    /// What `rewrite` turns into something else.
+    rewritten: HashSet<&'static str>,
+}
+
+/// Every family of functions of one row.
+const FAMILIES: &[&[Def]] = &[arithmetic::FUNCTIONS, conversion::FUNCTIONS, time::FUNCTIONS];
+
+impl Registry {
+    /// All functions.
+    pub(crate) fn new() -> Self {
+        let mut registry = Self {
+            scalar: HashMap::new(),
+            higher_order: HashMap::new(),
+            aggregate: HashMap::new(),
+            window: HashMap::new(),
+            rewritten: ["now", "current_timestamp", "current_date", "current_time"]
+                .into_iter()
+                .chain(["localtimestamp", "localtime"])
+                .collect(),
+        };
+        for def in FAMILIES.iter().copied().flatten() {
+            registry.add(def.udf());
+        }
+        for function in conversion::special().into_iter().chain(unnesting::special()) {
+            registry.add(function);
+        }
+        use datafusion::functions::core;
+        for function in [core::get_field(), core::coalesce(), core::nullif()] {
+            registry.scalar.insert(function.name().to_owned(), function);
+        }
+        use datafusion::functions_aggregate as aggregates;
+        for function in [
+            aggregates::average::avg_udaf(),
+            aggregates::count::count_udaf(),
+            aggregates::min_max::max_udaf(),
+            aggregates::min_max::min_udaf(),
+            aggregates::sum::sum_udaf(),
+            aggregates::array_agg::array_agg_udaf(),
+            aggregates::bool_and_or::bool_and_udaf(),
+            aggregates::bool_and_or::bool_or_udaf(),
+            aggregates::grouping::grouping_udaf(),
+        ] {
+            registry.aggregate.insert(function.name().to_owned(), function);
+        }
+        for function in datafusion::functions_window::all_default_window_functions() {
+            registry.window.insert(function.name().to_owned(), function);
+        }
+        registry
+    }
+
+    fn add(&mut self, function: ScalarUDF) {
+        self.scalar.insert(function.name().to_owned(), Arc::new(function));
+    }
+
+    /// Whether a user may call `name`, which is in lower case.
+    pub(crate) fn is_public(&self, name: &str) -> bool {
+        let known = self.scalar.contains_key(name)
+            || self.higher_order.contains_key(name)
+            || self.aggregate.contains_key(name)
+            || self.window.contains_key(name)
+            || self.rewritten.contains(name);
+        known && !name.starts_with("__") && name != "get_field"
+    }
+
+    /// Whether the function of one row called `name` takes operands of these types.
+    pub(crate) fn takes(&self, name: &str, types: &[DataType]) -> bool {
+        self.scalar.get(name).is_some_and(|function| function.coerce_types(types).is_ok())
+    }
+
+    pub(crate) fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.scalar.get(name).map(Arc::clone)
+    }
+
+    pub(crate) fn higher_order(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.higher_order.get(name).map(Arc::clone)
+    }
+
+    pub(crate) fn aggregate(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.aggregate.get(name).map(Arc::clone)
+    }
+
+    pub(crate) fn window(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.window.get(name).map(Arc::clone)
+    }
+}

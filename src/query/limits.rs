@@ -1,0 +1,146 @@
+//! What one query may use, and the checks on its text that come before any parser sees it.
+//!
+//! A parser builds trees, and trees are walked and dropped by recursion: a chain of forty thousand
+//! `AND`s would overflow a stack long before it would mean anything. [`check_text`] therefore counts
+//! what makes trees deep, in one pass over the tokens.
+
+use std::time::Duration;
+
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::error::QueryError;
+
+/// The longest query text, in characters (spec 5.5).
+pub(crate) const TEXT_CHARS_MAX: usize = 262_144;
+
+/// How deep parentheses, brackets and cases may nest.
+pub(crate) const NESTING_MAX: usize = 100;
+
+/// How many operators, joins and set operations a query may chain.
+pub(crate) const CHAIN_MAX: usize = 4_000;
+
+/// Stack of the query runtime's threads: what the two bounds above need, with room to spare.
+pub(crate) const STACK_BYTES: usize = 32 * 1024 * 1024;
+
+/// What the query engine may use.
+#[derive(Debug, Clone)]
+pub struct QueryOptions {
+    /// Memory all running queries share; what can spill does. Default: 1 GiB.
+    pub memory_bytes: usize,
+    /// Disk all running queries share for what they spill. Default: 10 GiB.
+    pub spill_bytes: u64,
+    /// How long one call may work on a page before it is given up. Default: 60 s, the read time-out
+    /// of the AWS SDKs.
+    pub timeout: Duration,
+    /// How many queries run at once. Default: 8.
+    pub concurrency: usize,
+    /// How many queries may wait for their turn; one more is throttled. Default: 64.
+    pub queue: usize,
+    /// Threads of the query runtime. Default: one per processor.
+    pub threads: usize,
+    /// Bytes of one result page. Default: 1 MB, as Timestream has it.
+    pub page_bytes: usize,
+    /// Rows of a page whose request names no limit. Default: 1,000.
+    pub page_rows: usize,
+    /// How long a page token is good for. Default: one hour.
+    pub token_lifetime: Duration,
+    /// How often one token may be used. Default: 5.
+    pub token_uses: u32,
+    /// How many unfinished results are kept open; the one unused for longest gives way. Default: 64.
+    pub cursors: usize,
+}
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            memory_bytes: 1 << 30,
+            spill_bytes: 10 << 30,
+            timeout: Duration::from_secs(60),
+            concurrency: 8,
+            queue: 64,
+            threads,
+            page_bytes: 1_000_000,
+            page_rows: 1_000,
+            token_lifetime: Duration::from_secs(3_600),
+            token_uses: 5,
+            cursors: 64,
+        }
+    }
+}
+
+/// Whether a text of this length may be looked at.
+pub(crate) fn check_length(sql: &str) -> Result<(), QueryError> {
+    let chars = sql.chars().count();
+    if chars == 0 {
+        return Err(QueryError::Validation("QueryString must not be empty".to_owned()));
+    }
+    if chars > TEXT_CHARS_MAX {
+        return Err(QueryError::Validation(format!(
+            "QueryString has {chars} characters; a query may have at most {TEXT_CHARS_MAX}"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether the tokens can be parsed, planned and dropped within [`STACK_BYTES`].
+pub(crate) fn check_text(tokens: &[TokenWithSpan]) -> Result<(), QueryError> {
+    let (mut depth, mut chain) = (0_usize, 0_usize);
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                depth += 1;
+                chain += usize::from(token.token == Token::LBracket);
+            }
+            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
+            Token::Word(word) if word.quote_style.is_none() => match word.keyword {
+                Keyword::CASE => depth += 1,
+                Keyword::END => depth = depth.saturating_sub(1),
+                keyword => chain += usize::from(makes_trees_deeper(keyword)),
+            },
+            Token::Word(_)
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::Comma
+            | Token::Whitespace(_)
+            | Token::EOF => {}
+            _ => chain += 1,
+        }
+        if depth > NESTING_MAX {
+            let at = token.span.start;
+            return Err(QueryError::Validation(format!(
+                "line {}:{}: the query nests deeper than {NESTING_MAX} levels",
+                at.line, at.column
+            )));
+        }
+    }
+    if chain > CHAIN_MAX {
+        return Err(QueryError::Validation(format!(
+            "the query has {chain} operators; a query may have at most {CHAIN_MAX}"
+        )));
+    }
+    Ok(())
+}
+
+fn makes_trees_deeper(keyword: Keyword) -> bool {
+    matches!(
+        keyword,
+        Keyword::AND
+            | Keyword::OR
+            | Keyword::NOT
+            | Keyword::IS
+            | Keyword::IN
+            | Keyword::LIKE
+            | Keyword::BETWEEN
+            | Keyword::AT
+            | Keyword::COLLATE
+            | Keyword::UNION
+            | Keyword::EXCEPT
+            | Keyword::INTERSECT
+            | Keyword::JOIN
+            | Keyword::UNNEST
+            | Keyword::SELECT
+            | Keyword::OVER
+    )
+}

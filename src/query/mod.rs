@@ -1,0 +1,54 @@
+//! Timestream's SQL on DataFusion: a query in, pages of rows out.
+//!
+//! The way of a query, a file for each step:
+//!
+//! ```text
+//! text -> limits, dialect, values -> statement -> names (tables, functions) -> rewrite
+//!      -> context, operators, unnest (logical plan) -> table, prune (scan) -> deadline (physical plan)
+//!      -> results, rows, wire_text (page) -> cursor (token)
+//! ```
+//!
+//! Promises: a query sees each of its tables at one moment; it runs on threads, memory and disk of its
+//! own and ends in time; its text can harm nobody, whatever it says; errors point into the user's own
+//! text. No other room names DataFusion.
+
+mod duration;
+mod sql_type;
+mod wire_text;
+
+mod error;
+mod limits;
+mod source;
+
+mod dialect;
+mod statement;
+mod values;
+
+mod names;
+mod rewrite;
+
+mod context;
+mod functions;
+mod operators;
+mod unnest;
+
+mod prune;
+mod table;
+
+mod deadline;
+
+mod results;
+mod rows;
+
+mod catalog;
+mod cursor;
+mod engine;
+
+#[cfg(test)]
+mod tests;
+
+pub use engine::{Engine, EngineError, Page, QueryRequest};
+pub use error::QueryError;
+pub use limits::QueryOptions;
+pub use rows::{ColumnInfo, ColumnType, Datum, ScalarType};
+pub use source::{MeasureRow, Snapshot, Source, SourceError, SourcePart};

@@ -1,0 +1,161 @@
+//! Operators by Trino's rules, where DataFusion's differ.
+//!
+//! Integers that overflow are an error and do not wrap; a length of time is added to a date, a time or
+//! a timestamp of its own kind; text is a timestamp where it meets one and nothing else where it does
+//! not. Arithmetic on doubles and comparisons of like with like stay DataFusion's own: they are fast
+//! and they prune.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::{Column, DFSchema, Result, TableReference};
+use datafusion::functions_nested::make_array::make_array_udf;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
+use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, lit};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+
+use super::error::invalid;
+use super::functions::Registry;
+use super::sql_type::SqlType;
+
+/// Plans the operators whose meaning is ours.
+#[derive(Debug)]
+pub(crate) struct Operators {
+    registry: Arc<Registry>,
+}
+
+impl Operators {
+    pub(crate) fn new(registry: Arc<Registry>) -> Self {
+        Self { registry }
+    }
+
+    fn call(&self, name: &str, args: Vec<Expr>) -> Result<Expr> {
+        match self.registry.scalar(name) {
+            Some(function) => Ok(function.call(args)),
+            None => Err(invalid(format!("Function '{name}' not registered"))),
+        }
+    }
+
+    fn cast(&self, operand: Expr, to: &SqlType) -> Result<Expr> {
+        self.call("__cast", vec![operand, lit(to.to_string())])
+    }
+}
+
+fn arithmetic(op: &BinaryOperator) -> Option<&'static str> {
+    Some(match op {
+        BinaryOperator::Plus => "__add",
+        BinaryOperator::Minus => "__subtract",
+        BinaryOperator::Multiply => "__multiply",
+        BinaryOperator::Divide => "__divide",
+        BinaryOperator::Modulo => "__modulus",
+        _ => return None,
+    })
+}
+
+fn is_comparison(op: &BinaryOperator) -> bool {
+    matches!(
+        op,
+        BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq
+    )
+}
+
+fn is_moment(of: &SqlType) -> bool {
+    matches!(of, SqlType::Timestamp | SqlType::Date | SqlType::Time)
+}
+
+impl ExprPlanner for Operators {
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let types = (expr.left.get_type(schema), expr.right.get_type(schema));
+        // A column that does not exist has no type; the planner reports it with its place.
+        let (Ok(left), Ok(right)) = types else { return Ok(PlannerResult::Original(expr)) };
+        let (Some(left), Some(right)) = (SqlType::of(&left), SqlType::of(&right)) else {
+            return Ok(PlannerResult::Original(expr));
+        };
+        let RawBinaryExpr { op, left: left_expr, right: right_expr } = expr;
+        if let Some(function) = arithmetic(&op) {
+            let doubles = |a: &SqlType, b: &SqlType| {
+                matches!(a, SqlType::Double)
+                    && matches!(b, SqlType::Double | SqlType::Integer | SqlType::Bigint | SqlType::Unknown)
+            };
+            let unknown = left == SqlType::Unknown && right == SqlType::Unknown;
+            if doubles(&left, &right) || doubles(&right, &left) || unknown {
+                return Ok(PlannerResult::Original(RawBinaryExpr { op, left: left_expr, right: right_expr }));
+            }
+            if !self.registry.takes(function, &[left.arrow(), right.arrow()]) {
+                return Err(invalid(format!("Cannot apply operator: {left} {op} {right}")));
+            }
+            return Ok(PlannerResult::Planned(self.call(function, vec![left_expr, right_expr])?));
+        }
+        if op == BinaryOperator::StringConcat {
+            return Ok(PlannerResult::Planned(self.call("concat", vec![left_expr, right_expr])?));
+        }
+        if is_comparison(&op) {
+            let (left_expr, right_expr) = match (&left, &right) {
+                (SqlType::Varchar, moment) if is_moment(moment) => (self.cast(left_expr, moment)?, right_expr),
+                (moment, SqlType::Varchar) if is_moment(moment) => (left_expr, self.cast(right_expr, moment)?),
+                (SqlType::Varchar, other) | (other, SqlType::Varchar)
+                    if !matches!(other, SqlType::Varchar | SqlType::Unknown) =>
+                {
+                    return Err(invalid(format!("Cannot apply operator: {left} {op} {right}")));
+                }
+                _ => (left_expr, right_expr),
+            };
+            return Ok(PlannerResult::Original(RawBinaryExpr { op, left: left_expr, right: right_expr }));
+        }
+        match op {
+            BinaryOperator::And | BinaryOperator::Or => {
+                Ok(PlannerResult::Original(RawBinaryExpr { op, left: left_expr, right: right_expr }))
+            }
+            other => Err(invalid(format!("Timestream has no operator {other}"))),
+        }
+    }
+
+    fn plan_field_access(
+        &self,
+        expr: RawFieldAccessExpr,
+        _: &DFSchema,
+    ) -> Result<PlannerResult<RawFieldAccessExpr>> {
+        let RawFieldAccessExpr { field_access, expr } = expr;
+        let planned = match field_access {
+            GetFieldAccess::NamedStructField { name } => self.call("get_field", vec![expr, lit(name)])?,
+            GetFieldAccess::ListIndex { key } => self.call("__subscript", vec![expr, *key])?,
+            GetFieldAccess::ListRange { .. } => {
+                return Err(invalid("an array subscript is one number: use slice(array, start, length)"));
+            }
+        };
+        Ok(PlannerResult::Planned(planned))
+    }
+
+    fn plan_array_literal(&self, exprs: Vec<Expr>, _: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(make_array_udf().call(exprs)))
+    }
+
+    fn plan_struct_literal(&self, args: Vec<Expr>, _: bool) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(self.call("__row", args)?))
+    }
+
+    fn plan_compound_identifier(
+        &self,
+        field: &Field,
+        qualifier: Option<&TableReference>,
+        nested_names: &[String],
+    ) -> Result<PlannerResult<Vec<Expr>>> {
+        let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+        if !matches!(field.data_type(), DataType::Struct(_)) {
+            return Ok(PlannerResult::Original(vec![column]));
+        }
+        let fields = nested_names.iter().try_fold(column, |inner, name| {
+            self.call("get_field", vec![inner, lit(name.as_str())])
+        })?;
+        Ok(PlannerResult::Planned(fields))
+    }
+}

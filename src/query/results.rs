@@ -1,0 +1,133 @@
+//! The rows of one running query, cut into pages.
+//!
+//! A page is full when it has the rows the request allows or the bytes Timestream allows; a result is
+//! pulled no further than its next page, so a pause between pages costs nothing but memory held.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::Result;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::ExecutionPlan;
+use futures::StreamExt;
+
+use super::error::failed;
+use super::rows::{Column, ColumnInfo, Datum};
+
+/// How much a page may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageSize {
+    pub(crate) rows: usize,
+    pub(crate) bytes: usize,
+}
+
+/// What is left of a result.
+pub(crate) struct Results {
+    pub(crate) columns: Arc<[ColumnInfo]>,
+    rows: Rows,
+}
+
+enum Rows {
+    Stream { stream: SendableRecordBatchStream, plan: Arc<dyn ExecutionPlan>, batch: Option<Batch> },
+    Listed(VecDeque<Vec<Datum>>),
+}
+
+struct Batch {
+    columns: Vec<Column>,
+    next: usize,
+    rows: usize,
+}
+
+impl fmt::Debug for Results {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Results").field("columns", &self.columns).finish_non_exhaustive()
+    }
+}
+
+impl Results {
+    /// The result of a plan that runs.
+    pub(crate) fn streamed(
+        columns: Arc<[ColumnInfo]>,
+        stream: SendableRecordBatchStream,
+        plan: Arc<dyn ExecutionPlan>,
+    ) -> Self {
+        Self { columns, rows: Rows::Stream { stream, plan, batch: None } }
+    }
+
+    /// A result that is there already.
+    pub(crate) fn listed(columns: Vec<ColumnInfo>, rows: Vec<Vec<Datum>>) -> Self {
+        Self { columns: columns.into(), rows: Rows::Listed(rows.into()) }
+    }
+
+    /// The next rows, and whether there are more after them.
+    pub(crate) async fn page(&mut self, size: PageSize) -> Result<(Vec<Vec<Datum>>, bool)> {
+        let (mut page, mut bytes) = (Vec::new(), 0_usize);
+        while let Some(row) = self.peek().await? {
+            let row_bytes: usize = row.iter().map(Datum::wire_bytes).sum();
+            if row_bytes > size.bytes {
+                return Err(failed(
+                    "Query aborted as max page response size has been exceeded by the output result row",
+                ));
+            }
+            if page.len() >= size.rows.max(1) || bytes + row_bytes > size.bytes {
+                return Ok((page, true));
+            }
+            bytes += row_bytes;
+            self.advance();
+            page.push(row);
+        }
+        Ok((page, false))
+    }
+
+    /// Bytes read from parts so far; nothing for a statement that reads none.
+    pub(crate) fn bytes_scanned(&self) -> Option<u64> {
+        match &self.rows {
+            Rows::Stream { plan, .. } => Some(scanned(plan.as_ref())),
+            Rows::Listed(_) => None,
+        }
+    }
+
+    async fn peek(&mut self) -> Result<Option<Vec<Datum>>> {
+        match &mut self.rows {
+            Rows::Listed(rows) => Ok(rows.front().cloned()),
+            Rows::Stream { stream, batch, .. } => loop {
+                if let Some(batch) = batch.as_ref().filter(|batch| batch.next < batch.rows) {
+                    let row = batch.columns.iter().map(|column| column.datum(batch.next));
+                    return Ok(Some(row.collect()));
+                }
+                match stream.next().await.transpose()? {
+                    Some(next) => *batch = Some(Batch::new(&next)?),
+                    None => return Ok(None),
+                }
+            },
+        }
+    }
+
+    fn advance(&mut self) {
+        match &mut self.rows {
+            Rows::Listed(rows) => {
+                rows.pop_front();
+            }
+            Rows::Stream { batch, .. } => {
+                if let Some(batch) = batch {
+                    batch.next += 1;
+                }
+            }
+        }
+    }
+}
+
+impl Batch {
+    fn new(batch: &RecordBatch) -> Result<Self> {
+        let columns = batch.columns().iter().map(Column::new).collect::<Result<_>>()?;
+        Ok(Self { columns, next: 0, rows: batch.num_rows() })
+    }
+}
+
+fn scanned(plan: &dyn ExecutionPlan) -> u64 {
+    let own = plan.metrics().and_then(|metrics| metrics.sum_by_name("bytes_scanned"));
+    let own = own.map_or(0, |value| value.as_usize() as u64);
+    own + plan.children().into_iter().map(|child| scanned(child.as_ref())).sum::<u64>()
+}

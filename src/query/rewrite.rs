@@ -1,0 +1,541 @@
+//! What Timestream's SQL says in other words than DataFusion's planner understands.
+//!
+//! One pass over the syntax tree, after `names` and before planning. It changes spelling, not meaning:
+//! fields of lambda parameters become `get_field`, `now()` becomes the moment the query started, items
+//! of the select list get names that are unique, integer literals get Trino's type.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, GroupByExpr, Ident, Interval, Join, JoinConstraint, JoinOperator, LimitClause,
+    OneOrManyWithParens, OrderByKind, Query, Select, SelectItem, SetExpr, SetOperator, Spanned, TableFactor, TableWithJoins,
+    TrimWhereField, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+};
+
+use super::dialect::{call, duration_literal, text};
+use super::duration;
+use super::error::{Position, QueryError, syntax};
+use crate::clock::Timestamp;
+
+/// Parts an item's number from its name where two items have one name; the encoder cuts it off.
+pub(crate) const DUPLICATE: char = '\u{2}';
+
+/// Rewrites `query`, which starts at the moment `now`.
+pub(crate) fn rewrite(query: &mut Query, now: Timestamp) -> Result<(), QueryError> {
+    let mut rewriter = Rewriter { now, lambdas: vec![] };
+    if let ControlFlow::Break(error) = query.visit(&mut rewriter) {
+        return Err(*error);
+    }
+    number_after_wildcards(&mut query.body);
+    Ok(())
+}
+
+struct Rewriter {
+    now: Timestamp,
+    /// The parameters of the lambdas around the present expression.
+    lambdas: Vec<Vec<String>>,
+}
+
+type Step = ControlFlow<Box<QueryError>>;
+
+fn fail(error: QueryError) -> Step {
+    ControlFlow::Break(Box::new(error))
+}
+
+impl VisitorMut for Rewriter {
+    type Break = Box<QueryError>;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> Step {
+        if let Some(fetch) = query.fetch.take() {
+            if fetch.with_ties || fetch.percent {
+                return fail(QueryError::Validation("FETCH takes a number of rows ONLY".to_owned()));
+            }
+            let count = fetch.quantity.unwrap_or_else(|| number("1"));
+            match &mut query.limit_clause {
+                Some(LimitClause::LimitOffset { limit, .. }) => *limit = Some(count),
+                other => {
+                    let offset = None;
+                    *other = Some(LimitClause::LimitOffset { limit: Some(count), offset, limit_by: vec![] });
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The visitor has typed every integer by now; here a bare one is a place or a count, not a value.
+    fn post_visit_query(&mut self, query: &mut Query) -> Step {
+        if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
+            limit.iter_mut().for_each(untype);
+            offset.iter_mut().for_each(|offset| untype(&mut offset.value));
+        }
+        if let Some(order_by) = &mut query.order_by
+            && let OrderByKind::Expressions(keys) = &mut order_by.kind
+        {
+            keys.iter_mut().for_each(|key| untype(&mut key.expr));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> Step {
+        gather_unnests(select);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> Step {
+        name_items(&mut select.projection);
+        if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
+            keys.iter_mut().for_each(untype);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> Step {
+        if let Expr::Lambda(lambda) = expr {
+            self.lambdas.push(match &lambda.params {
+                OneOrManyWithParens::One(one) => vec![one.name.value.clone()],
+                OneOrManyWithParens::Many(many) => many.iter().map(|one| one.name.value.clone()).collect(),
+            });
+        }
+        match self.replacement(expr) {
+            Ok(Some(other)) => *expr = other,
+            Ok(None) => {}
+            Err(error) => return fail(error),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> Step {
+        match expr {
+            Expr::Lambda(_) => {
+                self.lambdas.pop();
+            }
+            Expr::Value(value) => {
+                if let Value::Number(digits, _) = &value.value
+                    && digits.parse::<i32>().is_ok()
+                {
+                    *expr = integer(expr.clone());
+                }
+            }
+            Expr::Function(function) => untype_frame(function),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Rewriter {
+    /// What stands for `expr`, if something else does. Its operands are visited afterwards.
+    fn replacement(&self, expr: &mut Expr) -> Result<Option<Expr>, QueryError> {
+        let place = || Position::of(expr.span());
+        let place = place().unwrap_or(Position::START);
+        Ok(Some(match expr {
+            Expr::CompoundFieldAccess { root, access_chain }
+                if access_chain.iter().any(|access| matches!(access, AccessExpr::Dot(_))) =>
+            {
+                fields(take(root), std::mem::take(access_chain)).ok_or_else(|| syntax(place))?
+            }
+            Expr::CompoundIdentifier(names) if self.is_parameter(names.first()) => {
+                let mut names = std::mem::take(names).into_iter();
+                let Some(first) = names.next() else { return Err(syntax(place)) };
+                names.fold(Expr::Identifier(first), |inner, name| field(inner, name.value))
+            }
+            Expr::Interval(interval) => interval_literal(interval).ok_or_else(|| syntax(place))?,
+            Expr::TypedString(typed) => {
+                let name = typed.data_type.to_string();
+                let Some(value) = typed.value.clone().into_string() else { return Err(syntax(place)) };
+                call("__cast", vec![text(value), text(name)])
+            }
+            Expr::Cast { kind: CastKind::DoubleColon, .. } => return Err(syntax(place)),
+            Expr::Function(function) => return self.function(function),
+            Expr::Ceil { expr, .. } => call("ceil", vec![take(expr)]),
+            Expr::Floor { expr, .. } => call("floor", vec![take(expr)]),
+            Expr::Position { expr, r#in } => call("strpos", vec![take(r#in), take(expr)]),
+            Expr::Extract { field, expr, .. } => {
+                let function = extract_function(&field.to_string()).ok_or_else(|| syntax(place))?;
+                call(function, vec![take(expr)])
+            }
+            Expr::Substring { expr, substring_from, substring_for, .. } => {
+                let from = substring_from.take().map_or_else(|| number("1"), |from| *from);
+                let mut args = vec![take(expr), from];
+                args.extend(substring_for.take().map(|length| *length));
+                call("substr", args)
+            }
+            Expr::Trim { expr, trim_where, trim_what: None, trim_characters: None } => {
+                let function = match trim_where {
+                    Some(TrimWhereField::Leading) => "ltrim",
+                    Some(TrimWhereField::Trailing) => "rtrim",
+                    Some(TrimWhereField::Both) | None => "trim",
+                };
+                call(function, vec![take(expr)])
+            }
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr } if is_duration(expr) => {
+                call("__negate", vec![take(expr)])
+            }
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match number_text(expr) {
+                Some(digits) => return Ok(negative_literal(&digits)),
+                None => return Ok(None),
+            },
+            Expr::AnyOp { left, compare_op, right, .. } => {
+                quantified(take(left), compare_op.clone(), right, Quantifier::Any).ok_or_else(|| syntax(place))?
+            }
+            Expr::AllOp { left, compare_op, right } => {
+                quantified(take(left), compare_op.clone(), right, Quantifier::All).ok_or_else(|| syntax(place))?
+            }
+            Expr::AtTimeZone { .. } => {
+                return Err(QueryError::Validation(format!(
+                    "line {place}: AT TIME ZONE is not supported: Timestream has no type with a time zone"
+                )));
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn is_parameter(&self, name: Option<&Ident>) -> bool {
+        name.is_some_and(|name| self.lambdas.iter().flatten().any(|parameter| *parameter == name.value))
+    }
+
+    /// Functions that mean something else, or one thing more, than their name says.
+    fn function(&self, function: &mut Function) -> Result<Option<Expr>, QueryError> {
+        let name = function.name.to_string();
+        let now = || text(super::wire_text::timestamp(self.now.nanos()));
+        let cast_now = |of: &str| call("__cast", vec![call("__cast", vec![now(), text("timestamp")]), text(of)]);
+        let args = match &mut function.args {
+            FunctionArguments::List(list) => &mut list.args,
+            FunctionArguments::None => {
+                return Ok(match name.as_str() {
+                    "current_timestamp" | "localtimestamp" => Some(cast_now("timestamp")),
+                    "current_date" => Some(cast_now("date")),
+                    "current_time" | "localtime" => Some(cast_now("time")),
+                    _ => None,
+                });
+            }
+            FunctionArguments::Subquery(_) => return Ok(None),
+        };
+        match (name.as_str(), args.len()) {
+            ("now" | "current_timestamp" | "localtimestamp", 0) => return Ok(Some(cast_now("timestamp"))),
+            ("ago", 1) => args.push(argument(cast_now("timestamp"))),
+            ("count", 0) => args.push(FunctionArg::Unnamed(FunctionArgExpr::Wildcard)),
+            ("max" | "min", 2) | ("max_by" | "min_by", 3) => {
+                function.name = vec![Ident::new(format!("__{name}_n"))].into();
+            }
+            ("regexp_replace", 3) if is_lambda(args.get(2)) => {
+                function.name = vec![Ident::new("__regexp_replace_lambda")].into();
+            }
+            ("array_sort", 2) if is_lambda(args.get(1)) => {
+                return Err(QueryError::Validation("array_sort with a comparator is not supported".to_owned()));
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+}
+
+fn argument(expr: Expr) -> FunctionArg {
+    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
+}
+
+fn is_lambda(arg: Option<&FunctionArg>) -> bool {
+    matches!(arg, Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Lambda(_)))))
+}
+
+fn number(digits: &str) -> Expr {
+    Expr::Value(Value::Number(digits.to_owned(), false).into())
+}
+
+fn take(expr: &mut Expr) -> Expr {
+    std::mem::replace(expr, Expr::Value(Value::Null.into()))
+}
+
+/// An integer literal that fits 32 bits is INTEGER; the planner would make it BIGINT.
+fn integer(literal: Expr) -> Expr {
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(literal),
+        data_type: DataType::Integer(None),
+        array: false,
+        format: None,
+    }
+}
+
+/// Undoes [`integer`] where a number is not a value: LIMIT, ordinals, frames.
+fn untype(expr: &mut Expr) {
+    if let Expr::Cast { kind: CastKind::Cast, expr: inner, data_type: DataType::Integer(None), .. } = expr
+        && number_text(inner).is_some()
+    {
+        *expr = take(inner);
+    }
+}
+
+fn untype_frame(function: &mut Function) {
+    let Some(WindowType::WindowSpec(window)) = &mut function.over else { return };
+    let Some(frame) = &mut window.window_frame else { return };
+    for bound in std::iter::once(&mut frame.start_bound).chain(frame.end_bound.as_mut()) {
+        if let WindowFrameBound::Preceding(Some(offset)) | WindowFrameBound::Following(Some(offset)) = bound {
+            untype(offset);
+        }
+    }
+}
+
+fn number_text(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(digits, _) => Some(digits.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `-2147483648` is an INTEGER although `2147483648` is not.
+fn negative_literal(digits: &str) -> Option<Expr> {
+    let negative = format!("-{digits}");
+    (negative.parse::<i32>().is_ok() && digits.parse::<i32>().is_err())
+        .then(|| call("__cast", vec![text(negative), text("integer")]))
+}
+
+fn is_duration(expr: &Expr) -> bool {
+    match expr {
+        Expr::Function(function) => {
+            matches!(function.name.to_string().as_str(), "__day_second" | "__year_month")
+        }
+        Expr::Interval(_) => true,
+        _ => false,
+    }
+}
+
+fn field(of: Expr, name: String) -> Expr {
+    call("get_field", vec![of, text(name)])
+}
+
+/// `(expr).a[1].b`, from the inside out.
+fn fields(root: Expr, chain: Vec<AccessExpr>) -> Option<Expr> {
+    chain.into_iter().try_fold(root, |inner, access| match access {
+        AccessExpr::Dot(Expr::Identifier(name)) => Some(field(inner, name.value)),
+        AccessExpr::Dot(_) => None,
+        subscript => {
+            Some(Expr::CompoundFieldAccess { root: Box::new(inner), access_chain: vec![subscript] })
+        }
+    })
+}
+
+fn interval_literal(interval: &mut Interval) -> Option<Expr> {
+    let written = match interval.value.as_mut() {
+        Expr::Value(value) => value.value.clone().into_string()?,
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match expr.as_ref() {
+            Expr::Value(value) => format!("-{}", value.value.clone().into_string()?),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let first = interval.leading_field.as_ref()?.to_string().to_lowercase();
+    let last = interval.last_field.as_ref().map(|field| field.to_string().to_lowercase());
+    let parsed = match &last {
+        Some(last) => duration::parse_interval(&written, &[&first, "to", last]),
+        None => duration::parse_interval(&written, &[&first]),
+    };
+    parsed.map(duration_literal)
+}
+
+/// The function that `EXTRACT(field FROM x)` stands for.
+fn extract_function(field: &str) -> Option<&'static str> {
+    Some(match field.to_ascii_lowercase().as_str() {
+        "year" => "year",
+        "quarter" => "quarter",
+        "month" => "month",
+        "week" => "week",
+        "day" | "day_of_month" => "day",
+        "day_of_week" | "dow" => "day_of_week",
+        "day_of_year" | "doy" => "day_of_year",
+        "year_of_week" | "yow" => "year_of_week",
+        "hour" => "hour",
+        "minute" => "minute",
+        "second" => "second",
+        "millisecond" => "millisecond",
+        "nanosecond" => "nanosecond",
+        _ => return None,
+    })
+}
+
+enum Quantifier {
+    Any,
+    All,
+}
+
+/// `x op ANY (VALUES a, b)` is `x op a OR x op b`; ALL joins by AND. Over a subquery, DataFusion knows
+/// only `IN` and `NOT IN`, and those only where rows are filtered.
+fn quantified(left: Expr, op: BinaryOperator, right: &mut Expr, quantifier: Quantifier) -> Option<Expr> {
+    let Expr::Subquery(query) = right else { return None };
+    let (join, empty) = match quantifier {
+        Quantifier::Any => (BinaryOperator::Or, false),
+        Quantifier::All => (BinaryOperator::And, true),
+    };
+    let Some(rows) = constant_rows(&query.body) else {
+        return match (op, quantifier) {
+            (BinaryOperator::Eq, Quantifier::Any) => {
+                let subquery = query.clone();
+                Some(Expr::InSubquery { expr: Box::new(left), subquery, negated: false })
+            }
+            (BinaryOperator::NotEq, Quantifier::All) => {
+                let subquery = query.clone();
+                Some(Expr::InSubquery { expr: Box::new(left), subquery, negated: true })
+            }
+            _ => None,
+        };
+    };
+    let compared = rows.into_iter().map(|row| Expr::Nested(Box::new(binary(left.clone(), op.clone(), row))));
+    let joined = compared.reduce(|all, one| binary(all, join.clone(), one));
+    Some(joined.map_or_else(
+        || Expr::Value(Value::Boolean(empty).into()),
+        |joined| Expr::Nested(Box::new(joined)),
+    ))
+}
+
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+}
+
+/// The values of `VALUES a, b` or `SELECT a UNION ALL SELECT b`.
+fn constant_rows(body: &SetExpr) -> Option<Vec<Expr>> {
+    match body {
+        SetExpr::Values(values) => values
+            .rows
+            .iter()
+            .map(|row| match row.content.as_slice() {
+                [one] => Some(one.clone()),
+                _ => None,
+            })
+            .collect(),
+        SetExpr::Select(select) if select.from.is_empty() && select.selection.is_none() => {
+            match select.projection.as_slice() {
+                [SelectItem::UnnamedExpr(one) | SelectItem::ExprWithAlias { expr: one, .. }] => {
+                    Some(vec![one.clone()])
+                }
+                _ => None,
+            }
+        }
+        SetExpr::SetOperation {
+            op: SetOperator::Union, left, right, ..
+        } => {
+            let mut rows = constant_rows(left)?;
+            rows.extend(constant_rows(right)?);
+            Some(rows)
+        }
+        SetExpr::Query(query) if query.limit_clause.is_none() => constant_rows(&query.body),
+        _ => None,
+    }
+}
+
+/// `a CROSS JOIN UNNEST(..)` becomes one relation, which `unnest` plans: an UNNEST needs what stands
+/// left of it.
+fn gather_unnests(select: &mut Select) {
+    let is_unnest = |relation: &TableFactor| matches!(relation, TableFactor::UNNEST { .. });
+    let mut from: Vec<TableWithJoins> = Vec::with_capacity(select.from.len());
+    for item in std::mem::take(&mut select.from) {
+        match from.last_mut() {
+            // The comma before an UNNEST is a CROSS JOIN with all that stands left of it.
+            Some(_) if is_unnest(&item.relation) => {
+                let mut left = nested_cross_join(std::mem::take(&mut from));
+                left.joins.push(cross_join(item.relation));
+                left.joins.extend(item.joins);
+                from.push(left);
+            }
+            _ => from.push(item),
+        }
+    }
+    for item in &mut from {
+        let joins = std::mem::take(&mut item.joins);
+        for join in joins {
+            let closes = is_unnest(&join.relation);
+            item.joins.push(join);
+            if closes {
+                let inner = std::mem::replace(item, TableWithJoins { relation: nothing(), joins: vec![] });
+                item.relation =
+                    TableFactor::NestedJoin { table_with_joins: Box::new(inner), alias: None };
+            }
+        }
+    }
+    select.from = from;
+}
+
+fn nothing() -> TableFactor {
+    TableFactor::UNNEST {
+        alias: None,
+        array_exprs: vec![],
+        with_offset: false,
+        with_offset_alias: None,
+        with_ordinality: false,
+    }
+}
+
+fn cross_join(relation: TableFactor) -> Join {
+    Join { relation, global: false, join_operator: JoinOperator::CrossJoin(JoinConstraint::None) }
+}
+
+fn nested_cross_join(items: Vec<TableWithJoins>) -> TableWithJoins {
+    let mut items = items.into_iter().map(|item| match item.joins.is_empty() {
+        true => item.relation,
+        false => TableFactor::NestedJoin { table_with_joins: Box::new(item), alias: None },
+    });
+    let relation = items.next().unwrap_or_else(nothing);
+    TableWithJoins { relation, joins: items.map(cross_join).collect() }
+}
+
+/// Names what has none `_colN`, and numbers what has a name that came before: DataFusion takes no two
+/// items of one name, Timestream does.
+fn name_items(items: &mut [SelectItem]) {
+    let mut seen = HashSet::new();
+    for (i, item) in items.iter_mut().enumerate() {
+        let (expr, name) = match item {
+            SelectItem::UnnamedExpr(expr) => {
+                let name = column_name(expr);
+                (expr, name)
+            }
+            SelectItem::ExprWithAlias { expr, alias } => (expr, Some(alias.value.clone())),
+            _ => continue,
+        };
+        let alias = match name {
+            None => format!("_col{i}"),
+            Some(name) if !seen.insert(name.clone()) => format!("{name}{DUPLICATE}{i}"),
+            Some(_) => continue,
+        };
+        *item = SelectItem::ExprWithAlias { expr: take(expr), alias: Ident::with_quote('"', alias) };
+    }
+}
+
+/// Numbers the columns after a `*`, which may have brought them already. Only where nothing but the
+/// encoder sees the names, that is, not inside a derived table.
+fn number_after_wildcards(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => {
+            let mut wildcard = false;
+            for (i, item) in select.projection.iter_mut().enumerate() {
+                match item {
+                    SelectItem::UnnamedExpr(expr) if wildcard => {
+                        if let Some(name) = column_name(expr) {
+                            let alias = Ident::with_quote('"', format!("{name}{DUPLICATE}{i}"));
+                            *item = SelectItem::ExprWithAlias { expr: take(expr), alias };
+                        }
+                    }
+                    SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => wildcard = true,
+                    _ => {}
+                }
+            }
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            number_after_wildcards(left);
+            number_after_wildcards(right);
+        }
+        SetExpr::Query(query) => number_after_wildcards(&mut query.body),
+        _ => {}
+    }
+}
+
+fn column_name(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Identifier(name) => Some(name.value.clone()),
+        Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()),
+        _ => None,
+    }
+}

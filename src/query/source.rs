@@ -1,0 +1,88 @@
+//! Where a query's rows come from: the little of a store that queries need.
+//!
+//! [`Source`] keeps the engine testable over rows in memory and files in a temporary folder; the
+//! store is the implementation that ships.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use roaring::RoaringBitmap;
+
+use crate::clock::Timestamp;
+
+/// Databases, tables and what is in them.
+pub trait Source: fmt::Debug + Send + Sync + 'static {
+    /// The names of all databases, sorted.
+    fn databases(&self) -> Vec<String>;
+
+    /// The names of a database's tables, sorted; nothing if there is no such database.
+    fn tables(&self, database: &str) -> Option<Vec<String>>;
+
+    /// A table as it is now. What is written later does not show in it.
+    fn snapshot(&self, database: &str, table: &str) -> Result<Snapshot, SourceError>;
+
+    /// The measures of a table, sorted by name.
+    fn measures(&self, database: &str, table: &str) -> Result<Vec<MeasureRow>, SourceError>;
+
+    /// The store in which the paths of [`SourcePart`] are valid.
+    fn object_store(&self) -> Arc<dyn ObjectStore>;
+}
+
+/// Why a table cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// There is no such database.
+    #[error("there is no such database")]
+    NoDatabase,
+    /// There is no such table.
+    #[error("there is no such table")]
+    NoTable,
+    /// The table cannot be read now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// One moment of one table.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The columns in the order of `SELECT *`, as Arrow sees them.
+    pub schema: SchemaRef,
+    /// What `DESCRIBE` says about each column of `schema`: its Timestream attribute type.
+    pub attributes: Vec<&'static str>,
+    /// The rows not yet in a part. A batch may lack columns of `schema`.
+    pub memory: Vec<RecordBatch>,
+    /// The Parquet files. A file may lack columns of `schema`.
+    pub parts: Vec<SourcePart>,
+}
+
+/// One immutable Parquet file of a table.
+#[derive(Debug, Clone)]
+pub struct SourcePart {
+    /// Where it lies in the source's object store.
+    pub path: Path,
+    /// How long it is.
+    pub bytes: u64,
+    /// How many rows it has, superseded ones included.
+    pub rows: u64,
+    /// The earliest time in it.
+    pub time_min: Timestamp,
+    /// The latest time in it.
+    pub time_max: Timestamp,
+    /// The rows, in file order, that a newer version replaced and that no query may see.
+    pub superseded: Option<Arc<RoaringBitmap>>,
+}
+
+/// One row of `SHOW MEASURES`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeasureRow {
+    /// The measure's name.
+    pub name: String,
+    /// Its type in lower case, `multi` for a multi-measure name.
+    pub data_type: String,
+    /// The dimensions seen with it.
+    pub dimensions: Vec<String>,
+}

@@ -1,0 +1,309 @@
+//! From text to one of the statements Timestream has: a query, `SHOW`, or `DESCRIBE`.
+//!
+//! What no statement of ours begins with is refused before it is parsed, and what a query may not
+//! contain (other statements inside `WITH`, table functions, locks) after.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{self, SetExpr, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
+
+use super::dialect::TimestreamDialect;
+use super::error::{Position, QueryError, syntax};
+use super::limits;
+use super::values::wrap_bare_rows;
+
+/// How many levels sqlparser may call itself; a level of parentheses takes it about two.
+const RECURSION_MAX: usize = limits::NESTING_MAX * 3;
+
+/// What the user asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Statement {
+    /// `SELECT` or `WITH`.
+    Query(Box<ast::Query>),
+    /// `SHOW DATABASES [LIKE pattern]`.
+    ShowDatabases { like: Option<String> },
+    /// `SHOW TABLES [FROM database] [LIKE pattern]`.
+    ShowTables { database: Option<Name>, like: Option<String> },
+    /// `SHOW MEASURES FROM database.table [LIKE pattern]`.
+    ShowMeasures { table: TableName, like: Option<String> },
+    /// `DESCRIBE database.table`.
+    Describe { table: TableName },
+}
+
+/// A name and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) value: String,
+    pub(crate) at: Position,
+}
+
+/// A table as a user names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TableName {
+    pub(crate) database: Name,
+    pub(crate) table: String,
+    /// The whole name as it is written.
+    pub(crate) written: String,
+}
+
+/// Reads one statement. Kept apart from anything asynchronous: sqlparser's parser cannot be sent
+/// between threads.
+pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
+    limits::check_length(sql)?;
+    let tokens = Tokenizer::new(&TimestreamDialect, sql).tokenize_with_location().map_err(unreadable)?;
+    limits::check_text(&tokens)?;
+    let mut words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
+    let Some(first) = words.next() else { return Err(syntax(Position::START)) };
+    let at = Position::from(first.span.start);
+    match &first.token {
+        Token::LParen => parse_query(tokens),
+        Token::Word(word) if word.quote_style.is_none() => {
+            match word.value.to_ascii_uppercase().as_str() {
+                "SELECT" | "WITH" => parse_query(tokens),
+                "SHOW" => Words::of(&tokens).show(),
+                "DESCRIBE" | "DESC" => Words::of(&tokens).describe(),
+                "UNLOAD" => Err(QueryError::Validation(
+                    "UNLOAD is not supported yet: run the SELECT inside it and write the rows yourself"
+                        .to_owned(),
+                )),
+                _ => Err(syntax(at)),
+            }
+        }
+        _ => Err(syntax(at)),
+    }
+}
+
+fn unreadable(error: TokenizerError) -> QueryError {
+    syntax(error.location.into())
+}
+
+fn parse_query(tokens: Vec<TokenWithSpan>) -> Result<Statement, QueryError> {
+    if let Some((name, at)) = parameter(&tokens) {
+        return Err(QueryError::Validation(format!(
+            "line {at}: parameters are not supported yet: replace {name} by its value"
+        )));
+    }
+    let end = tokens.last().map_or(Position::START, |token| token.span.end.into());
+    let mut parser = Parser::new(&TimestreamDialect)
+        .with_recursion_limit(RECURSION_MAX)
+        .with_tokens_with_locations(wrap_bare_rows(tokens));
+    let query = parser.parse_query().map_err(|error| unparsable(&error, end))?;
+    // One semicolon at the end is forgiven, a second statement is not.
+    let _ = parser.consume_token(&Token::SemiColon);
+    if parser.peek_token_ref().token != Token::EOF {
+        return Err(syntax(parser.peek_token_ref().span.start.into()));
+    }
+    match query.visit(&mut OnlyQueries) {
+        ControlFlow::Continue(()) => Ok(Statement::Query(query)),
+        ControlFlow::Break(at) => Err(syntax(at)),
+    }
+}
+
+/// The first `@name`; only scheduled queries have values for them.
+fn parameter(tokens: &[TokenWithSpan]) -> Option<(String, Position)> {
+    tokens.windows(2).find_map(|pair| match (&pair[0].token, &pair[1].token) {
+        (Token::AtSign, Token::Word(word)) => {
+            Some((format!("@{}", word.value), pair[0].span.start.into()))
+        }
+        _ => None,
+    })
+}
+
+/// sqlparser tells the place of a mistake only at the end of its text.
+fn unparsable(error: &ParserError, end: Position) -> QueryError {
+    let text = match error {
+        ParserError::RecursionLimitExceeded => {
+            return QueryError::Validation(format!(
+                "the query nests deeper than {} levels",
+                limits::NESTING_MAX
+            ));
+        }
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
+    };
+    let place = || {
+        let (_, place) = text.rsplit_once(" at Line: ")?;
+        let (line, column) = place.split_once(", Column: ")?;
+        Some(Position { line: line.parse().ok()?, column: column.parse().ok()? })
+    };
+    syntax(place().unwrap_or(end))
+}
+
+/// Finds what parses but is no query of Timestream's, and says where.
+struct OnlyQueries;
+
+impl Visitor for OnlyQueries {
+    type Break = Position;
+
+    fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Position> {
+        let extra = !query.locks.is_empty()
+            || query.for_clause.is_some()
+            || query.settings.is_some()
+            || query.format_clause.is_some()
+            || !query.pipe_operators.is_empty();
+        match extra || !is_select(&query.body) {
+            true => ControlFlow::Break(place_of(query)),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<Position> {
+        let extra = select.into.is_some()
+            || select.top.is_some()
+            || select.prewhere.is_some()
+            || select.qualify.is_some()
+            || select.value_table_mode.is_some()
+            || !select.lateral_views.is_empty()
+            || !select.cluster_by.is_empty()
+            || !select.distribute_by.is_empty()
+            || !select.sort_by.is_empty()
+            || !select.connect_by.is_empty()
+            || matches!(select.distinct, Some(ast::Distinct::On(_)));
+        match extra {
+            true => ControlFlow::Break(
+                Position::of(ast::Spanned::span(select)).unwrap_or(Position::START),
+            ),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Position> {
+        let fine = match factor {
+            TableFactor::Table { args, with_hints, version, partitions, json_path, sample, .. } => {
+                args.is_none()
+                    && with_hints.is_empty()
+                    && version.is_none()
+                    && partitions.is_empty()
+                    && json_path.is_none()
+                    && sample.is_none()
+            }
+            TableFactor::Derived { lateral, sample, .. } => !lateral && sample.is_none(),
+            TableFactor::UNNEST { with_offset, .. } => !with_offset,
+            TableFactor::NestedJoin { .. } => true,
+            _ => false,
+        };
+        match fine {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(
+                Position::of(ast::Spanned::span(factor)).unwrap_or(Position::START),
+            ),
+        }
+    }
+}
+
+fn is_select(body: &SetExpr) -> bool {
+    match body {
+        SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => true,
+        SetExpr::SetOperation { left, right, .. } => is_select(left) && is_select(right),
+        _ => false,
+    }
+}
+
+fn place_of(query: &ast::Query) -> Position {
+    Position::of(ast::Spanned::span(query)).unwrap_or(Position::START)
+}
+
+/// The words of a metadata statement, read from left to right.
+struct Words<'a> {
+    tokens: Vec<&'a TokenWithSpan>,
+    next: usize,
+}
+
+impl<'a> Words<'a> {
+    /// The words after the first, which is known.
+    fn of(tokens: &'a [TokenWithSpan]) -> Self {
+        let is_word = |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::EOF);
+        Self { tokens: tokens.iter().filter(is_word).collect(), next: 1 }
+    }
+
+    fn show(mut self) -> Result<Statement, QueryError> {
+        if self.keyword("DATABASES") {
+            let like = self.like()?;
+            return self.end(Statement::ShowDatabases { like });
+        }
+        if self.keyword("TABLES") {
+            let database = if self.from() { Some(self.name()?) } else { None };
+            let like = self.like()?;
+            return self.end(Statement::ShowTables { database, like });
+        }
+        if self.keyword("MEASURES") && self.from() {
+            let table = self.table()?;
+            let like = self.like()?;
+            return self.end(Statement::ShowMeasures { table, like });
+        }
+        Err(syntax(self.here()))
+    }
+
+    fn describe(mut self) -> Result<Statement, QueryError> {
+        let table = self.table()?;
+        self.end(Statement::Describe { table })
+    }
+
+    fn here(&self) -> Position {
+        match (self.tokens.get(self.next), self.tokens.last()) {
+            (Some(token), _) => token.span.start.into(),
+            (None, Some(last)) => last.span.end.into(),
+            (None, None) => Position::START,
+        }
+    }
+
+    fn take(&mut self, wanted: impl Fn(&Token) -> bool) -> bool {
+        let found = self.tokens.get(self.next).is_some_and(|token| wanted(&token.token));
+        self.next += usize::from(found);
+        found
+    }
+
+    fn keyword(&mut self, name: &str) -> bool {
+        self.take(|token| {
+            matches!(token, Token::Word(word)
+                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name))
+        })
+    }
+
+    fn from(&mut self) -> bool {
+        self.keyword("FROM") || self.keyword("IN")
+    }
+
+    fn name(&mut self) -> Result<Name, QueryError> {
+        let at = self.here();
+        match self.tokens.get(self.next).map(|token| &token.token) {
+            Some(Token::Word(word)) => {
+                self.next += 1;
+                Ok(Name { value: word.value.clone(), at })
+            }
+            _ => Err(syntax(at)),
+        }
+    }
+
+    fn table(&mut self) -> Result<TableName, QueryError> {
+        let start = self.next;
+        let database = self.name()?;
+        let mut table = None;
+        while self.take(|token| *token == Token::Period) {
+            table = Some(self.name()?.value);
+        }
+        let Some(table) = table else { return Err(syntax(self.here())) };
+        let written = self.tokens.get(start..self.next).unwrap_or_default();
+        let written = written.iter().map(|token| token.token.to_string()).collect();
+        Ok(TableName { database, table, written })
+    }
+
+    fn like(&mut self) -> Result<Option<String>, QueryError> {
+        if !self.keyword("LIKE") {
+            return Ok(None);
+        }
+        match self.tokens.get(self.next).map(|token| &token.token) {
+            Some(Token::SingleQuotedString(pattern)) => {
+                self.next += 1;
+                Ok(Some(pattern.clone()))
+            }
+            _ => Err(syntax(self.here())),
+        }
+    }
+
+    fn end(mut self, statement: Statement) -> Result<Statement, QueryError> {
+        self.take(|token| *token == Token::SemiColon);
+        if self.next < self.tokens.len() { Err(syntax(self.here())) } else { Ok(statement) }
+    }
+}

@@ -1,0 +1,195 @@
+//! One table's snapshot as a scan: rows in memory beside Parquet files.
+//!
+//! The scan is made of DataFusion's own plan nodes only, so that a plan can be shipped to another
+//! machine as it is. No sort order is declared, although parts are sorted: a declared order makes
+//! DataFusion group through order-preserving exchanges, several times slower than hashing.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{Array, RecordBatch, new_null_array};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::Result;
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetRowSelection};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::union::UnionExec;
+use roaring::RoaringBitmap;
+
+use super::prune::TimeRange;
+use super::source::{Snapshot, SourcePart};
+
+/// Where the engine registers the source's object store.
+pub(crate) const PARTS_URL: &str = "tidemill://parts";
+
+/// A snapshot DataFusion can scan.
+#[derive(Debug)]
+pub(crate) struct SnapshotTable {
+    snapshot: Arc<Snapshot>,
+}
+
+impl SnapshotTable {
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self { snapshot }
+    }
+
+    fn memory(&self) -> Result<Vec<RecordBatch>> {
+        let batches = self.snapshot.memory.iter().filter(|batch| batch.num_rows() > 0);
+        batches.map(|batch| fill_up(batch, &self.snapshot.schema)).collect()
+    }
+
+    fn parts(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        range: TimeRange,
+        limit: Option<usize>,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let wanted = |part: &&SourcePart| range.overlaps(part.time_min.nanos(), part.time_max.nanos());
+        let parts: Vec<&SourcePart> = self.snapshot.parts.iter().filter(wanted).collect();
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let url = ObjectStoreUrl::parse(PARTS_URL)?;
+        let runtime = state.runtime_env();
+        let store = runtime.object_store(&url)?;
+        let metadata = runtime.cache_manager.get_file_metadata_cache();
+        let reader = Arc::new(CachedParquetFileReaderFactory::new(store, metadata));
+        let source = ParquetSource::new(Arc::clone(&self.snapshot.schema))
+            .with_pushdown_filters(true)
+            .with_enable_page_index(true)
+            .with_bloom_filter_on_read(true)
+            .with_parquet_file_reader_factory(reader);
+        let config = FileScanConfigBuilder::new(url, Arc::new(source))
+            .with_file_groups(grouped(&parts, state.config().target_partitions()))
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(Some(DataSourceExec::from_data_source(config)))
+    }
+}
+
+/// A batch with all columns of `schema`: what it lacks is NULL.
+fn fill_up(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = schema.fields().iter().map(|field| {
+        let column = batch.column_by_name(field.name());
+        match column {
+            Some(column) if column.data_type() == field.data_type() => Ok(Arc::clone(column)),
+            Some(column) => Ok(cast(column, field.data_type())?),
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        }
+    });
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_>>()?)?)
+}
+
+/// Files in as many groups as there are threads, each group about as heavy as the others.
+fn grouped(parts: &[&SourcePart], groups: usize) -> Vec<FileGroup> {
+    let groups = groups.clamp(1, parts.len());
+    let mut filled: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); groups];
+    for part in parts {
+        let lightest = filled.iter_mut().min_by_key(|(bytes, _)| *bytes);
+        if let Some((bytes, files)) = lightest {
+            *bytes += part.bytes;
+            files.push(file(part));
+        }
+    }
+    filled.into_iter().map(|(_, files)| FileGroup::new(files)).collect()
+}
+
+fn file(part: &SourcePart) -> PartitionedFile {
+    let file = PartitionedFile::new(part.path.as_ref(), part.bytes);
+    match part.superseded.as_ref().filter(|superseded| !superseded.is_empty()) {
+        Some(superseded) => file.with_extension(ParquetRowSelection::new(selection(superseded, part.rows))),
+        None => file,
+    }
+}
+
+/// The rows of a file of `rows` rows that are not superseded.
+fn selection(superseded: &RoaringBitmap, rows: u64) -> RowSelection {
+    let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+    let mut selectors = Vec::new();
+    let mut next = 0_usize;
+    for row in superseded.iter().map(|row| row as usize).take_while(|row| *row < rows) {
+        if row > next {
+            selectors.push(RowSelector::select(row - next));
+        }
+        selectors.push(RowSelector::skip(1));
+        next = row + 1;
+    }
+    if rows > next {
+        selectors.push(RowSelector::select(rows - next));
+    }
+    selectors.into()
+}
+
+#[async_trait]
+impl TableProvider for SnapshotTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.snapshot.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// A part of the work: whole files, row groups and pages fall away, single rows in memory do not.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
+        let memory = self.memory()?;
+        if !memory.is_empty() {
+            let schema = Arc::clone(&self.snapshot.schema);
+            plans.push(MemorySourceConfig::try_new_exec(&[memory], schema, projection.cloned())?);
+        }
+        plans.extend(self.parts(state, projection, TimeRange::of(filters), limit)?);
+        match plans.len() {
+            0 => {
+                let schema = match projection {
+                    Some(columns) => Arc::new(self.snapshot.schema.project(columns)?),
+                    None => Arc::clone(&self.snapshot.schema),
+                };
+                Ok(Arc::new(EmptyExec::new(schema)))
+            }
+            1 => Ok(plans.remove(0)),
+            _ => UnionExec::try_new(plans),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn superseded_rows_are_skipped_and_no_other() {
+        let superseded: RoaringBitmap = [0, 3, 4, 9].into_iter().collect();
+        let expected = vec![
+            RowSelector::skip(1),
+            RowSelector::select(2),
+            RowSelector::skip(2),
+            RowSelector::select(4),
+            RowSelector::skip(1),
+        ];
+        assert_eq!(selection(&superseded, 10), RowSelection::from(expected));
+        let beyond: RoaringBitmap = [1, 7].into_iter().collect();
+        assert_eq!(selection(&beyond, 3).row_count(), 2);
+    }
+}
