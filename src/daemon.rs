@@ -13,7 +13,7 @@ use crate::clock::{Clock, ProcessingTime, SystemClock};
 use crate::config::Config;
 use crate::mqtt::{Broker, BrokerOptions};
 use crate::pipeline::Pipeline;
-use crate::query::{Engine, QueryError, QueryOptions};
+use crate::query::{Engine, EngineError, QueryOptions};
 use crate::rules::{LoadError, RuleOptions, RuleSet};
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError, StoreOptions};
@@ -32,7 +32,7 @@ pub enum StartError {
     Rules(#[from] LoadError),
     /// The query engine cannot be built.
     #[error("the query engine cannot start: {0}")]
-    Query(#[from] QueryError),
+    Query(#[from] EngineError),
     /// An address cannot be listened on.
     #[error("{key}: cannot listen on {address}: {reason}")]
     Listen {
@@ -74,7 +74,7 @@ impl Daemon {
         let (http, http_address) = listen("http.listen", config.http_listen).await?;
         let rules = load_rules(&config.rules_path, &config.account_id)?;
 
-        let store_options = StoreOptions::new(config.store_path, config.compatibility);
+        let store_options = StoreOptions { compatibility: config.compatibility, ..StoreOptions::new(config.store_path) };
         let store = Store::open(store_options, Arc::clone(&clock)).await?;
         let source = Arc::new(store.clone());
         let engine = Engine::new(source, QueryOptions::default(), Arc::clone(&clock))?;
@@ -147,7 +147,7 @@ impl Room {
 
 /// Loads the rules; a file with a mistake is reported and the others are used.
 fn load_rules(folder: &Path, account_id: &str) -> Result<RuleSet, StartError> {
-    let loaded = RuleSet::load(folder, &RuleOptions { account_id: account_id.to_owned() })?;
+    let loaded = RuleSet::load(folder, &RuleOptions { account_id: account_id.to_owned(), ..RuleOptions::default() })?;
     for problem in &loaded.problems {
         warn!(%problem, "rule file not used");
     }

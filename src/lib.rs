@@ -18,5 +18,15 @@ pub mod message;
 pub mod record;
 
 pub mod mqtt;
+pub mod rules;
 pub mod store;
+
 pub mod query;
+
+pub mod pipeline;
+
+pub mod api;
+pub mod config;
+pub mod daemon;
+
+pub mod cli;

@@ -52,18 +52,24 @@ impl Pipeline {
     /// Hands a batch to the store, creating database and table on first use if the rule allows it.
     async fn write(&self, write: TimestreamWrite) -> Result<Option<Submitted>, IngestError> {
         let TimestreamWrite { rule, batch, create } = write;
-        let mut attempt = self.store.submit(&batch).await;
-        if create && attempt.as_ref().is_err_and(StoreError::is_not_found) {
-            attempt = match self.create(&batch).await {
-                Ok(()) => self.store.submit(&batch).await,
-                Err(error) => Err(error),
-            };
+        if create
+            && !self.store.has_table(&batch.database, &batch.table)
+            && let Err(error) = self.create(&batch).await
+        {
+            return self.refused(&rule, error);
         }
-        match attempt {
+        match self.store.submit(batch).await {
             Ok(pending) => Ok(Some(Submitted { rule, pending })),
-            Err(StoreError::Unavailable { reason }) => Err(IngestError::Unavailable(reason)),
-            Err(error) => {
-                self.failures.count(&rule, &error);
+            Err(error) => self.refused(&rule, error),
+        }
+    }
+
+    /// A store that takes no writes fails the message, anything else only the rule.
+    fn refused<T>(&self, rule: &Arc<str>, error: StoreError) -> Result<Option<T>, IngestError> {
+        match error {
+            StoreError::Unavailable { reason } => Err(IngestError::Unavailable(reason)),
+            error => {
+                self.failures.count(rule, &error);
                 Ok(None)
             }
         }
@@ -73,7 +79,7 @@ impl Pipeline {
         let (store, database, table) = (self.store.clone(), batch.database.clone(), batch.table.clone());
         let created = tokio::task::spawn_blocking(move || {
             // Somebody else may be quicker; what counts is that both exist afterwards.
-            match store.create_database(&database, None, Vec::new()) {
+            match store.create_database(&database, None) {
                 Ok(_) | Err(StoreError::DatabaseExists { .. }) => {}
                 Err(error) => return Err(error),
             }

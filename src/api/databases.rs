@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::error::ApiError;
-use super::paging::{self, PAGING_TOKEN, RESULTS_PER_PAGE_MAX};
+use super::paging::{self, MAX_RESULTS, PAGING_TOKEN};
 use super::shape::{Shape, optional, required};
 use super::tags::{TAGS, Tag, pairs};
 use crate::store::Database;
@@ -18,7 +18,7 @@ const CREATE: Shape = Shape::Structure(&[
 const NAMED: Shape = Shape::Structure(&[required("DatabaseName", Shape::Text(0, usize::MAX))]);
 const LIST: Shape = Shape::Structure(&[
     optional("NextToken", PAGING_TOKEN),
-    optional("MaxResults", Shape::Integer(1, RESULTS_PER_PAGE_MAX)),
+    optional("MaxResults", MAX_RESULTS),
 ]);
 
 #[derive(Debug, Deserialize)]
@@ -38,9 +38,9 @@ struct Named {
 /// CreateDatabase.
 pub(crate) async fn create(context: &Context, input: &Value) -> Result<Value, ApiError> {
     let Create { database_name, kms_key_id, tags } = super::json::read(&CREATE, input)?;
-    let tags = pairs(tags);
+    let _ = pairs(tags);
     let created = context
-        .blocking(move |store| store.create_database(&database_name, kms_key_id, tags))
+        .blocking(move |store| store.create_database(&database_name, kms_key_id))
         .await?;
     Ok(json!({ "Database": described(context, &created) }))
 }

@@ -128,7 +128,9 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::DatabaseNotFound { .. } | StoreError::TableNotFound { .. } => Self::not_found(text),
             StoreError::DatabaseExists { .. } | StoreError::TableExists { .. } => Self::conflict(text),
-            StoreError::DatabaseNotEmpty { .. } | StoreError::InvalidName { .. } => Self::validation(text),
+            StoreError::NotEmpty { .. } | StoreError::InvalidName { .. } | StoreError::InvalidOption(_) => {
+                Self::validation(text)
+            }
             _ => Self::internal(text),
         }
     }
@@ -143,7 +145,7 @@ impl From<QueryError> for ApiError {
             }
             QueryError::Conflict(text) => Self::conflict(text),
             QueryError::Throttled(text) => Self::throttling(text),
-            QueryError::Internal(text) => Self::internal(text),
+            QueryError::Unavailable(text) | QueryError::Internal(text) => Self::internal(text),
         }
     }
 }

@@ -10,7 +10,10 @@ use super::shape::Shape;
 
 /// The most results a page may have, and how many it has by default: scripts that read the first
 /// page only get as much as AWS would ever give them.
-pub(crate) const RESULTS_PER_PAGE_MAX: i64 = 20;
+pub(crate) const RESULTS_PER_PAGE_MAX: usize = 20;
+
+/// The shape of `MaxResults`.
+pub(crate) const MAX_RESULTS: Shape = Shape::Integer(1, 20);
 
 /// The shape of a paging token.
 pub(crate) const PAGING_TOKEN: Shape = Shape::Text(0, 2048);
@@ -35,7 +38,7 @@ impl Request {
         mut items: Vec<T>,
         key: impl Fn(&T) -> String,
     ) -> Result<(Vec<T>, Option<String>), ApiError> {
-        let limit = self.max_results.unwrap_or(RESULTS_PER_PAGE_MAX.unsigned_abs() as usize);
+        let limit = self.max_results.unwrap_or(RESULTS_PER_PAGE_MAX);
         if let Some(token) = self.next_token.filter(|token| !token.is_empty()) {
             let last = decode(&token).ok_or_else(|| ApiError::validation("Invalid pagination token."))?;
             items.retain(|item| key(item) > last);

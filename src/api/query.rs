@@ -50,7 +50,7 @@ fn answer(page: Page) -> Value {
 /// A column's name and type; elements of arrays and time series have no name (spec-sql 3.1).
 fn column(column: &ColumnInfo) -> Value {
     let kind = match &column.column_type {
-        ColumnType::Scalar(scalar) => json!({ "ScalarType": scalar.name() }),
+        ColumnType::Scalar(scalar) => json!({ "ScalarType": scalar.api_name() }),
         ColumnType::Array(element) => json!({ "ArrayColumnInfo": self::column(element) }),
         ColumnType::TimeSeries(value) => json!({ "TimeSeriesMeasureValueColumnInfo": self::column(value) }),
         ColumnType::Row(fields) => {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::error::ApiError;
-use super::paging::{self, PAGING_TOKEN, RESULTS_PER_PAGE_MAX};
+use super::paging::{self, MAX_RESULTS, PAGING_TOKEN};
 use super::shape::{Shape, optional, required};
 use super::tags::{TAGS, Tag, pairs};
 use crate::store::{MagneticWrites, PartitionKey, PartitionKeyItem, Retention, Table, TableOptions, TableStatus};
@@ -47,7 +47,7 @@ const NAMED: Shape =
 const LIST: Shape = Shape::Structure(&[
     optional("DatabaseName", ANY_NAME),
     optional("NextToken", PAGING_TOKEN),
-    optional("MaxResults", Shape::Integer(1, RESULTS_PER_PAGE_MAX)),
+    optional("MaxResults", MAX_RESULTS),
 ]);
 
 #[derive(Debug, Deserialize)]
@@ -108,11 +108,11 @@ struct List {
 /// CreateTable.
 pub(crate) async fn create(context: &Context, input: &Value) -> Result<Value, ApiError> {
     let request: Create = super::json::read(&CREATE, input)?;
+    let _ = pairs(request.tags);
     let options = TableOptions {
         retention: request.retention_properties.map(Retention::from).unwrap_or_default(),
         magnetic_writes: request.magnetic_store_write_properties.map(MagneticWrites::from).unwrap_or_default(),
         partition_key: partition_key(request.schema)?,
-        tags: pairs(request.tags),
     };
     let (database, name) = (request.database_name, request.table_name);
     let created = context.blocking(move |store| store.create_table(&database, &name, options)).await?;

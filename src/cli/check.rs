@@ -15,7 +15,7 @@ use crate::rules::{RuleOptions, RuleSet};
 #[expect(clippy::print_stdout, reason = "the command's result")]
 pub(super) fn check(path: &Path) -> anyhow::Result<()> {
     let config = Config::load(path)?;
-    let options = RuleOptions { account_id: config.account_id };
+    let options = RuleOptions { account_id: config.account_id, ..RuleOptions::default() };
     let loaded = RuleSet::load(&config.rules_path, &options)
         .map_err(|error| anyhow::anyhow!("rules.path: {error}"))?;
     if !loaded.problems.is_empty() {

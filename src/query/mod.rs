@@ -19,6 +19,7 @@ mod wire_text;
 mod error;
 mod limits;
 mod source;
+mod stored;
 
 mod dialect;
 mod statement;

@@ -3,6 +3,7 @@
 //! [`Source`] keeps the engine testable over rows in memory and files in a temporary folder; the
 //! store is the implementation that ships.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -74,6 +75,8 @@ pub struct SourcePart {
     pub time_max: Timestamp,
     /// The rows, in file order, that a newer version replaced and that no query may see.
     pub superseded: Option<Arc<RoaringBitmap>>,
+    /// Keeps the file from being removed for as long as it is held.
+    pub pin: Arc<dyn Any + Send + Sync>,
 }
 
 /// One row of `SHOW MEASURES`.

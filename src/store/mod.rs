@@ -266,6 +266,11 @@ impl Store {
         self.inner.directory.database(name)
     }
 
+    /// Whether there is such a table now; cheap enough to ask for every message.
+    pub fn has_table(&self, database: &str, table: &str) -> bool {
+        self.inner.directory.table(database, table).is_ok()
+    }
+
     /// All databases, sorted by name.
     pub fn list_databases(&self) -> Vec<Database> {
         self.inner.directory.databases()

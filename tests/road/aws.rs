@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::daemon::{Daemon, PATIENCE};
 
 /// An answer: its status and its JSON.
-pub type Answer = (u16, Value);
+pub(crate) type Answer = (u16, Value);
 
 impl Daemon {
     /// Sends one operation.
-    pub fn call(&self, operation: &str, input: &Value) -> Answer {
+    pub(crate) fn call(&self, operation: &str, input: &Value) -> Answer {
         let agent: ureq::Agent =
             ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into();
         let mut response = agent
@@ -25,14 +25,14 @@ impl Daemon {
     }
 
     /// Sends one operation that must succeed.
-    pub fn done(&self, operation: &str, input: &Value) -> Value {
+    pub(crate) fn done(&self, operation: &str, input: &Value) -> Value {
         let (status, body) = self.call(operation, input);
         assert_eq!(status, 200, "{operation}: {body}");
         body
     }
 
     /// Every row of a query, page by page, as text; NULL is `-`.
-    pub fn rows(&self, sql: &str) -> Vec<Vec<String>> {
+    pub(crate) fn rows(&self, sql: &str) -> Vec<Vec<String>> {
         let mut rows = Vec::new();
         let mut token = Value::Null;
         loop {
@@ -48,7 +48,7 @@ impl Daemon {
     }
 
     /// The rows of a query once it has `count` of them.
-    pub fn rows_when(&self, sql: &str, count: usize) -> Vec<Vec<String>> {
+    pub(crate) fn rows_when(&self, sql: &str, count: usize) -> Vec<Vec<String>> {
         let started = Instant::now();
         loop {
             let (status, body) = self.call("Query", &json!({ "QueryString": sql }));

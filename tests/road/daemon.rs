@@ -10,16 +10,16 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// How long a start, a stop or a row may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder with a configuration, rules and, later, data.
-pub struct Site {
+pub(crate) struct Site {
     folder: TempDir,
 }
 
 impl Site {
     /// A folder with the shipped configuration on free ports, and no rules.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join("rules")).expect("a folder for rules");
         let site = Self { folder };
@@ -28,13 +28,13 @@ impl Site {
     }
 
     /// Replaces the configuration.
-    pub fn configure(&self, text: &str) {
+    pub(crate) fn configure(&self, text: &str) {
         fs::write(self.path("config.toml"), text).expect("a written configuration");
     }
 
     /// Adds a rule that writes to `iot.telemetry` with `device_id` as dimension; `more` is added to
     /// its action.
-    pub fn rule(&self, name: &str, sql: &str, more: &str) {
+    pub(crate) fn rule(&self, name: &str, sql: &str, more: &str) {
         let text = format!(
             "sql = \"{sql}\"\n[[actions]]\n[actions.timestream]\ndatabase_name = \"iot\"\n\
              table_name = \"telemetry\"\n\
@@ -44,12 +44,12 @@ impl Site {
     }
 
     /// A path below the folder.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// The command with this folder's configuration.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
         command.args(arguments).arg("--config").arg(self.path("config.toml"));
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).env_remove("TIDEMILL_LOG");
@@ -57,7 +57,7 @@ impl Site {
     }
 
     /// Starts the daemon and waits until it is ready.
-    pub fn start(&self) -> Daemon {
+    pub(crate) fn start(&self) -> Daemon {
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -77,7 +77,7 @@ impl Site {
     }
 
     /// Runs a command that is expected to end by itself; its exit code, standard output and error.
-    pub fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
+    pub(crate) fn run(&self, arguments: &[&str]) -> (Option<i32>, String, String) {
         let mut child = self.command(arguments).spawn().expect("a started command");
         let status = wait(&mut child).unwrap_or_else(|| panic!("{arguments:?} did not end"));
         let mut out = String::new();
@@ -88,7 +88,7 @@ impl Site {
     }
 
     /// Every file below `folder` whose name ends with `ending`.
-    pub fn files(&self, folder: &str, ending: &str) -> Vec<PathBuf> {
+    pub(crate) fn files(&self, folder: &str, ending: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
         walk(&self.path(folder), &mut found);
         found.retain(|path| path.to_string_lossy().ends_with(ending));
@@ -116,29 +116,29 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
 }
 
 /// A running daemon; killed when dropped.
-pub struct Daemon {
+pub(crate) struct Daemon {
     /// Where it takes MQTT.
-    pub mqtt: SocketAddr,
+    pub(crate) mqtt: SocketAddr,
     /// Where it takes HTTP.
-    pub http: SocketAddr,
+    pub(crate) http: SocketAddr,
     process: Child,
 }
 
 impl Daemon {
     /// Ends the process as a power cut would.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.process.kill().expect("a process to kill");
         self.process.wait().expect("a process to wait for");
     }
 
     /// Asks for an orderly stop and returns the exit code.
-    pub fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(mut self) -> Option<i32> {
         self.signal("TERM");
         wait(&mut self.process).expect("the daemon stops when asked").code()
     }
 
     /// Sends the process a signal.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.process.id().to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().expect("kill runs");
         assert!(sent.success());

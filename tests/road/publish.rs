@@ -12,14 +12,14 @@ use crate::daemon::PATIENCE;
 
 /// Which protocol a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
+pub(crate) enum Protocol {
     V311,
     V5,
 }
 
 /// Publishes one message and returns once it is acknowledged; QoS 0 is followed by a ping, whose
 /// answer says that the daemon has read it.
-pub fn publish(address: SocketAddr, protocol: Protocol, qos: QoS, topic: &str, payload: &str) {
+pub(crate) fn publish(address: SocketAddr, protocol: Protocol, qos: QoS, topic: &str, payload: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let done = async {
         match protocol {
@@ -74,16 +74,16 @@ async fn publish_v5(address: SocketAddr, qos: QoS, topic: &str, payload: &str) {
 
 /// What became of a stream of QoS 1 publishes.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The numbers that went out.
-    pub sent: HashSet<u64>,
+    pub(crate) sent: HashSet<u64>,
     /// The numbers that were acknowledged.
-    pub acknowledged: HashSet<u64>,
+    pub(crate) acknowledged: HashSet<u64>,
 }
 
 /// Publishes the numbers from 0 to `count` as QoS 1 messages of device `device`, many in flight,
 /// until all are acknowledged or the connection breaks.
-pub async fn stream(address: SocketAddr, device: usize, count: u64) -> Outcome {
+pub(crate) async fn stream(address: SocketAddr, device: usize, count: u64) -> Outcome {
     let id = format!("stream-{device}");
     let mut options = MqttOptions::new(id, address.ip().to_string(), address.port());
     options.set_inflight(50);

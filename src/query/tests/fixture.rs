@@ -132,6 +132,7 @@ impl TestSource {
             time_min: moment(times.iter().min()),
             time_max: moment(times.iter().max()),
             superseded: None,
+            pin: Arc::new(()),
         }
     }
 }
