@@ -21,6 +21,10 @@ use crate::message::{Message, QoS};
 use crate::shutdown::Shutdown;
 use crate::topic::TopicFilter;
 
+/// Messages on these topics are for one rule and nobody else (AWS IoT Core's Basic Ingest): no
+/// subscriber receives them and none is retained.
+const BASIC_INGEST: &str = "$aws/rules/";
+
 /// The embedded broker; clones are the same broker.
 #[derive(Debug, Clone)]
 pub struct Broker {
@@ -159,6 +163,9 @@ impl Shared {
 
     /// Hands `message` to its subscribers and, if it asks for it, to the retained store.
     pub(crate) fn fan_out(&self, message: &Arc<Message>) {
+        if message.topic.as_str().starts_with(BASIC_INGEST) {
+            return;
+        }
         if !message.retain {
             return self.deliver(message);
         }
@@ -167,7 +174,7 @@ impl Shared {
         let mut retained = lock(&self.retained);
         if retained.set(message) == Kept::NoRoom {
             self.tally.retained_refused.add_one();
-            debug!(topic = %message.topic, "the retained store is full; the message is not kept");
+            debug!(topic = ?message.topic, "the retained store is full; the message is not kept");
         }
         self.deliver(message);
     }

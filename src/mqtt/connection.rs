@@ -24,6 +24,8 @@ use super::session::Session;
 use crate::message::{Message, Origin, QoS};
 use crate::shutdown::Shutdown;
 
+// Client ids are logged as Rust writes them, because a client may put line ends and escapes into one.
+
 /// Serves one socket to its end.
 pub(crate) async fn run<R, W>(broker: &Shared, reader: R, mut writer: W, address: IpAddr, shutdown: &Shutdown)
 where
@@ -41,7 +43,7 @@ where
     });
     match opened {
         Ok((session, will)) => {
-            debug!(client_id = %session.client_id, %address, version = ?session.version, "client connected");
+            debug!(client_id = ?session.client_id, %address, version = ?session.version, "client connected");
             Box::pin(serve(broker, &session, reader, writer, will, shutdown)).await;
         }
         Err(refused) => {
@@ -99,7 +101,7 @@ async fn serve<R, W>(
     let options = &broker.options;
     let drain = async {
         if !receipts_ended && let Err(end) = receipts.await {
-            warn!(client_id = %session.client_id, reason = %end, "publishes of a closed connection are lost to subscribers");
+            warn!(client_id = ?session.client_id, reason = %end, "a publish of a closed connection was not stored");
         }
     };
     let drain = tokio::time::timeout(options.drain_timeout, drain);
@@ -115,12 +117,12 @@ async fn serve<R, W>(
         drain.await
     };
     if drained.is_err() {
-        warn!(client_id = %session.client_id, "gave up waiting for the publishes of a closed connection");
+        warn!(client_id = ?session.client_id, "gave up waiting for the publishes of a closed connection");
     }
     if let Some(will) = will.filter(|_| end.wants_will()) {
         let published = tokio::time::timeout(options.drain_timeout, publish_will(broker, session, will));
         if published.await.is_err() {
-            warn!(client_id = %session.client_id, "gave up waiting for a will to be stored");
+            warn!(client_id = ?session.client_id, "gave up waiting for a will to be stored");
         }
     }
 }
@@ -129,16 +131,16 @@ fn log_end(broker: &Shared, session: &Session, end: &End) {
     let (client_id, address) = (&session.client_id, session.address);
     match end {
         End::Goodbye { .. } | End::Closed | End::Stopping => {
-            debug!(%client_id, %address, reason = %end, "client disconnected");
+            debug!(?client_id, %address, reason = %end, "client disconnected");
         }
         End::Broken(_) | End::Silent { .. } | End::TakenOver => {
-            info!(%client_id, %address, reason = %end, "client lost");
+            info!(?client_id, %address, reason = %end, "client lost");
         }
         End::Violation(_) => {
             broker.tally.violations.add_one();
-            info!(%client_id, %address, reason = %end, "client sent away");
+            info!(?client_id, %address, reason = %end, "client sent away");
         }
-        End::TooSlow | End::NotStored(_) => warn!(%client_id, %address, reason = %end, "client sent away"),
+        End::TooSlow | End::NotStored(_) => warn!(?client_id, %address, reason = %end, "client sent away"),
     }
 }
 
@@ -159,7 +161,7 @@ async fn publish_will(broker: &Shared, session: &Session, will: Will) {
         && let Err(error) = receipt.await
     {
         broker.tally.messages_not_stored.add_one();
-        warn!(client_id = %session.client_id, %error, "a will was not stored");
+        warn!(client_id = ?session.client_id, %error, "a will was not stored");
         return;
     }
     broker.fan_out(&message);

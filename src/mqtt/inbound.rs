@@ -57,16 +57,14 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
     async fn handle_buffered(&mut self) -> Result<(), End> {
         while let Some(packet) = self.codec.decode(&mut self.reader.buffer)? {
             self.session.has_room().await;
-            match packet {
-                Packet::Publish(publish) => self.publish(publish).await?,
-                packet => self.handle(packet)?,
-            }
+            self.handle(packet).await?;
         }
         Ok(())
     }
 
-    fn handle(&mut self, packet: Packet) -> Result<(), End> {
+    async fn handle(&mut self, packet: Packet) -> Result<(), End> {
         match packet {
+            Packet::Publish(publish) => self.publish(publish).await?,
             Packet::PubAck { .. } | Packet::PubRec { .. } | Packet::PubComp { .. } => {
                 self.session.acknowledged(&packet)?;
             }
@@ -86,7 +84,6 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
                 let what = "extended authentication is not offered";
                 return Err(Violation::new(Reason::BadAuthenticationMethod, what).into());
             }
-            Packet::Publish(_) => unreachable!("publishes have been taken out by the caller"),
         }
         Ok(())
     }

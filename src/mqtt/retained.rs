@@ -168,6 +168,16 @@ mod tests {
     }
 
     #[test]
+    fn a_retained_message_does_not_keep_the_buffer_it_was_read_into() {
+        let message = Arc::new(message("a", b"x"));
+        let mut retained = Retained::new(1, usize::MAX);
+        retained.set(&message);
+        let page = retained.page(&mut Cursor::new(TopicFilter::new("a").unwrap()), 1);
+        assert_eq!(page.messages[0].payload, message.payload);
+        assert_ne!(page.messages[0].payload.as_ptr(), message.payload.as_ptr());
+    }
+
+    #[test]
     fn the_store_is_bounded_and_an_empty_payload_deletes() {
         let one = weight(&message("a", b"x"));
         let mut retained = Retained::new(2, 2 * one);

@@ -439,6 +439,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn unwritten_replies_hold_up_the_reading() {
+        let session = session(Version::V5);
+        let mut replies = 0;
+        while session.has_room().now_or_never().is_some() {
+            session.reply(Reply::PingResp).unwrap();
+            replies += 2;
+            assert!(replies <= 2 * REPLY_BYTES_MAX, "replies pile up");
+        }
+        assert_eq!(replies, REPLY_BYTES_MAX);
+        session.take_replies(&mut BytesMut::new());
+        assert!(session.has_room().now_or_never().is_some());
+    }
+
+    #[tokio::test]
     async fn pending_publishes_outlive_the_closing() {
         let session = session(Version::V311);
         let message = Arc::new(message("t", b"x"));

@@ -1,7 +1,11 @@
 //! Reads the CONNECT, the packet that says which version all others are in.
 //!
-//! protocol name, text · level, byte · flags, byte · keep-alive, u16 · [properties] · client id, text ·
-//! [will: [properties], topic, text; payload, binary] · [user name, text] · [password, binary].
+//! ```text
+//! protocol name, text · level, byte · flags, byte · keep-alive, u16 · properties (5) · client id, text
+//!   · will: properties (5), topic, text, payload, binary · user name, text · password, binary
+//! ```
+//!
+//! The flags say which of will, user name and password are there.
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::mqttbytes as v4_codec;

@@ -60,6 +60,19 @@ async fn topics_of_the_server_are_apart() {
 }
 
 #[tokio::test]
+async fn basic_ingest_reaches_the_pipeline_and_no_subscriber() {
+    let daemon = Daemon::start(BrokerOptions::default()).await;
+    let mut subscriber = daemon.subscriber(4, "s", "$aws/#", 0).await;
+    let mut client = daemon.client(4, "c").await;
+    client.send(&publish_with(4, 0b0011, 1, "$aws/rules/r/a", &[], b"x")).await;
+    assert_eq!(client.packet().await, [0x40, 2, 0, 1]);
+    client.send(&publish(4, 0, 0, "$aws/things/a", b"y")).await;
+    assert_eq!(subscriber.packet().await, publish(4, 0, 0, "$aws/things/a", b"y"));
+    assert_eq!(daemon.ingest.payloads(), ["x", "y"]);
+    assert_eq!(daemon.broker.counters().retained_messages, 0);
+}
+
+#[tokio::test]
 async fn the_lower_qos_counts_and_acknowledgements_move_the_window() {
     let daemon = Daemon::start(BrokerOptions::default()).await;
     // Receive maximum 2.
