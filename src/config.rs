@@ -251,8 +251,9 @@ mod tests {
 
     #[test]
     fn relative_paths_start_at_the_files_folder() {
-        let config = Config::parse("[store]\npath = \"d\"\n[rules]\npath = \"/r\"", Path::new("/etc/t/c.toml"))
-            .expect("legal");
+        let config =
+            Config::parse("[store]\npath = \"d\"\n[rules]\npath = \"/r\"", Path::new("/etc/t/c.toml"))
+                .expect("legal");
         assert_eq!(config.store_path, Path::new("/etc/t/d"));
         assert_eq!(config.rules_path, Path::new("/r"));
     }

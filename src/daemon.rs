@@ -74,7 +74,8 @@ impl Daemon {
         let (http, http_address) = listen("http.listen", config.http_listen).await?;
         let rules = load_rules(&config.rules_path, &config.account_id)?;
 
-        let store_options = StoreOptions { compatibility: config.compatibility, ..StoreOptions::new(config.store_path) };
+        let store_options =
+            StoreOptions { compatibility: config.compatibility, ..StoreOptions::new(config.store_path) };
         let store = Store::open(store_options, Arc::clone(&clock)).await?;
         let source = Arc::new(store.clone());
         let engine = Engine::new(source, QueryOptions::default(), Arc::clone(&clock))?;
@@ -147,7 +148,8 @@ impl Room {
 
 /// Loads the rules; a file with a mistake is reported and the others are used.
 fn load_rules(folder: &Path, account_id: &str) -> Result<RuleSet, StartError> {
-    let loaded = RuleSet::load(folder, &RuleOptions { account_id: account_id.to_owned(), ..RuleOptions::default() })?;
+    let loaded =
+        RuleSet::load(folder, &RuleOptions { account_id: account_id.to_owned(), ..RuleOptions::default() })?;
     for problem in &loaded.problems {
         warn!(%problem, "rule file not used");
     }

@@ -110,7 +110,8 @@ fn rooms_use_only_what_they_may() {
             continue;
         };
         for (number, line) in source.code() {
-            for (_, rest) in line.match_indices("crate::").map(|(at, _)| line.split_at(at + "crate::".len())) {
+            for (_, rest) in line.match_indices("crate::").map(|(at, _)| line.split_at(at + "crate::".len()))
+            {
                 let used: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 let known = DIRECTIONS.iter().any(|(room, _)| *room == used);
                 if known && used != source.room && !allowed.contains(&used.as_str()) {
@@ -131,7 +132,8 @@ fn crates_are_named_in_their_rooms_only() {
             for (name, rooms) in CRATES {
                 let named = line.contains(&format!("{name}::")) || line.contains(&format!("use {name};"));
                 if named && !rooms.contains(&source.room.as_str()) {
-                    mistakes.push(format!("{}:{number}: only {rooms:?} may name {name}", source.path.display()));
+                    mistakes
+                        .push(format!("{}:{number}: only {rooms:?} may name {name}", source.path.display()));
                 }
             }
         }
@@ -142,7 +144,9 @@ fn crates_are_named_in_their_rooms_only() {
 #[test]
 fn every_file_says_what_it_is_for() {
     let without = |source: &Source| !source.text.starts_with("//! ");
-    report(sources().iter().filter(|s| without(s)).map(|s| format!("{}: no //!", s.path.display())).collect());
+    report(
+        sources().iter().filter(|s| without(s)).map(|s| format!("{}: no //!", s.path.display())).collect(),
+    );
 }
 
 #[test]

@@ -16,10 +16,8 @@ const CREATE: Shape = Shape::Structure(&[
     optional("Tags", TAGS),
 ]);
 const NAMED: Shape = Shape::Structure(&[required("DatabaseName", Shape::Text(0, usize::MAX))]);
-const LIST: Shape = Shape::Structure(&[
-    optional("NextToken", PAGING_TOKEN),
-    optional("MaxResults", MAX_RESULTS),
-]);
+const LIST: Shape =
+    Shape::Structure(&[optional("NextToken", PAGING_TOKEN), optional("MaxResults", MAX_RESULTS)]);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -39,9 +37,7 @@ struct Named {
 pub(crate) async fn create(context: &Context, input: &Value) -> Result<Value, ApiError> {
     let Create { database_name, kms_key_id, tags } = super::json::read(&CREATE, input)?;
     let _ = pairs(tags);
-    let created = context
-        .blocking(move |store| store.create_database(&database_name, kms_key_id))
-        .await?;
+    let created = context.blocking(move |store| store.create_database(&database_name, kms_key_id)).await?;
     Ok(json!({ "Database": described(context, &created) }))
 }
 

@@ -9,8 +9,9 @@ use super::Context;
 pub(crate) fn health(context: &Context) -> (StatusCode, Value) {
     match context.store.health() {
         Ok(()) => (StatusCode::OK, json!({ "status": "ok" })),
-        Err(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "unavailable", "reason": reason.to_string() }))
-        }
+        Err(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            json!({ "status": "unavailable", "reason": reason.to_string() }),
+        ),
     }
 }

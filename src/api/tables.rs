@@ -8,7 +8,9 @@ use super::error::ApiError;
 use super::paging::{self, MAX_RESULTS, PAGING_TOKEN};
 use super::shape::{Shape, optional, required};
 use super::tags::{TAGS, Tag, pairs};
-use crate::store::{MagneticWrites, PartitionKey, PartitionKeyItem, Retention, Table, TableOptions, TableStatus};
+use crate::store::{
+    MagneticWrites, PartitionKey, PartitionKeyItem, Retention, Table, TableOptions, TableStatus,
+};
 
 const RETENTION: Shape = Shape::Structure(&[
     required("MemoryStoreRetentionPeriodInHours", Shape::Integer(1, 8766)),
@@ -42,8 +44,7 @@ const CREATE: Shape = Shape::Structure(&[
 ]);
 /// Calls that read or delete check no pattern (spec 5.2); an unknown name is simply not found.
 const ANY_NAME: Shape = Shape::Text(0, usize::MAX);
-const NAMED: Shape =
-    Shape::Structure(&[required("DatabaseName", ANY_NAME), required("TableName", ANY_NAME)]);
+const NAMED: Shape = Shape::Structure(&[required("DatabaseName", ANY_NAME), required("TableName", ANY_NAME)]);
 const LIST: Shape = Shape::Structure(&[
     optional("DatabaseName", ANY_NAME),
     optional("NextToken", PAGING_TOKEN),
@@ -111,7 +112,10 @@ pub(crate) async fn create(context: &Context, input: &Value) -> Result<Value, Ap
     let _ = pairs(request.tags);
     let options = TableOptions {
         retention: request.retention_properties.map(Retention::from).unwrap_or_default(),
-        magnetic_writes: request.magnetic_store_write_properties.map(MagneticWrites::from).unwrap_or_default(),
+        magnetic_writes: request
+            .magnetic_store_write_properties
+            .map(MagneticWrites::from)
+            .unwrap_or_default(),
         partition_key: partition_key(request.schema)?,
     };
     let (database, name) = (request.database_name, request.table_name);

@@ -143,12 +143,16 @@ impl Attributes {
             .ok_or_else(|| ApiError::validation("Invalid time for record."))?;
         let version = self.version.unwrap_or(DEFAULT_VERSION);
         if version < 1 {
-            return Err(ApiError::validation(format!("Invalid record version {version}. It must be at least 1.")));
+            return Err(ApiError::validation(format!(
+                "Invalid record version {version}. It must be at least 1."
+            )));
         }
-        let measure_name =
-            self.measure_name.ok_or_else(|| ApiError::validation("A measure name is required for a record."))?;
-        check_measure_name(&measure_name)
-            .map_err(|why| ApiError::validation(format!("The measure name '{measure_name}' is invalid: {why}.")))?;
+        let measure_name = self
+            .measure_name
+            .ok_or_else(|| ApiError::validation("A measure name is required for a record."))?;
+        check_measure_name(&measure_name).map_err(|why| {
+            ApiError::validation(format!("The measure name '{measure_name}' is invalid: {why}."))
+        })?;
         let measure = match self.measure_value_type.as_deref().unwrap_or("DOUBLE") {
             "MULTI" => multi(self.measure_value.as_deref(), self.measure_values, nanos_per_unit)?,
             scalar => single(self.measure_value.as_deref(), self.measure_values, scalar)?,
@@ -222,9 +226,7 @@ fn multi(
 /// The value `text` stands for (spec 4.3). A TIMESTAMP counts in the record's time unit.
 fn parsed(text: &str, value_type: &str, nanos_per_unit: i64) -> Result<MeasureValue, ApiError> {
     let value = match value_type {
-        "DOUBLE" => {
-            text.parse::<f64>().ok().filter(|number| number.is_finite()).map(MeasureValue::Double)
-        }
+        "DOUBLE" => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(MeasureValue::Double),
         "BIGINT" => text.parse().ok().map(MeasureValue::Bigint),
         "BOOLEAN" if text.eq_ignore_ascii_case("true") => Some(MeasureValue::Boolean(true)),
         "BOOLEAN" if text.eq_ignore_ascii_case("false") => Some(MeasureValue::Boolean(false)),

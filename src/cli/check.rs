@@ -22,6 +22,11 @@ pub(super) fn check(path: &Path) -> anyhow::Result<()> {
         let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
         bail!("{}", problems.join("\n"));
     }
-    println!("ok: {} is valid, {} rules in {}", path.display(), loaded.rules.len(), config.rules_path.display());
+    println!(
+        "ok: {} is valid, {} rules in {}",
+        path.display(),
+        loaded.rules.len(),
+        config.rules_path.display()
+    );
     Ok(())
 }

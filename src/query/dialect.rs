@@ -169,9 +169,11 @@ fn parse_duration(parser: &mut Parser, number: &str) -> Option<Result<Expr, Pars
     let unit = duration::literal_unit(&word.value)?;
     let span = parser.next_token().span;
     parser.next_token();
-    Some(duration::times(number, unit).map(duration_literal).ok_or_else(|| {
-        ParserError::ParserError(format!("a duration out of range{}", span.start))
-    }))
+    Some(
+        duration::times(number, unit)
+            .map(duration_literal)
+            .ok_or_else(|| ParserError::ParserError(format!("a duration out of range{}", span.start))),
+    )
 }
 
 fn parse_arguments(parser: &mut Parser) -> Result<Vec<Expr>, ParserError> {

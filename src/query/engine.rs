@@ -246,11 +246,7 @@ fn language(registry: &Arc<Registry>) -> Language {
     Language {
         registry: Arc::clone(registry),
         // The two of DataFusion know what `count(*)` is.
-        expr_planners: vec![
-            operators,
-            Arc::new(AggregateFunctionPlanner),
-            Arc::new(WindowFunctionPlanner),
-        ],
+        expr_planners: vec![operators, Arc::new(AggregateFunctionPlanner), Arc::new(WindowFunctionPlanner)],
         relation_planners: vec![Arc::new(unnest)],
     }
 }
@@ -352,11 +348,13 @@ impl Inner {
         };
         let (tables, locations) = names::resolve(&mut query, self.source.as_ref(), &self.language.registry)?;
         rewrite::rewrite(&mut query, self.clock.now())?;
-        let tables = tables.into_iter().map(|(name, snapshot)| {
-            (name, provider_as_source(Arc::new(SnapshotTable::new(snapshot))))
-        });
+        let tables = tables
+            .into_iter()
+            .map(|(name, snapshot)| (name, provider_as_source(Arc::new(SnapshotTable::new(snapshot)))));
         let tables = tables.collect();
-        self.run(*query, tables, deadline).await.map_err(|error| QueryError::from_datafusion(&error, &locations))
+        self.run(*query, tables, deadline)
+            .await
+            .map_err(|error| QueryError::from_datafusion(&error, &locations))
     }
 
     async fn run(

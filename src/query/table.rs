@@ -108,7 +108,8 @@ fn grouped(parts: &[&SourcePart], groups: usize) -> Vec<FileGroup> {
 
 fn file(part: &SourcePart) -> PartitionedFile {
     // The plan holds its files' extensions, and a result holds its plan until its last page.
-    let file = PartitionedFile::new(part.path.as_ref(), part.bytes).with_extension(Pin(Arc::clone(&part.pin)));
+    let file =
+        PartitionedFile::new(part.path.as_ref(), part.bytes).with_extension(Pin(Arc::clone(&part.pin)));
     match part.superseded.as_ref().filter(|superseded| !superseded.is_empty()) {
         Some(superseded) => file.with_extension(ParquetRowSelection::new(selection(superseded, part.rows))),
         None => file,

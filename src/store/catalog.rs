@@ -152,10 +152,9 @@ fn prepare(file: &redb::Database) -> Result<WriterId, StoreError> {
         transaction.open_table(DATABASES)?;
         transaction.open_table(TABLES)?;
         let mut store = transaction.open_table(STORE)?;
-        for (key, value, found) in [
-            ("format", FORMAT, &mut format),
-            ("writer", WriterId::random().as_str(), &mut writer),
-        ] {
+        for (key, value, found) in
+            [("format", FORMAT, &mut format), ("writer", WriterId::random().as_str(), &mut writer)]
+        {
             let known = store.get(key)?.map(|known| known.value().to_owned());
             if known.is_none() {
                 store.insert(key, value)?;

@@ -12,8 +12,11 @@ pub(crate) type Answer = (u16, Value);
 impl Daemon {
     /// Sends one operation.
     pub(crate) fn call(&self, operation: &str, input: &Value) -> Answer {
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into();
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(PATIENCE))
+            .build()
+            .into();
         let mut response = agent
             .post(format!("http://{}/", self.http))
             .header("X-Amz-Target", format!("Timestream_20181101.{operation}"))

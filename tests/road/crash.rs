@@ -40,7 +40,11 @@ fn kill_under_load(after: Duration) -> usize {
     let rows = daemon.rows(ROWS);
     let stored: HashSet<_> = rows.iter().map(|row| (row[0].clone(), row[1].clone())).collect();
     assert_eq!(stored.len(), rows.len(), "a message became more than one row");
-    assert!(acknowledged.is_subset(&stored), "{} acknowledged rows are lost", (&acknowledged - &stored).len());
+    assert!(
+        acknowledged.is_subset(&stored),
+        "{} acknowledged rows are lost",
+        (&acknowledged - &stored).len()
+    );
     assert!(stored.is_subset(&sent), "{} rows were never sent", (&stored - &sent).len());
     acknowledged.len()
 }
@@ -69,7 +73,8 @@ fn rows_are_the_same_after_a_restart_and_in_parquet() {
     site.rule("all", "SELECT * FROM 'iot/topic'", "");
     let daemon = site.start();
     for n in 0..50 {
-        let payload = format!(r#"{{"device_id":"d{}","a":{n},"b":{}.5,"c":"ä{n}","e":{}}}"#, n % 3, n, n % 2 == 0);
+        let payload =
+            format!(r#"{{"device_id":"d{}","a":{n},"b":{}.5,"c":"ä{n}","e":{}}}"#, n % 3, n, n % 2 == 0);
         publish(daemon.mqtt, Protocol::V5, QoS::AtLeastOnce, "iot/topic", &payload);
     }
     let multi = json!({ "DatabaseName": "iot", "TableName": "telemetry", "Records": [{

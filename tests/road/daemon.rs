@@ -58,16 +58,14 @@ impl Site {
 
     /// Starts the daemon and waits until it is ready.
     pub(crate) fn start(&self) -> Daemon {
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("log"))
-            .expect("a file for the log");
+        let log =
+            fs::File::options().create(true).append(true).open(self.path("log")).expect("a file for the log");
         let mut process = self.command(&[]).stderr(log).spawn().expect("a started daemon");
         let out = process.stdout.take().expect("a pipe");
         let mut ready = String::new();
         BufReader::new(out).read_line(&mut ready).expect("a line");
-        let addresses = ready.strip_prefix("ready mqtt=").and_then(|rest| rest.trim_end().split_once(" http="));
+        let addresses =
+            ready.strip_prefix("ready mqtt=").and_then(|rest| rest.trim_end().split_once(" http="));
         let Some((mqtt, http)) = addresses else {
             let log = fs::read_to_string(self.path("log")).unwrap_or_default();
             panic!("not ready: {ready:?}\n{log}");

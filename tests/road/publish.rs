@@ -109,7 +109,10 @@ pub(crate) async fn stream(address: SocketAddr, device: usize, count: u64) -> Ou
                 next += 1;
             }
             Ok(Event::Incoming(Incoming::PubAck(ack))) => {
-                let n = waiting.get_mut(&ack.pkid).and_then(VecDeque::pop_front).expect("a publish to acknowledge");
+                let n = waiting
+                    .get_mut(&ack.pkid)
+                    .and_then(VecDeque::pop_front)
+                    .expect("a publish to acknowledge");
                 outcome.acknowledged.insert(n);
             }
             Ok(_) => {}

@@ -6,8 +6,7 @@ use crate::daemon::{PATIENCE, Site};
 use crate::publish::{Protocol, publish};
 
 const READING: &str = r#"{"dataFormat":5,"rssi":-88,"temperature":24.04,"humidity":43.605,"pressure":101082,"accelerationX":40,"accelerationY":-20,"accelerationZ":1016,"battery":3007,"txPower":4,"movementCounter":219,"device_id":46216,"device_firmware_sku":46216}"#;
-const DOUBLES: &str =
-    "SELECT device_id, measure_name, measure_value::double, time FROM iot.telemetry ORDER BY measure_name, time";
+const DOUBLES: &str = "SELECT device_id, measure_name, measure_value::double, time FROM iot.telemetry ORDER BY measure_name, time";
 
 fn shipped_rule(site: &Site) {
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/rules/telemetry.toml");
@@ -56,8 +55,7 @@ fn aliases_and_integers_follow_the_statement() {
     let rows = daemon.rows(
         "SELECT measure_name, measure_value::double, measure_value::bigint FROM iot.telemetry ORDER BY 1",
     );
-    let expected =
-        [["battery", "-", "3007"], ["relative_humidity", "43.605", "-"], ["rssi", "-", "-88"]];
+    let expected = [["battery", "-", "3007"], ["relative_humidity", "43.605", "-"], ["rssi", "-", "-88"]];
     assert_eq!(rows, expected);
 }
 

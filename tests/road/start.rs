@@ -22,7 +22,10 @@ fn refused(site: &Site, config: &str) -> String {
 fn mistakes_are_sentences_that_name_key_or_path() {
     let site = Site::new();
     let sentence = refused(&site, &format!("{ANY_PORTS}[stor]\npath = \"x\""));
-    assert!(sentence.contains("config.toml, line 5") && sentence.contains("unknown field `stor`"), "{sentence}");
+    assert!(
+        sentence.contains("config.toml, line 5") && sentence.contains("unknown field `stor`"),
+        "{sentence}"
+    );
 
     let sentence = refused(&site, "[mqtt]\nlisten = \"1883\"");
     assert!(sentence.contains("mqtt.listen: `1883` is not an IP address and port"), "{sentence}");

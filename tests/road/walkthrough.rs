@@ -17,8 +17,7 @@ fn walked(site: &Site) -> Daemon {
     daemon.done("CreateDatabase", &json!({ "DatabaseName": "testDB" }));
     daemon.done("CreateTable", &table());
     let mut request = table();
-    request["Records"] =
-        json!([cpu("60", "1636986409"), cpu("80", "1636986412"), cpu("70", "1636986414")]);
+    request["Records"] = json!([cpu("60", "1636986409"), cpu("80", "1636986412"), cpu("70", "1636986414")]);
     let written = daemon.done("WriteRecords", &request);
     assert_eq!(written["RecordsIngested"]["Total"], 3);
     daemon
@@ -196,5 +195,8 @@ fn aws_compatibility_refuses_what_aws_refuses() {
     let (status, body) = daemon.call("WriteRecords", &request);
     assert_eq!(status, 419, "{body}");
     let reason = body["RejectedRecords"][0]["Reason"].as_str().expect("a reason");
-    assert!(reason.contains("is outside the time range [") && reason.ends_with(") of the memory store."), "{reason}");
+    assert!(
+        reason.contains("is outside the time range [") && reason.ends_with(") of the memory store."),
+        "{reason}"
+    );
 }

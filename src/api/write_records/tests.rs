@@ -122,7 +122,10 @@ fn broken_shapes_are_refused_before_anything_is_read() {
     let hundred_and_one = json!({ "DatabaseName": "d", "TableName": "t", "Records": vec![cpu(); 101] });
     let error = records_as(&hundred_and_one, Compatibility::Local).expect_err("refused");
     let text = error.body()["message"].to_string();
-    assert!(text.contains("at 'records' failed to satisfy constraint: Member must have length less than"), "{text}");
+    assert!(
+        text.contains("at 'records' failed to satisfy constraint: Member must have length less than"),
+        "{text}"
+    );
     let text = refusal(with("MeasureValue", json!("")));
     assert!(text.contains("'records.1.member.measureValue'"), "{text}");
 }

@@ -44,9 +44,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
             ("date_trunc(varchar, date) -> date", |call| {
                 call.map::<_, Date32Array>(|row| {
                     let days = calendar::truncate(call.count(1).at(row), unit(call, row)?);
-                    days.and_then(|days| days.try_into().ok())
-                        .map(Some)
-                        .ok_or_else(|| wrong_unit(call, row))
+                    days.and_then(|days| days.try_into().ok()).map(Some).ok_or_else(|| wrong_unit(call, row))
                 })
             }),
         ],
