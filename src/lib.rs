@@ -16,3 +16,5 @@ pub mod topic;
 
 pub mod message;
 pub mod record;
+
+pub mod rules;

@@ -143,7 +143,7 @@ fn failed(rule: &Arc<str>, reason: FailureReason) -> Effect {
     Effect::Failed(Failure { rule: Arc::clone(rule), action: None, reason })
 }
 
-fn run_rule(rule: &Rule, scope: &Scope<'_>, document: &Document, effects: &mut Vec<Effect>) {
+fn run_rule<'a>(rule: &'a Rule, scope: &Scope<'a>, document: &Document, effects: &mut Vec<Effect>) {
     let fired = scope.fires(rule.query());
     let output = fired.then(|| scope.output(rule.query()));
     let before = effects.len();
