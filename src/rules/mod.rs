@@ -110,7 +110,7 @@ impl RuleSet {
     pub fn evaluate(&self, message: &Message) -> Vec<Effect> {
         if let Some((name, topic)) = basic_ingest(&message.topic) {
             return match self.get(name).filter(|rule| !rule.is_disabled()) {
-                Some(rule) => self.run([rule], message, topic),
+                Some(rule) => self.run(std::iter::once(rule), message, topic),
                 None => vec![failed(&name.into(), FailureReason::RuleNotFound { name: name.to_owned() })],
             };
         }
@@ -120,11 +120,11 @@ impl RuleSet {
 
     fn run<'r>(
         &'r self,
-        rules: impl IntoIterator<Item = &'r Rule>,
+        rules: impl ExactSizeIterator<Item = &'r Rule>,
         message: &Message,
         topic: &str,
     ) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        let mut effects = Vec::with_capacity(rules.len());
         let payload = Payload::new(&message.payload);
         let (bytes, limit) = (message.payload.len(), self.options.payload_bytes_max);
         for rule in rules {
@@ -143,7 +143,7 @@ fn failed(rule: &Arc<str>, reason: FailureReason) -> Effect {
     Effect::Failed(Failure { rule: Arc::clone(rule), action: None, reason })
 }
 
-fn run_rule(rule: &Rule, scope: &Scope<'_>, document: &Document, effects: &mut Vec<Effect>) {
+fn run_rule<'a>(rule: &'a Rule, scope: &Scope<'a>, document: &Document, effects: &mut Vec<Effect>) {
     let fired = scope.fires(rule.query());
     let output = fired.then(|| scope.output(rule.query()));
     let before = effects.len();

@@ -9,7 +9,6 @@ use std::borrow::Cow;
 
 use super::effect::FailureReason;
 use super::sql::eval::{MADE_BYTES_MAX, Scope};
-use super::sql::value::Value;
 use super::sql::{self, Expr, Version};
 
 /// The longest template, in bytes.
@@ -64,31 +63,44 @@ impl Template {
     }
 
     /// The text with every expression replaced by its value. `field` names the place for the error.
-    pub(crate) fn render(
-        &self,
-        scope: &Scope<'_>,
+    pub(crate) fn render<'a>(
+        &'a self,
+        scope: &Scope<'a>,
         field: impl Fn() -> String,
     ) -> Result<String, FailureReason> {
+        if let [only] = self.parts.as_slice() {
+            return only.text(scope, &field).map(Cow::into_owned);
+        }
         let mut rendered = String::new();
         for part in &self.parts {
-            match part {
-                Part::Text(text) => rendered.push_str(text),
-                Part::Expression { source, expr } => {
-                    let value: Cow<'_, Value> = scope.eval(expr);
-                    let Some(text) = value.text() else {
-                        return Err(FailureReason::TemplateWithoutValue {
-                            field: field(),
-                            expression: source.clone(),
-                            value: value.kind(),
-                        });
-                    };
-                    if !scope.extend_text(&mut rendered, &text) {
-                        return Err(FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX });
-                    }
-                }
+            if !scope.extend_text(&mut rendered, &part.text(scope, &field)?) {
+                return Err(FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX });
             }
         }
         Ok(rendered)
+    }
+}
+
+impl Part {
+    fn text<'a>(
+        &'a self,
+        scope: &Scope<'a>,
+        field: &impl Fn() -> String,
+    ) -> Result<Cow<'a, str>, FailureReason> {
+        let (source, expr) = match self {
+            Self::Text(text) => return Ok(Cow::Borrowed(text)),
+            Self::Expression { source, expr } => (source, expr),
+        };
+        let value = scope.eval(expr);
+        let text = match &value {
+            Cow::Borrowed(value) => value.text(),
+            Cow::Owned(value) => value.text().map(|text| Cow::Owned(text.into_owned())),
+        };
+        text.ok_or_else(|| FailureReason::TemplateWithoutValue {
+            field: field(),
+            expression: source.clone(),
+            value: value.kind(),
+        })
     }
 }
 

@@ -25,10 +25,10 @@ impl Action {
     }
 
     /// Turns a rule's result into effects.
-    pub(crate) fn run(
-        &self,
+    pub(crate) fn run<'a>(
+        &'a self,
         rule: &Arc<str>,
-        scope: &Scope<'_>,
+        scope: &Scope<'a>,
         output: &Output<'_>,
         effects: &mut Vec<Effect>,
     ) {

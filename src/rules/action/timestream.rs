@@ -78,9 +78,9 @@ impl TimeUnit {
 
 impl TimestreamAction {
     /// The records of one result, if there are any, and the attributes that could not be written.
-    pub(super) fn run(
-        &self,
-        scope: &Scope<'_>,
+    pub(super) fn run<'a>(
+        &'a self,
+        scope: &Scope<'a>,
         output: &Output<'_>,
     ) -> Result<(Option<WriteBatch>, Vec<FailureReason>), FailureReason> {
         let members = match output {
@@ -96,7 +96,7 @@ impl TimestreamAction {
         let mut measures = Vec::with_capacity(members.len());
         for (name, value) in members {
             match measure(value) {
-                Ok(Some(value)) => measures.push(Attribute { name: name.clone().into_owned(), value }),
+                Ok(Some(value)) => measures.push((&**name, value)),
                 Ok(None) => {}
                 Err(problem) => {
                     problems.push(FailureReason::Attribute { name: name.clone().into_owned(), problem });
@@ -119,29 +119,36 @@ impl TimestreamAction {
         Effect::Write(TimestreamWrite { rule: Arc::clone(rule), batch, create: self.create })
     }
 
-    fn records(&self, scope: &Scope<'_>, measures: Vec<Attribute>) -> Result<Vec<Record>, FailureReason> {
-        let dimensions = self.dimensions(scope)?;
+    fn records<'a>(
+        &'a self,
+        scope: &Scope<'a>,
+        measures: Vec<(&str, MeasureValue)>,
+    ) -> Result<Vec<Record>, FailureReason> {
+        let mut dimensions = self.dimensions(scope)?;
         let time = self.time(scope)?;
-        if let Some(name) = &self.multi_measure_name {
-            return Ok(vec![Record {
-                dimensions,
-                measure_name: name.render(scope, || "multi_measure_name".to_owned())?,
-                measure: Measure::Multi(measures),
-                time,
-                version: DEFAULT_VERSION,
-            }]);
-        }
-        let record = |attribute: Attribute| Record {
-            dimensions: dimensions.clone(),
-            measure_name: attribute.name,
-            measure: Measure::Single(attribute.value),
+        let record = |dimensions, measure_name, measure| Record {
+            dimensions,
+            measure_name,
+            measure,
             time,
             version: DEFAULT_VERSION,
         };
-        Ok(measures.into_iter().map(record).collect())
+        if let Some(name) = &self.multi_measure_name {
+            let name = name.render(scope, || "multi_measure_name".to_owned())?;
+            let attribute = |(name, value): (&str, MeasureValue)| Attribute { name: name.to_owned(), value };
+            let measure = Measure::Multi(measures.into_iter().map(attribute).collect());
+            return Ok(vec![record(dimensions, name, measure)]);
+        }
+        let mut records = Vec::with_capacity(measures.len());
+        let last = measures.len() - 1;
+        for (index, (name, value)) in measures.into_iter().enumerate() {
+            let own = if index == last { std::mem::take(&mut dimensions) } else { dimensions.clone() };
+            records.push(record(own, name.to_owned(), Measure::Single(value)));
+        }
+        Ok(records)
     }
 
-    fn dimensions(&self, scope: &Scope<'_>) -> Result<Vec<Dimension>, FailureReason> {
+    fn dimensions<'a>(&'a self, scope: &Scope<'a>) -> Result<Vec<Dimension>, FailureReason> {
         let dimension = |(name, value): &(String, Template)| {
             let value = value.render(scope, || format!("dimension {name}"))?;
             Ok(Dimension { name: name.clone(), value })
@@ -149,7 +156,7 @@ impl TimestreamAction {
         self.dimensions.iter().map(dimension).collect()
     }
 
-    fn time(&self, scope: &Scope<'_>) -> Result<Timestamp, FailureReason> {
+    fn time<'a>(&'a self, scope: &Scope<'a>) -> Result<Timestamp, FailureReason> {
         let Some((template, unit)) = &self.timestamp else { return Ok(scope.received()) };
         let text = template.render(scope, || "timestamp.value".to_owned())?;
         match text.parse::<i64>().ok().and_then(|count| count.checked_mul(unit.nanos())) {

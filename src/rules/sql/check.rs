@@ -4,6 +4,8 @@
 //! long `a OR b OR c …` is no deep tree), unaliased items get their key. A [`Query`] cannot fail to
 //! evaluate.
 
+use std::collections::HashSet;
+
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, DataType, Expr as Ast, FunctionArg, FunctionArgExpr,
     FunctionArguments, Ident, Spanned, UnaryOperator, Value as Literal,
@@ -13,11 +15,12 @@ use sqlparser::tokenizer::Span;
 use crate::topic::TopicFilter;
 
 use super::Version;
-use super::dialect::{IN, ItemAst, SelectAst, StatementAst, unescape};
+use super::dialect::{IN, unescape};
 use super::error::{Position, SqlError, SqlErrors};
 use super::functions::{self, Call, Lookup};
 use super::number::Number;
 use super::operator::{Comparison, Operator};
+use super::statement::{ItemAst, SelectAst, StatementAst};
 use super::value::{CastType, Value};
 
 /// How many levels a rule's topic filter may have: the index of rules is a tree as deep as that.
@@ -43,6 +46,8 @@ pub(crate) enum Select {
     Payload,
     /// `SELECT VALUE expression`.
     Value(Expr),
+    /// An object of attributes whose names all differ.
+    Attributes(Vec<(String, Expr)>),
     /// An object made of these items, in order; a later one replaces an earlier one of its name.
     Object(Vec<Item>),
 }
@@ -173,7 +178,20 @@ impl Checker {
         {
             return Select::Payload;
         }
-        Select::Object(items.drain(..).map(|item| self.item(item)).collect())
+        let items: Vec<Item> = items.drain(..).map(|item| self.item(item)).collect();
+        let mut names = HashSet::new();
+        let distinct = items.iter().all(|item| match item {
+            Item::Named(path, _) => path.len() == 1 && names.insert(path[0].as_str()),
+            Item::Lift(_) => false,
+        });
+        if !distinct {
+            return Select::Object(items);
+        }
+        let attribute = |item| match item {
+            Item::Named(path, expr) => path.into_iter().next().map(|name| (name, expr)),
+            Item::Lift(_) => None,
+        };
+        Select::Attributes(items.into_iter().filter_map(attribute).collect())
     }
 
     fn value(&mut self, item: ItemAst) -> Select {

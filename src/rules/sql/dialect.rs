@@ -3,8 +3,8 @@
 //! A token pass first turns every word that is no keyword of this language into a plain name, so that
 //! attributes called `interval`, `position` or `date` mean what they say. The dialect's hooks then
 //! decide what an operand is and which operators exist; sqlparser does precedence, CASE, CAST, calls
-//! and lists. Only the statement around the expressions is read here, because `SELECT VALUE`,
-//! `AS a.b`, `path.*` and `FROM 'topic'` are no SQL.
+//! and lists. Only the statement around the expressions is read by ourselves, in `statement`, because
+//! `SELECT VALUE`, `AS a.b`, `path.*` and `FROM 'topic'` are no SQL.
 //!
 //! Nothing below backtracks: work is linear in the text, depth is bounded by [`DEPTH_MAX`], and a
 //! chain of operators by [`OPERATORS_MAX`] (a longer one would be a tree too deep to drop).
@@ -18,48 +18,16 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Whitespace};
 
 use super::error::{Position, SqlError};
+use super::statement::{StatementAst, statement};
 
 /// How deep expressions and aliases may nest.
-const DEPTH_MAX: usize = 64;
+pub(super) const DEPTH_MAX: usize = 64;
 /// How many operators one expression may have.
 const OPERATORS_MAX: u32 = 1_000;
 
-/// A statement as written, before names mean anything.
-#[derive(Debug)]
-pub(super) struct StatementAst {
-    /// What SELECT lists.
-    pub(super) select: SelectAst,
-    /// The topic filter's text and where it stands.
-    pub(super) from: Option<(String, Position)>,
-    /// The WHERE condition.
-    pub(super) condition: Option<Expr>,
-}
-
-/// What stands between SELECT and FROM.
-#[derive(Debug)]
-pub(super) enum SelectAst {
-    /// `SELECT VALUE expression`.
-    Value(Box<ItemAst>),
-    /// `SELECT item, item`.
-    Items(Vec<ItemAst>),
-}
-
-/// One item of a SELECT list.
-#[derive(Debug)]
-pub(super) struct ItemAst {
-    /// The expression; `None` is `*`.
-    pub(super) expr: Option<Expr>,
-    /// Whether `.*` follows it.
-    pub(super) lifted: bool,
-    /// The names after AS; empty without one.
-    pub(super) alias: Vec<String>,
-    /// Where the item stands.
-    pub(super) at: Position,
-}
-
 /// The grammar of expressions, for sqlparser.
 #[derive(Debug, Default)]
-struct IotDialect {
+pub(super) struct IotDialect {
     operators: Cell<u32>,
 }
 
@@ -151,11 +119,12 @@ fn refuse_comments(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
 }
 
 /// A parser's error at `at`, in the form sqlparser gives its own.
-fn error_at<T>(message: &str, at: Location) -> Result<T, ParserError> {
+pub(super) fn error_at<T>(message: &str, at: Location) -> Result<T, ParserError> {
     Err(ParserError::ParserError(format!("{message}{at}")))
 }
 
-fn unexpected<T>(parser: &Parser, wanted: &str) -> Result<T, ParserError> {
+/// An error that says what stands where `wanted` should.
+pub(super) fn unexpected<T>(parser: &Parser, wanted: &str) -> Result<T, ParserError> {
     const FOREIGN: [&str; 12] = [
         "is", "like", "between", "group", "order", "having", "limit", "join", "union", "distinct", "rlike",
         "offset",
@@ -172,133 +141,12 @@ fn unexpected<T>(parser: &Parser, wanted: &str) -> Result<T, ParserError> {
     error_at(&message, found.span.start)
 }
 
-fn statement(parser: &mut Parser, dialect: &IotDialect) -> Result<StatementAst, ParserError> {
-    let start = parser.peek_token_ref().span.start;
-    if parser.parse_keyword(Keyword::SET) {
-        return error_at("SET is not supported yet", start);
-    }
-    if !parser.parse_keyword(Keyword::SELECT) {
-        return unexpected(parser, "SELECT");
-    }
-    let select = select(parser, dialect)?;
-    let from = if parser.parse_keyword(Keyword::FROM) { Some(topic(parser)?) } else { None };
-    let condition = if parser.parse_keyword(Keyword::WHERE) {
-        dialect.operators.set(0);
-        Some(parser.parse_expr()?)
-    } else {
-        None
-    };
-    if parser.peek_token_ref().token == Token::EOF {
-        return Ok(StatementAst { select, from, condition });
-    }
-    match (&condition, &from) {
-        (Some(_), _) => unexpected(parser, "an operator or the end of the statement"),
-        (None, Some(_)) => unexpected(parser, "WHERE or the end of the statement"),
-        (None, None) => unexpected(parser, "a comma, AS, FROM or WHERE"),
-    }
-}
-
-fn topic(parser: &mut Parser) -> Result<(String, Position), ParserError> {
-    let token = parser.next_token();
-    let at = Position::from(token.span.start);
-    match token.token {
-        Token::SingleQuotedString(text) => Ok((unescape(&text, '\''), at)),
-        Token::DoubleQuotedString(text) => Ok((unescape(&text, '"'), at)),
-        found => error_at(
-            &format!("FROM needs a topic filter in quotes, as in FROM 'iot/topic', found {found}"),
-            token.span.start,
-        ),
-    }
-}
-
-fn select(parser: &mut Parser, dialect: &IotDialect) -> Result<SelectAst, ParserError> {
-    if value_follows(parser) {
-        parser.next_token();
-        return Ok(SelectAst::Value(Box::new(item(parser, dialect)?)));
-    }
-    let mut items = vec![item(parser, dialect)?];
-    while parser.consume_token(&Token::Comma) {
-        let ended = match &parser.peek_token_ref().token {
-            Token::Word(word) => matches!(word.keyword, Keyword::FROM | Keyword::WHERE),
-            token => *token == Token::EOF,
-        };
-        if ended {
-            break;
-        }
-        items.push(item(parser, dialect)?);
-    }
-    Ok(SelectAst::Items(items))
-}
-
-/// Whether the next word is the VALUE of `SELECT VALUE` and not an attribute of that name: something
-/// that can start an expression must follow, and what could as well be an operator counts as one
-/// only for `*` before the end of the list.
-fn value_follows(parser: &Parser) -> bool {
-    let Token::Word(word) = &parser.peek_token_ref().token else { return false };
-    if !word.value.eq_ignore_ascii_case("value") {
-        return false;
-    }
-    match &parser.peek_nth_token_ref(1).token {
-        Token::Word(word) => !matches!(
-            word.keyword,
-            Keyword::FROM | Keyword::WHERE | Keyword::AS | Keyword::AND | Keyword::OR | Keyword::IN
-        ),
-        Token::Number(..) | Token::SingleQuotedString(_) | Token::DoubleQuotedString(_) => true,
-        Token::LBracket | Token::LBrace | Token::LParen => true,
-        Token::Mul => match &parser.peek_nth_token_ref(2).token {
-            Token::Word(word) => matches!(word.keyword, Keyword::FROM | Keyword::WHERE),
-            token => *token == Token::EOF,
-        },
-        // `value - 1` would be an attribute; `VALUE -1 FROM` has no blank after the sign.
-        Token::Minus => {
-            let (sign, operand) = (parser.peek_nth_token_ref(1), parser.peek_nth_token_ref(2));
-            let apart = parser.peek_token_ref().span.end != sign.span.start;
-            apart && sign.span.end == operand.span.start
-        }
-        _ => false,
-    }
-}
-
-fn item(parser: &mut Parser, dialect: &IotDialect) -> Result<ItemAst, ParserError> {
-    let at = Position::from(parser.peek_token_ref().span.start);
-    dialect.operators.set(0);
-    let (expr, lifted) = if parser.consume_token(&Token::Mul) {
-        (None, false)
-    } else {
-        let expr = parser.parse_expr()?;
-        let lifted = parser.consume_token(&Token::Period);
-        if lifted && !parser.consume_token(&Token::Mul) {
-            return unexpected(parser, "a name or * after the point");
-        }
-        (Some(expr), lifted)
-    };
-    let mut alias = Vec::new();
-    if parser.parse_keyword(Keyword::AS) {
-        alias.push(alias_part(parser)?);
-        while parser.consume_token(&Token::Period) {
-            if alias.len() == DEPTH_MAX {
-                return Err(ParserError::RecursionLimitExceeded);
-            }
-            alias.push(alias_part(parser)?);
-        }
-    }
-    Ok(ItemAst { expr, lifted, alias, at })
-}
-
-fn alias_part(parser: &mut Parser) -> Result<String, ParserError> {
-    if let Token::Word(word) = &parser.peek_token_ref().token {
-        let name = word.value.clone();
-        parser.next_token();
-        return Ok(name);
-    }
-    if matches!(parser.peek_token_ref().token, Token::SingleQuotedString(_) | Token::DoubleQuotedString(_)) {
-        let wanted = "a plain name after AS (write other names as an object: SELECT {'my-key': x})";
-        return unexpected(parser, wanted);
-    }
-    unexpected(parser, "a name after AS")
-}
-
 impl IotDialect {
+    /// Starts counting operators afresh.
+    pub(super) fn start_expression(&self) {
+        self.operators.set(0);
+    }
+
     /// An operand that starts with a word or a bracket, with the `.name`s behind it.
     fn operand(&self, parser: &mut Parser) -> Result<Expr, ParserError> {
         let token = parser.next_token();

@@ -28,6 +28,12 @@ pub(crate) const TEXT_BYTES_MAX: usize = 128 * 1024;
 /// A value lent by the payload or the query, or made by the evaluation.
 pub(crate) type Operand<'a> = Cow<'a, Value>;
 
+/// The members of an outgoing object: names differ, no value is Undefined.
+pub(crate) type Members<'a> = Vec<(Cow<'a, str>, Operand<'a>)>;
+
+/// Members while later ones may still replace earlier ones.
+type Draft<'a> = IndexMap<Cow<'a, str>, Operand<'a>>;
+
 /// What one evaluation sees.
 #[derive(Debug)]
 pub(crate) struct Scope<'a> {
@@ -45,7 +51,7 @@ pub(crate) struct Scope<'a> {
 #[derive(Debug)]
 pub(crate) enum Output<'a> {
     /// An object, by its members.
-    Object(IndexMap<Cow<'a, str>, Operand<'a>>),
+    Object(Members<'a>),
     /// The payload's bytes, which are no JSON (`SELECT *`).
     Bytes,
     /// Any other value (`SELECT VALUE`, or `SELECT *` of an array).
@@ -148,10 +154,11 @@ impl<'a> Scope<'a> {
         match &query.select {
             Select::Payload => self.whole_payload(),
             Select::Value(expr) => match self.eval(expr) {
-                Cow::Borrowed(Value::Object(members)) => Output::Object(lend(members)),
-                Cow::Owned(Value::Object(members)) => Output::Object(give(*members)),
+                Cow::Borrowed(Value::Object(members)) => Output::Object(defined(lend(members))),
+                Cow::Owned(Value::Object(members)) => Output::Object(defined(give(*members))),
                 value => Output::Value(value),
             },
+            Select::Attributes(attributes) => Output::Object(self.attributes(attributes)),
             Select::Object(items) => Output::Object(self.object(items)),
         }
     }
@@ -159,13 +166,24 @@ impl<'a> Scope<'a> {
     fn whole_payload(&self) -> Output<'a> {
         match self.root {
             Value::Undefined => Output::Bytes,
-            Value::Object(members) => Output::Object(lend(members)),
+            Value::Object(members) => Output::Object(defined(lend(members))),
             value => Output::Value(Cow::Borrowed(value)),
         }
     }
 
-    fn object(&self, items: &'a [Item]) -> IndexMap<Cow<'a, str>, Operand<'a>> {
-        let mut object = IndexMap::with_capacity(items.len());
+    fn attributes(&self, attributes: &'a [(String, Expr)]) -> Members<'a> {
+        let mut members = Vec::with_capacity(attributes.len());
+        for (name, expr) in attributes {
+            let value = self.eval(expr);
+            if !value.is_undefined() {
+                members.push((Cow::Borrowed(name.as_str()), value));
+            }
+        }
+        members
+    }
+
+    fn object(&self, items: &'a [Item]) -> Members<'a> {
+        let mut object = Draft::with_capacity(items.len());
         for item in items {
             match item {
                 Item::Lift(expr) => match self.eval(expr) {
@@ -176,17 +194,11 @@ impl<'a> Scope<'a> {
                 Item::Named(path, expr) => self.place(&mut object, path, self.eval(expr)),
             }
         }
-        object.retain(|_, value| !value.is_undefined());
-        object
+        defined(object)
     }
 
     /// Puts `value` at `path`, making the objects in between; what stands in the way is replaced.
-    fn place(
-        &self,
-        object: &mut IndexMap<Cow<'a, str>, Operand<'a>>,
-        path: &'a [String],
-        value: Operand<'a>,
-    ) {
+    fn place(&self, object: &mut Draft<'a>, path: &'a [String], value: Operand<'a>) {
         let Some((first, rest)) = path.split_first() else { return };
         let Some((last, between)) = rest.split_last() else {
             object.insert(Cow::Borrowed(first), value);
@@ -312,12 +324,16 @@ fn walk<'v>(mut value: &'v Value, names: &[String]) -> &'v Value {
     value
 }
 
-fn lend(members: &Object) -> IndexMap<Cow<'_, str>, Operand<'_>> {
-    members.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), Cow::Borrowed(value))).collect()
+fn lend(members: &Object) -> impl Iterator<Item = (Cow<'_, str>, Operand<'_>)> {
+    members.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), Cow::Borrowed(value)))
 }
 
-fn give<'a>(members: Object) -> IndexMap<Cow<'a, str>, Operand<'a>> {
-    members.into_iter().map(|(name, value)| (Cow::Owned(name), Cow::Owned(value))).collect()
+fn give<'a>(members: Object) -> impl Iterator<Item = (Cow<'a, str>, Operand<'a>)> {
+    members.into_iter().map(|(name, value)| (Cow::Owned(name), Cow::Owned(value)))
+}
+
+fn defined<'a>(members: impl IntoIterator<Item = (Cow<'a, str>, Operand<'a>)>) -> Members<'a> {
+    members.into_iter().filter(|(_, value)| !value.is_undefined()).collect()
 }
 
 /// The members of `value`, which becomes an empty object if it is none.

@@ -1,7 +1,7 @@
 //! AWS IoT SQL: text in, a checked [`Query`] out, and its evaluation over one message.
 //!
 //! The stages have a type each and a later one never sees an earlier one's: text, then the syntax
-//! tree (`dialect`), then the checked query (`check`), then the outgoing payload (`eval`). The
+//! tree (`statement`, `dialect`), then the checked query (`check`), then the outgoing payload (`eval`). The
 //! language is the one of spec sections 1 to 3; `docs/rules.md` lists what is left out.
 
 mod check;
@@ -12,6 +12,7 @@ mod functions;
 pub(crate) mod number;
 mod operator;
 pub(crate) mod payload;
+mod statement;
 pub(crate) mod value;
 
 use std::fmt;
