@@ -116,8 +116,10 @@ impl AggregateUDFImpl for Collecting {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        // What no form takes is left to `return_type`: an error from here reaches the user wrapped in
+        // DataFusion's words.
         let chosen = choose(&self.forms, types).map(|(_, taken, _)| taken);
-        chosen.ok_or_else(|| self.wrong(types).into())
+        Ok(chosen.unwrap_or_else(|| types.to_vec()))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {

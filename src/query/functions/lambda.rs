@@ -11,7 +11,7 @@ use datafusion::arrow::array::{
     new_null_array,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::compute::{cast, concat, filter, interleave, nullif, prep_null_mask_filter, take, take_arrays};
+use datafusion::arrow::compute::{cast, concat, filter, interleave, nullif, take, take_arrays};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
@@ -203,7 +203,9 @@ impl HigherOrderUDFImpl for Each {
                 Arc::new(ListArray::try_new(item, offsets, results, list.nulls().cloned())?)
             }
             What::Filter => {
-                let kept = prep_null_mask_filter(cast(&results, &DataType::Boolean)?.as_boolean());
+                let results = cast(&results, &DataType::Boolean)?;
+                // Only true keeps an element; NULL does not.
+                let kept: BooleanArray = results.as_boolean().iter().map(|kept| Some(kept == Some(true))).collect();
                 let mut from = 0;
                 let lengths = elements.lengths.iter().map(|length| {
                     let kept = kept.slice(from, *length).true_count();
@@ -345,7 +347,8 @@ impl HigherOrderUDFImpl for Reduce {
             _ => return Err(invalid("reduce() takes lambdas for its third and fourth operands")),
         };
         let state = merged.clone().map_or(initial, |merged| nullable(merged.data_type().clone()));
-        if step >= 2 {
+        let finished = matches!(fields.get(3), Some(ValueOrLambda::Lambda(Some(_))));
+        if step >= 2 || finished {
             return Ok(LambdaParametersProgress::Complete(vec![vec![Arc::clone(&state), element], vec![state]]));
         }
         let result = merged.is_some().then(|| vec![Arc::clone(&state)]);

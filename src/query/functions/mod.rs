@@ -113,7 +113,7 @@ impl Registry {
 
     /// Whether the function of one row called `name` takes operands of these types.
     pub(crate) fn takes(&self, name: &str, types: &[DataType]) -> bool {
-        self.scalar.get(name).is_some_and(|function| function.coerce_types(types).is_ok())
+        self.scalar.get(name).is_some_and(|function| function.return_type(types).is_ok())
     }
 
     pub(crate) fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
