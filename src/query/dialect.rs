@@ -10,7 +10,7 @@ use std::any::TypeId;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
+    BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
     LambdaFunction, LambdaFunctionParameter, LambdaSyntax, ObjectName, OneOrManyWithParens, Value,
 };
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
@@ -132,6 +132,9 @@ impl Dialect for TimestreamDialect {
     /// `measure_value::double` and `t.measure_value::double` name a column. The hook comes before
     /// `::` is taken for a cast, with what stands left of it already parsed.
     fn parse_infix(&self, parser: &mut Parser, left: &Expr, _: u8) -> Option<Result<Expr, ParserError>> {
+        if let Some((op, is_any)) = quantified_values(parser) {
+            return Some(parse_quantified(parser, left, op, is_any));
+        }
         if parser.peek_token_ref().token != Token::DoubleColon {
             return None;
         }
@@ -154,6 +157,49 @@ impl Dialect for TimestreamDialect {
             _ => Expr::CompoundIdentifier(names),
         }))
     }
+}
+
+/// The operator and whether it is ANY, if what follows is `= ANY (VALUES`. sqlparser takes a SELECT
+/// there and no VALUES.
+fn quantified_values(parser: &Parser) -> Option<(BinaryOperator, bool)> {
+    let op = match parser.peek_token_ref().token {
+        Token::Eq => BinaryOperator::Eq,
+        Token::Neq => BinaryOperator::NotEq,
+        Token::Lt => BinaryOperator::Lt,
+        Token::LtEq => BinaryOperator::LtEq,
+        Token::Gt => BinaryOperator::Gt,
+        Token::GtEq => BinaryOperator::GtEq,
+        _ => return None,
+    };
+    let keyword = |i| match &parser.peek_nth_token_ref(i).token {
+        Token::Word(word) if word.quote_style.is_none() => word.keyword,
+        _ => Keyword::NoKeyword,
+    };
+    let is_any = match keyword(1) {
+        Keyword::ANY | Keyword::SOME => true,
+        Keyword::ALL => false,
+        _ => return None,
+    };
+    let values = parser.peek_nth_token_ref(2).token == Token::LParen && keyword(3) == Keyword::VALUES;
+    values.then_some((op, is_any))
+}
+
+fn parse_quantified(
+    parser: &mut Parser,
+    left: &Expr,
+    compare_op: BinaryOperator,
+    is_any: bool,
+) -> Result<Expr, ParserError> {
+    parser.next_token();
+    parser.next_token();
+    parser.expect_token(&Token::LParen)?;
+    let right = Box::new(Expr::Subquery(parser.parse_query()?));
+    parser.expect_token(&Token::RParen)?;
+    let left = Box::new(left.clone());
+    Ok(match is_any {
+        true => Expr::AnyOp { left, compare_op, right, is_some: false },
+        false => Expr::AllOp { left, compare_op, right },
+    })
 }
 
 /// `15m`: a number and a unit with no blank between them. `15 m` stays a number named m.

@@ -150,6 +150,9 @@ impl QueryError {
             DataFusionError::ParquetError(error) => {
                 Self::Unavailable(format!("a part of the table could not be read: {error}"))
             }
+            DataFusionError::Plan(text) if text.contains("must appear in the GROUP BY clause") => {
+                not_grouped(text, at)
+            }
             DataFusionError::Plan(text)
             | DataFusionError::NotImplemented(text)
             | DataFusionError::Configuration(text) => Self::Validation(first_line(text)),
@@ -208,6 +211,15 @@ impl QueryError {
             other => Self::Execution(first_line(&other.to_string())),
         }
     }
+}
+
+/// DataFusion names the column in double quotes, with its table.
+fn not_grouped(text: &str, at: &Locations) -> QueryError {
+    let column = text.split('"').nth(1).and_then(|column| column.rsplit('.').next()).unwrap_or_default();
+    let place = at.columns.get(column).copied().unwrap_or(Position::START);
+    QueryError::Validation(format!(
+        "line {place}: '{column}' must be an aggregate expression or appear in GROUP BY clause"
+    ))
 }
 
 /// DataFusion appends hints and back traces; the first line is the message.

@@ -131,6 +131,9 @@ impl Lookup<'_> {
         let at = Position::of(name.span()).unwrap_or(Position::START);
         let written = name.to_string();
         let mut parts: Vec<&mut Ident> = name.0.iter_mut().filter_map(identifier).collect();
+        if parts.iter().any(|part| part.quote_style == Some('\'')) {
+            return Err(syntax(at));
+        }
         match parts.as_mut_slice() {
             [one] => match up_to_case(self.views, one) {
                 Some(view) => {
@@ -263,7 +266,14 @@ impl VisitorMut for Spelling {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Identifier(name) => self.correct(name),
-            Expr::CompoundIdentifier(names) => names.iter_mut().for_each(|name| self.correct(name)),
+            Expr::CompoundIdentifier(names) => {
+                // The place of a qualified column is where its qualifier stands.
+                let place = names.first().map(|first| first.span);
+                if let (Some(last), Some(place)) = (names.last(), place) {
+                    self.locations.column(&last.value, place);
+                }
+                names.iter_mut().for_each(|name| self.correct(name));
+            }
             _ => {}
         }
         ControlFlow::Continue(())

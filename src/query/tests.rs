@@ -61,7 +61,7 @@ fn datum_text(datum: &Datum) -> String {
     let joined = |values: &[Datum]| values.iter().map(datum_text).collect::<Vec<_>>().join(", ");
     match datum {
         Datum::Null => "NULL".to_owned(),
-        Datum::Scalar(text) if text.is_empty() => "''".to_owned(),
+        Datum::Scalar(text) if text.trim() != text || text.is_empty() => format!("'{text}'"),
         Datum::Scalar(text) => text.clone(),
         Datum::Array(values) => format!("[{}]", joined(values)),
         Datum::Row(values) => format!("({})", joined(values)),

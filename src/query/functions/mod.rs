@@ -8,9 +8,22 @@ mod signature;
 
 mod scalar;
 
+mod collecting;
+
+mod aggregate;
 mod arithmetic;
+mod array;
+mod bits;
 mod calendar;
 mod conversion;
+mod date_format;
+mod lambda;
+mod number;
+mod regexp;
+mod sequence;
+mod series;
+mod spline;
+mod text;
 mod time;
 mod unnesting;
 
@@ -38,7 +51,18 @@ pub(crate) struct Registry {
 }
 
 /// Every family of functions of one row.
-const FAMILIES: &[&[Def]] = &[arithmetic::FUNCTIONS, conversion::FUNCTIONS, time::FUNCTIONS];
+const FAMILIES: &[&[Def]] = &[
+    arithmetic::FUNCTIONS,
+    array::FUNCTIONS,
+    bits::FUNCTIONS,
+    conversion::FUNCTIONS,
+    date_format::FUNCTIONS,
+    number::FUNCTIONS,
+    regexp::FUNCTIONS,
+    series::FUNCTIONS,
+    text::FUNCTIONS,
+    time::FUNCTIONS,
+];
 
 impl Registry {
     /// All functions.
@@ -63,19 +87,9 @@ impl Registry {
         for function in [core::get_field(), core::coalesce(), core::nullif()] {
             registry.scalar.insert(function.name().to_owned(), function);
         }
-        use datafusion::functions_aggregate as aggregates;
-        for function in [
-            aggregates::average::avg_udaf(),
-            aggregates::count::count_udaf(),
-            aggregates::min_max::max_udaf(),
-            aggregates::min_max::min_udaf(),
-            aggregates::sum::sum_udaf(),
-            aggregates::array_agg::array_agg_udaf(),
-            aggregates::bool_and_or::bool_and_udaf(),
-            aggregates::bool_and_or::bool_or_udaf(),
-            aggregates::grouping::grouping_udaf(),
-        ] {
-            registry.aggregate.insert(function.name().to_owned(), function);
+        registry.aggregate = aggregate::all().into_iter().map(|(name, function)| (name.to_owned(), function)).collect();
+        for function in lambda::all() {
+            registry.higher_order.insert(function.name().to_owned(), Arc::new(function));
         }
         for function in datafusion::functions_window::all_default_window_functions() {
             registry.window.insert(function.name().to_owned(), function);
@@ -99,7 +113,7 @@ impl Registry {
 
     /// Whether the function of one row called `name` takes operands of these types.
     pub(crate) fn takes(&self, name: &str, types: &[DataType]) -> bool {
-        self.scalar.get(name).is_some_and(|function| function.coerce_types(types).is_ok())
+        self.scalar.get(name).is_some_and(|function| function.return_type(types).is_ok())
     }
 
     pub(crate) fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {

@@ -71,12 +71,6 @@ impl Def {
             wrong_call_is_syntax: self.wrong_call_is_syntax,
         })
     }
-
-    /// Whether the function takes operands of these types.
-    pub(super) fn takes(&self, types: &[DataType]) -> bool {
-        let forms: Vec<Form> = self.forms.iter().filter_map(|(text, _)| Form::parse(text)).collect();
-        choose(&forms, types).is_some()
-    }
 }
 
 impl PartialEq for Defined {
@@ -131,8 +125,10 @@ impl ScalarUDFImpl for Defined {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        // What no form takes is left to `return_type`: an error from here reaches the user wrapped in
+        // DataFusion's words.
         let chosen = choose(&self.forms, types).map(|(_, taken, _)| taken);
-        chosen.ok_or_else(|| self.wrong(types).into())
+        Ok(chosen.unwrap_or_else(|| types.to_vec()))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

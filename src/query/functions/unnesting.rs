@@ -1,21 +1,22 @@
-//! What the plan of an UNNEST is made of besides DataFusion's own node.
+//! What the plan of an UNNEST is made of besides DataFusion's own node, and `zip`, its sister.
 
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, AsArray, Int64Builder, ListBuilder};
-use datafusion::arrow::datatypes::{DataType, FieldRef};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
 use crate::query::error::{failed, invalid};
-use crate::query::sql_type::list_of;
+use crate::query::sql_type::{list_of, unnamed};
 
 pub(super) fn special() -> Vec<ScalarUDF> {
     vec![
         ScalarUDF::from(Forget(Signature::any(1, Volatility::Immutable))),
         ScalarUDF::from(Ordinals(Signature::variadic_any(Volatility::Immutable))),
+        ScalarUDF::from(Zip(Signature::variadic_any(Volatility::Immutable))),
     ]
 }
 
@@ -79,5 +80,34 @@ impl ScalarUDFImpl for Ordinals {
             ordinals.append(true);
         }
         Ok(ColumnarValue::Array(Arc::new(ordinals.finish())))
+    }
+}
+
+/// `zip(a, b, ..)`; a definition cannot say that its result has as many fields as it has operands.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Zip(Signature);
+
+impl ScalarUDFImpl for Zip {
+    fn name(&self) -> &str {
+        "zip"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        let fields = types.iter().enumerate().map(|(i, of)| match of {
+            DataType::List(item) => Ok(Field::new(unnamed(i), item.data_type().clone(), true)),
+            _ => Err(super::scalar::wrong_call("zip", types, &[], false)),
+        });
+        Ok(list_of(DataType::Struct(fields.collect::<std::result::Result<_, _>>()?)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let columns: Vec<_> =
+            args.args.iter().map(|arg| arg.to_array(args.number_rows)).collect::<Result<_>>()?;
+        let zipped = super::array::zip(&columns, args.number_rows, args.return_field.data_type())?;
+        Ok(ColumnarValue::Array(zipped))
     }
 }

@@ -1,1 +1,136 @@
-//! Texts that mean harm.
+//! Texts that mean harm, and queries that take more than they should get.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use datafusion::arrow::array::{Float64Array, Int64Array, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+
+use super::fixture::TestSource;
+use super::{engine, request};
+use crate::clock::ManualClock;
+use crate::query::{Datum, Engine, QueryError, QueryOptions};
+
+/// `n` rows of a number and a double.
+fn rows(n: i64) -> TestSource {
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("n", DataType::Int64, true),
+        Field::new("x", DataType::Float64, true),
+    ]));
+    #[expect(clippy::cast_precision_loss, reason = "a test")]
+    let doubles = Float64Array::from_iter_values((0..n).map(|n| n as f64));
+    let batch =
+        RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from_iter_values(0..n)), Arc::new(doubles)]);
+    TestSource::default().with_memory("d", "t", vec![batch.expect("a batch")])
+}
+
+#[tokio::test]
+async fn deep_and_long_texts_are_refused_and_harm_nothing() {
+    let engine = engine(rows(1), QueryOptions::default());
+    let deep = |open: &str, close: &str, n: usize| format!("SELECT {}1{}", open.repeat(n), close.repeat(n));
+    let texts = [
+        deep("(", ")", 100_000),
+        deep("(", "", 100_000),
+        deep("-", "", 200_000),
+        deep("NOT ", "", 50_000),
+        deep("abs(", ")", 30_000),
+        deep("ARRAY[", "]", 30_000),
+        deep("CASE WHEN true THEN ", " END", 9_000),
+        format!("SELECT {}1", "(SELECT ".repeat(20_000)),
+        format!("SELECT 1{}", " AND 1".repeat(40_000)),
+        format!("SELECT 1{}", "+1".repeat(100_000)),
+        format!("SELECT 1{}", " IS NULL".repeat(30_000)),
+        format!("SELECT 1{}", " UNION SELECT 1".repeat(15_000)),
+        format!("SELECT 1 FROM d.t{}", ", d.t".repeat(40_000)),
+        format!("SELECT a{}", "[1]".repeat(80_000)),
+        format!("SELECT a{}", ".b".repeat(120_000)),
+        format!("SELECT '{}'", "x".repeat(300_000)),
+        String::new(),
+        "\u{0}".to_owned(),
+        "SELECT \"".to_owned(),
+        "/*".repeat(1_000),
+    ];
+    for text in texts {
+        let result = engine.query(request(&text)).await;
+        let start: String = text.chars().take(40).collect();
+        assert!(matches!(result, Err(QueryError::Validation(_))), "{start}: {result:?}");
+    }
+    assert!(engine.query(request("SELECT 1")).await.is_ok());
+}
+
+#[tokio::test]
+async fn texts_at_the_edge_of_what_is_allowed_are_answered() {
+    let engine = engine(rows(1), QueryOptions::default());
+    let deep = format!("SELECT {}1{}", "(".repeat(90), ")".repeat(90));
+    assert_eq!(engine.query(request(&deep)).await.map(|page| page.rows.len()), Ok(1));
+    let chain = format!("SELECT n FROM d.t WHERE n = 0{}", " OR n = 1".repeat(1_500));
+    assert_eq!(engine.query(request(&chain)).await.map(|page| page.rows.len()), Ok(1));
+    let list: Vec<String> = (0..20_000).map(|n| n.to_string()).collect();
+    let long = format!("SELECT n FROM d.t WHERE n IN ({})", list.join(", "));
+    assert_eq!(engine.query(request(&long)).await.map(|page| page.rows.len()), Ok(1));
+}
+
+fn limited(source: TestSource, options: QueryOptions) -> Engine {
+    let clock = Arc::new(ManualClock::new(source.now()));
+    Engine::new(Arc::new(source), QueryOptions { threads: 2, ..options }, clock).expect("an engine")
+}
+
+#[tokio::test]
+async fn a_join_that_does_not_look_up_ends_in_time_and_leaves_its_place() {
+    let options = QueryOptions { timeout: Duration::from_millis(300), concurrency: 1, ..QueryOptions::default() };
+    let engine = limited(rows(60_000), options);
+    let sql = "SELECT count(*) FROM d.t a CROSS JOIN d.t b WHERE a.x * b.x < -1";
+    let begin = Instant::now();
+    let result = engine.query(request(sql)).await;
+    assert!(matches!(&result, Err(QueryError::Execution(text)) if text.contains("timed out")), "{result:?}");
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    // The only place is free again as soon as the join has noticed.
+    let begin = Instant::now();
+    while engine.query(request("SELECT 1")).await.is_err() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "the join goes on");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_query_more_than_may_wait_is_throttled() {
+    let options = QueryOptions { concurrency: 1, queue: 1, timeout: Duration::from_secs(2), ..QueryOptions::default() };
+    let engine = limited(rows(60_000), options);
+    let slow = "SELECT count(*) FROM d.t a CROSS JOIN d.t b WHERE a.x * b.x < -1";
+    let start = || {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.query(request(slow)).await })
+    };
+    let (running, waiting) = (start(), start());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let result = engine.query(request("SELECT 1")).await;
+    assert!(matches!(result, Err(QueryError::Throttled(_))), "{result:?}");
+    running.abort();
+    waiting.abort();
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_query_gets_no_more_memory_than_there_is() {
+    let engine = limited(rows(200_000), QueryOptions { memory_bytes: 1 << 20, ..QueryOptions::default() });
+    let sql = "SELECT cardinality(array_agg(a.n)) FROM d.t a JOIN d.t b ON a.n = b.n";
+    let result = engine.query(request(sql)).await;
+    assert!(matches!(&result, Err(QueryError::Execution(text)) if text.contains("memory")), "{result:?}");
+    let engine = limited(rows(200_000), QueryOptions { memory_bytes: 8 << 20, ..QueryOptions::default() });
+    let groups = "SELECT count(*) FROM (SELECT n, count(*) AS c FROM d.t GROUP BY n ORDER BY c, n)";
+    let page = engine.query(request(groups)).await.expect("groups and sorts spill");
+    assert_eq!(page.rows, vec![vec![Datum::Scalar("200000".to_owned())]]);
+}
+
+#[tokio::test]
+async fn an_engine_that_stops_answers_and_lets_go() {
+    let engine = limited(rows(60_000), QueryOptions::default());
+    let worker = engine.clone();
+    let slow = "SELECT count(*) FROM d.t a CROSS JOIN d.t b WHERE a.x * b.x < -1";
+    let running = tokio::spawn(async move { worker.query(request(slow)).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    engine.shutdown().await;
+    let result = running.await.expect("an answer");
+    assert!(matches!(result, Err(QueryError::Unavailable(_))), "{result:?}");
+    assert!(matches!(engine.query(request("SELECT 1")).await, Err(QueryError::Unavailable(_))));
+}

@@ -1,0 +1,542 @@
+//! Functions that take lambdas, and `TRY`, which the dialect turns into one.
+//!
+//! A lambda is evaluated over all elements of all arrays of a batch at once; `reduce` goes through the
+//! arrays in step, the k-th elements of all of them at a time. The outer columns a lambda names are
+//! repeated for each element.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, ListArray, StringViewBuilder, UInt32Array, new_empty_array,
+    new_null_array,
+};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::compute::{cast, concat, filter, interleave, nullif, take, take_arrays};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, HigherOrderFunctionArgs, HigherOrderReturnFieldArgs, HigherOrderSignature, HigherOrderUDF,
+    HigherOrderUDFImpl, LambdaArgument, LambdaParametersProgress, ValueOrLambda, Volatility,
+};
+
+use super::regexp::Patterns;
+use crate::query::error::{SqlError, failed, invalid};
+use crate::query::sql_type::{SqlType, list_of};
+
+type Fields<'a> = &'a [ValueOrLambda<FieldRef, Option<FieldRef>>];
+
+/// All functions that take lambdas.
+pub(super) fn all() -> Vec<HigherOrderUDF> {
+    let each = |name, what| {
+        let signature = signature(&[false, true], Volatility::Immutable);
+        HigherOrderUDF::new_from_impl(Each { name, what, signature })
+    };
+    vec![
+        each("filter", What::Filter),
+        each("transform", What::Transform),
+        each("any_match", What::Match { decided_by: true, decides: true }),
+        each("all_match", What::Match { decided_by: false, decides: false }),
+        each("none_match", What::Match { decided_by: true, decides: false }),
+        HigherOrderUDF::new_from_impl(ZipWith(signature(&[false, false, true], Volatility::Immutable))),
+        HigherOrderUDF::new_from_impl(Reduce(signature(&[false, false, true, true], Volatility::Immutable))),
+        HigherOrderUDF::new_from_impl(RegexpReplace(signature(&[false, false, true], Volatility::Immutable))),
+        HigherOrderUDF::new_from_impl(Try(signature(&[true], Volatility::Volatile))),
+    ]
+}
+
+/// Values and lambdas in this order; `true` is a lambda.
+fn signature(lambdas: &[bool], volatility: Volatility) -> HigherOrderSignature {
+    let arg = |is_lambda: &bool| match is_lambda {
+        true => ValueOrLambda::Lambda(()),
+        false => ValueOrLambda::Value(()),
+    };
+    HigherOrderSignature::exact(lambdas.iter().map(arg).collect(), volatility)
+}
+
+fn wrong(function: &str, expected: &str, given: &[DataType]) -> SqlError {
+    let given: Vec<String> = given.iter().map(SqlType::name_of).collect();
+    SqlError::Parameters {
+        function: function.to_owned(),
+        given: given.join(", "),
+        expected: expected.to_owned(),
+    }
+}
+
+fn element(list: &DataType) -> Result<FieldRef> {
+    match list {
+        DataType::List(item) => Ok(Arc::clone(item)),
+        other => Err(invalid(format!("{} is no array", SqlType::name_of(other)))),
+    }
+}
+
+fn value_field(fields: Fields<'_>, i: usize) -> Result<&FieldRef> {
+    match fields.get(i) {
+        Some(ValueOrLambda::Value(field)) => Ok(field),
+        _ => Err(invalid("a value expected where a lambda stands")),
+    }
+}
+
+fn result_field(args: &HigherOrderReturnFieldArgs<'_>, lambda: usize) -> Result<DataType> {
+    match args.arg_fields.get(lambda) {
+        Some(ValueOrLambda::Lambda(field)) => Ok(field.data_type().clone()),
+        _ => Err(invalid("a lambda expected where a value stands")),
+    }
+}
+
+fn column(args: &HigherOrderFunctionArgs, i: usize) -> Result<ArrayRef> {
+    match args.args.get(i) {
+        Some(ValueOrLambda::Value(value)) => value.to_array(args.number_rows),
+        _ => Err(invalid("a value expected where a lambda stands")),
+    }
+}
+
+fn lambda(args: &HigherOrderFunctionArgs, i: usize) -> Result<&LambdaArgument> {
+    match args.args.get(i) {
+        Some(ValueOrLambda::Lambda(lambda)) => Ok(lambda),
+        _ => Err(invalid("a lambda expected where a value stands")),
+    }
+}
+
+fn nullable(of: DataType) -> FieldRef {
+    Arc::new(Field::new("", of, true))
+}
+
+/// Which row each element of a list column belongs to, and which element of the values it is.
+struct Elements {
+    rows: UInt32Array,
+    values: ArrayRef,
+    lengths: Vec<usize>,
+}
+
+impl Elements {
+    fn of(list: &ListArray) -> Result<Self> {
+        let (mut rows, mut places, mut lengths) = (Vec::new(), Vec::new(), Vec::with_capacity(list.len()));
+        for row in 0..list.len() {
+            let range = if list.is_valid(row) { range(list, row) } else { 0..0 };
+            lengths.push(range.len());
+            for place in range {
+                rows.push(index(row)?);
+                places.push(index(place)?);
+            }
+        }
+        let values = take(list.values(), &UInt32Array::from(places), None)?;
+        Ok(Self { rows: rows.into(), values, lengths })
+    }
+
+    fn evaluate(&self, body: &LambdaArgument) -> Result<ArrayRef> {
+        let element = || Ok(Arc::clone(&self.values));
+        let result = body.evaluate(&[&element], |captures| Ok(take_arrays(captures, &self.rows, None)?))?;
+        result.into_array(self.rows.len())
+    }
+}
+
+fn index(place: usize) -> Result<u32> {
+    u32::try_from(place).map_err(|_| failed("too many elements in one batch"))
+}
+
+#[expect(clippy::cast_sign_loss, reason = "offsets of a list are not negative")]
+fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
+    let offsets = list.value_offsets();
+    offsets[row] as usize..offsets[row + 1] as usize
+}
+
+/// What a function of one array and one lambda does with the lambda's results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum What {
+    Filter,
+    Transform,
+    /// One element that gives `decided_by` decides that the answer is `decides`.
+    Match { decided_by: bool, decides: bool },
+}
+
+/// `filter`, `transform` and the matches.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Each {
+    name: &'static str,
+    what: What,
+    signature: HigherOrderSignature,
+}
+
+impl HigherOrderUDFImpl for Each {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &HigherOrderSignature {
+        &self.signature
+    }
+
+    fn coerce_value_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        match types {
+            [DataType::List(_)] => Ok(types.to_vec()),
+            _ => Err(wrong(self.name, &format!("{}(array(T), function(T, U))", self.name), types).into()),
+        }
+    }
+
+    fn lambda_parameters(&self, _: usize, fields: Fields<'_>) -> Result<LambdaParametersProgress> {
+        let element = element(value_field(fields, 0)?.data_type())?;
+        Ok(LambdaParametersProgress::Complete(vec![vec![element]]))
+    }
+
+    fn return_field_from_args(&self, args: HigherOrderReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let body = result_field(&args, 1)?;
+        if self.what != What::Transform && !matches!(body, DataType::Boolean | DataType::Null) {
+            let body = SqlType::name_of(&body);
+            return Err(invalid(format!("the lambda of {}() must give boolean, not {body}", self.name)));
+        }
+        Ok(nullable(match (self.what, args.arg_fields.first()) {
+            (What::Filter, Some(ValueOrLambda::Value(list))) => list.data_type().clone(),
+            (What::Transform, _) => list_of(body),
+            _ => DataType::Boolean,
+        }))
+    }
+
+    fn invoke_with_args(&self, args: HigherOrderFunctionArgs) -> Result<ColumnarValue> {
+        let list = column(&args, 0)?;
+        let list = list.as_list::<i32>();
+        let elements = Elements::of(list)?;
+        let results = elements.evaluate(lambda(&args, 1)?)?;
+        let array: ArrayRef = match self.what {
+            What::Transform => {
+                let item = element(args.return_field.data_type())?;
+                let offsets = OffsetBuffer::from_lengths(elements.lengths);
+                Arc::new(ListArray::try_new(item, offsets, results, list.nulls().cloned())?)
+            }
+            What::Filter => {
+                let results = cast(&results, &DataType::Boolean)?;
+                // Only true keeps an element; NULL does not.
+                let kept: BooleanArray = results.as_boolean().iter().map(|kept| Some(kept == Some(true))).collect();
+                let mut from = 0;
+                let lengths = elements.lengths.iter().map(|length| {
+                    let kept = kept.slice(from, *length).true_count();
+                    from += length;
+                    kept
+                });
+                let offsets = OffsetBuffer::from_lengths(lengths);
+                let values = filter(&elements.values, &kept)?;
+                let item = element(args.return_field.data_type())?;
+                Arc::new(ListArray::try_new(item, offsets, values, list.nulls().cloned())?)
+            }
+            What::Match { decided_by, decides } => {
+                let results = cast(&results, &DataType::Boolean)?;
+                Arc::new(matched(results.as_boolean(), &elements.lengths, list, decided_by, decides))
+            }
+        };
+        Ok(ColumnarValue::Array(array))
+    }
+}
+
+/// Three-valued: without a deciding element, a NULL leaves the answer open.
+fn matched(
+    results: &BooleanArray,
+    lengths: &[usize],
+    list: &ListArray,
+    decided_by: bool,
+    decides: bool,
+) -> BooleanArray {
+    let mut from = 0;
+    let answers = lengths.iter().enumerate().map(|(row, length)| {
+        let here = results.slice(from, *length);
+        from += length;
+        if list.is_null(row) {
+            return None;
+        }
+        match here.iter().any(|result| result == Some(decided_by)) {
+            true => Some(decides),
+            false => (here.null_count() == 0).then_some(!decides),
+        }
+    });
+    answers.collect()
+}
+
+/// `zip_with(a, b, (x, y) -> ..)`: the shorter array is filled up with NULL.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ZipWith(HigherOrderSignature);
+
+impl HigherOrderUDFImpl for ZipWith {
+    fn name(&self) -> &str {
+        "zip_with"
+    }
+
+    fn signature(&self) -> &HigherOrderSignature {
+        &self.0
+    }
+
+    fn coerce_value_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        match types {
+            [DataType::List(_), DataType::List(_)] => Ok(types.to_vec()),
+            _ => Err(wrong("zip_with", "zip_with(array(T), array(U), function(T, U, R))", types).into()),
+        }
+    }
+
+    fn lambda_parameters(&self, _: usize, fields: Fields<'_>) -> Result<LambdaParametersProgress> {
+        let parameter = |i| -> Result<FieldRef> {
+            Ok(nullable(element(value_field(fields, i)?.data_type())?.data_type().clone()))
+        };
+        Ok(LambdaParametersProgress::Complete(vec![vec![parameter(0)?, parameter(1)?]]))
+    }
+
+    fn return_field_from_args(&self, args: HigherOrderReturnFieldArgs<'_>) -> Result<FieldRef> {
+        Ok(nullable(list_of(result_field(&args, 2)?)))
+    }
+
+    fn invoke_with_args(&self, args: HigherOrderFunctionArgs) -> Result<ColumnarValue> {
+        let (left, right) = (column(&args, 0)?, column(&args, 1)?);
+        let (left, right) = (left.as_list::<i32>(), right.as_list::<i32>());
+        let (mut rows, mut lengths, mut valid) = (vec![], vec![], vec![]);
+        let mut places: [Vec<Option<u32>>; 2] = [vec![], vec![]];
+        for row in 0..args.number_rows {
+            let both = left.is_valid(row) && right.is_valid(row);
+            let ranges = if both { [range(left, row), range(right, row)] } else { [0..0, 0..0] };
+            let length = ranges[0].len().max(ranges[1].len());
+            for i in 0..length {
+                rows.push(index(row)?);
+                for (places, range) in places.iter_mut().zip(&ranges) {
+                    places.push((i < range.len()).then(|| index(range.start + i)).transpose()?);
+                }
+            }
+            lengths.push(length);
+            valid.push(both);
+        }
+        let [left_places, right_places] = places.map(UInt32Array::from);
+        let x = take(left.values(), &left_places, None)?;
+        let y = take(right.values(), &right_places, None)?;
+        let rows = UInt32Array::from(rows);
+        let body = lambda(&args, 2)?;
+        let results = body.evaluate(&[&|| Ok(Arc::clone(&x)), &|| Ok(Arc::clone(&y))], |captures| {
+            Ok(take_arrays(captures, &rows, None)?)
+        })?;
+        let item = element(args.return_field.data_type())?;
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        let values = results.into_array(rows.len())?;
+        let list = ListArray::try_new(item, offsets, values, Some(valid.into()))?;
+        Ok(ColumnarValue::Array(Arc::new(list)))
+    }
+}
+
+/// `reduce(array, state, (state, element) -> state, state -> result)`
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Reduce(HigherOrderSignature);
+
+impl HigherOrderUDFImpl for Reduce {
+    fn name(&self) -> &str {
+        "reduce"
+    }
+
+    fn signature(&self) -> &HigherOrderSignature {
+        &self.0
+    }
+
+    fn coerce_value_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        match types {
+            [DataType::List(_), _] => Ok(types.to_vec()),
+            _ => {
+                let expected = "reduce(array(T), S, function(S, T, S), function(S, R))";
+                Err(wrong("reduce", expected, types).into())
+            }
+        }
+    }
+
+    /// The state's type is the first lambda's result, which depends on the state's type: begin with the
+    /// initial state's and ask again.
+    fn lambda_parameters(&self, step: usize, fields: Fields<'_>) -> Result<LambdaParametersProgress> {
+        let element = element(value_field(fields, 0)?.data_type())?;
+        let initial = nullable(value_field(fields, 1)?.data_type().clone());
+        let merged = match fields.get(2) {
+            Some(ValueOrLambda::Lambda(merged)) => merged.clone(),
+            _ => return Err(invalid("reduce() takes lambdas for its third and fourth operands")),
+        };
+        let state = merged.clone().map_or(initial, |merged| nullable(merged.data_type().clone()));
+        let finished = matches!(fields.get(3), Some(ValueOrLambda::Lambda(Some(_))));
+        if step >= 2 || finished {
+            return Ok(LambdaParametersProgress::Complete(vec![vec![Arc::clone(&state), element], vec![state]]));
+        }
+        let result = merged.is_some().then(|| vec![Arc::clone(&state)]);
+        Ok(LambdaParametersProgress::Partial(vec![Some(vec![state, element]), result]))
+    }
+
+    fn coerce_values_for_lambdas(
+        &self,
+        fields: &[ValueOrLambda<DataType, DataType>],
+    ) -> Result<Option<Vec<DataType>>> {
+        match fields {
+            [ValueOrLambda::Value(list), _, ValueOrLambda::Lambda(state), _] => {
+                Ok(Some(vec![list.clone(), state.clone()]))
+            }
+            _ => Err(invalid("reduce() takes an array, a state and two lambdas")),
+        }
+    }
+
+    fn return_field_from_args(&self, args: HigherOrderReturnFieldArgs<'_>) -> Result<FieldRef> {
+        Ok(nullable(result_field(&args, 3)?))
+    }
+
+    fn clear_null_values(&self) -> bool {
+        false
+    }
+
+    fn invoke_with_args(&self, args: HigherOrderFunctionArgs) -> Result<ColumnarValue> {
+        let list = column(&args, 0)?;
+        let list = list.as_list::<i32>();
+        let (merge, finish) = (lambda(&args, 2)?, lambda(&args, 3)?);
+        let mut state = column(&args, 1)?;
+        let longest = (0..list.len()).filter(|row| list.is_valid(*row)).map(|row| range(list, row).len()).max();
+        for step in 0..longest.unwrap_or(0) {
+            let (mut rows, mut places) = (vec![], vec![]);
+            for row in (0..list.len()).filter(|row| list.is_valid(*row)) {
+                let range = range(list, row);
+                if step < range.len() {
+                    rows.push(index(row)?);
+                    places.push(index(range.start + step)?);
+                }
+            }
+            let rows = UInt32Array::from(rows);
+            let before = take(&state, &rows, None)?;
+            let elements = take(list.values(), &UInt32Array::from(places), None)?;
+            let merged = merge.evaluate(
+                &[&|| Ok(Arc::clone(&before)), &|| Ok(Arc::clone(&elements))],
+                |captures| Ok(take_arrays(captures, &rows, None)?),
+            )?;
+            let merged = cast(&merged.into_array(rows.len())?, state.data_type())?;
+            let mut sources: Vec<(usize, usize)> = (0..state.len()).map(|row| (0, row)).collect();
+            for (place, row) in rows.values().iter().enumerate() {
+                sources[*row as usize] = (1, place);
+            }
+            state = interleave(&[&state, &merged], &sources)?;
+        }
+        let result = finish.evaluate(&[&|| Ok(Arc::clone(&state))], |captures| Ok(captures.to_vec()))?;
+        let result = result.into_array(list.len())?;
+        let result = match list.nulls() {
+            Some(nulls) => nullif(&result, &BooleanArray::new(!nulls.inner(), None))?,
+            None => result,
+        };
+        Ok(ColumnarValue::Array(result))
+    }
+}
+
+/// `regexp_replace(text, pattern, groups -> text)`
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct RegexpReplace(HigherOrderSignature);
+
+impl HigherOrderUDFImpl for RegexpReplace {
+    fn name(&self) -> &str {
+        "__regexp_replace_lambda"
+    }
+
+    fn signature(&self) -> &HigherOrderSignature {
+        &self.0
+    }
+
+    fn coerce_value_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let texts = types.iter().all(|of| matches!(SqlType::of(of), Some(SqlType::Varchar | SqlType::Unknown)));
+        match texts {
+            true => Ok(vec![DataType::Utf8View, DataType::Utf8View]),
+            false => {
+                let expected = "regexp_replace(varchar, varchar, function(array(varchar), varchar))";
+                Err(wrong("regexp_replace", expected, types).into())
+            }
+        }
+    }
+
+    fn lambda_parameters(&self, _: usize, _: Fields<'_>) -> Result<LambdaParametersProgress> {
+        Ok(LambdaParametersProgress::Complete(vec![vec![nullable(list_of(DataType::Utf8View))]]))
+    }
+
+    fn return_field_from_args(&self, args: HigherOrderReturnFieldArgs<'_>) -> Result<FieldRef> {
+        result_field(&args, 2)?;
+        Ok(nullable(DataType::Utf8View))
+    }
+
+    fn invoke_with_args(&self, args: HigherOrderFunctionArgs) -> Result<ColumnarValue> {
+        let (texts, patterns) = (column(&args, 0)?, column(&args, 1)?);
+        let (texts, patterns) = (texts.as_string_view(), patterns.as_string_view());
+        let mut known = Patterns::default();
+        let (mut rows, mut found) = (vec![], vec![]);
+        let mut groups = datafusion::arrow::array::ListBuilder::new(StringViewBuilder::new());
+        for row in (0..args.number_rows).filter(|row| texts.is_valid(*row) && patterns.is_valid(*row)) {
+            let text = texts.value(row);
+            for one in known.get(patterns.value(row))?.all(text) {
+                one.groups().for_each(|group| {
+                    groups.values().append_option(group.and_then(|group| text.get(group)));
+                });
+                groups.append(true);
+                found.push((row, one.whole()));
+                rows.push(index(row)?);
+            }
+        }
+        let groups: ArrayRef = Arc::new(groups.finish());
+        let rows = UInt32Array::from(rows);
+        let results = lambda(&args, 2)?.evaluate(&[&|| Ok(Arc::clone(&groups))], |captures| {
+            Ok(take_arrays(captures, &rows, None)?)
+        })?;
+        let results = cast(&results.into_array(rows.len())?, &DataType::Utf8View)?;
+        let results = results.as_string_view();
+        let mut replaced = StringViewBuilder::new();
+        let mut next = 0;
+        for row in 0..args.number_rows {
+            if texts.is_null(row) || patterns.is_null(row) {
+                replaced.append_null();
+                continue;
+            }
+            let (text, mut from, mut whole) = (texts.value(row), 0, String::new());
+            while let Some((_, range)) = found.get(next).filter(|(of, _)| *of == row) {
+                whole.push_str(&text[from..range.start]);
+                if results.is_valid(next) {
+                    whole.push_str(results.value(next));
+                }
+                from = range.end;
+                next += 1;
+            }
+            whole.push_str(&text[from..]);
+            replaced.append_value(whole);
+        }
+        Ok(ColumnarValue::Array(Arc::new(replaced.finish())))
+    }
+}
+
+/// `TRY(e)` as `__try(x -> e)`: the whole batch, and row by row only if that fails.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Try(HigherOrderSignature);
+
+impl HigherOrderUDFImpl for Try {
+    fn name(&self) -> &str {
+        "__try"
+    }
+
+    fn signature(&self) -> &HigherOrderSignature {
+        &self.0
+    }
+
+    fn coerce_value_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        Ok(types.to_vec())
+    }
+
+    fn lambda_parameters(&self, _: usize, _: Fields<'_>) -> Result<LambdaParametersProgress> {
+        Ok(LambdaParametersProgress::Complete(vec![vec![nullable(DataType::Boolean)]]))
+    }
+
+    fn return_field_from_args(&self, args: HigherOrderReturnFieldArgs<'_>) -> Result<FieldRef> {
+        Ok(nullable(result_field(&args, 0)?))
+    }
+
+    fn invoke_with_args(&self, args: HigherOrderFunctionArgs) -> Result<ColumnarValue> {
+        let body = lambda(&args, 0)?;
+        let unused = |rows| move || Ok(new_null_array(&DataType::Boolean, rows));
+        if let Ok(all) = body.evaluate(&[&unused(args.number_rows)], |captures| Ok(captures.to_vec())) {
+            return Ok(ColumnarValue::Array(all.into_array(args.number_rows)?));
+        }
+        let of = args.return_field.data_type();
+        let rows = (0..args.number_rows).map(|row| {
+            let one = body.evaluate(&[&unused(1)], |captures| {
+                Ok(captures.iter().map(|column| column.slice(row, 1)).collect())
+            });
+            match one {
+                Ok(value) => value.into_array(1),
+                Err(_) => Ok(new_null_array(of, 1)),
+            }
+        });
+        let rows: Vec<ArrayRef> = rows.collect::<Result<_>>()?;
+        let rows: Vec<&dyn Array> = rows.iter().map(AsRef::as_ref).collect();
+        Ok(ColumnarValue::Array(if rows.is_empty() { new_empty_array(of) } else { concat(&rows)? }))
+    }
+}

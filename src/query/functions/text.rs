@@ -1,0 +1,299 @@
+//! String functions (spec 4.4). Positions count characters from one, not bytes.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, StringViewArray, UInt32Array,
+};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::compute::{concat, take};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::Result;
+
+use super::regexp::texts;
+use super::scalar::{Call, Code, Def, def};
+use crate::query::error::{failed, invalid};
+
+/// Longest text a function may make; a repeated `rpad` must not eat the machine.
+const CHARS_MAX: i64 = 1_000_000;
+
+const SUBSTRING: &[(&str, Code)] = &[
+    ("substr(varchar, bigint) -> varchar", |call| substring(call, |_| None)),
+    ("substr(varchar, bigint, bigint) -> varchar", |call| {
+        substring(call, |row| Some(call.bigint(2).value(row)))
+    }),
+];
+
+pub(super) const FUNCTIONS: &[Def] = &[
+    def("chr", &[("chr(bigint) -> varchar", |call| {
+        call.map::<_, StringViewArray>(|row| {
+            let point = call.bigint(0).value(row);
+            let character = u32::try_from(point).ok().and_then(char::from_u32);
+            let character = character.ok_or_else(|| failed(format!("Not a valid Unicode code point: {point}")))?;
+            Ok(Some(character.to_string()))
+        })
+    })]),
+    def("codepoint", &[("codepoint(varchar) -> integer", |call| {
+        call.map::<_, Int32Array>(|row| {
+            let mut characters = call.text(0).value(row).chars();
+            match (characters.next(), characters.next()) {
+                (Some(one), None) => Ok(i32::try_from(u32::from(one)).ok()),
+                _ => Err(failed("codepoint() takes exactly one character")),
+            }
+        })
+    })]),
+    def(
+        "concat",
+        &[
+            ("concat(varchar...) -> varchar", |call| {
+                call.map::<_, StringViewArray>(|row| {
+                    Ok(Some((0..call.args.len()).map(|i| call.text(i).value(row)).collect::<String>()))
+                })
+            }),
+            ("concat(array(T)...) -> array(T)", concat_arrays),
+            ("concat(array(T), T) -> array(T)", |call| joined(call, false)),
+            ("concat(T, array(T)) -> array(T)", |call| joined(call, true)),
+        ],
+    ),
+    def("hamming_distance", &[("hamming_distance(varchar, varchar) -> bigint", |call| {
+        call.map::<_, Int64Array>(|row| {
+            let (a, b) = (call.text(0).value(row), call.text(1).value(row));
+            if a.chars().count() != b.chars().count() {
+                return Err(failed("The input strings to hamming_distance function must have the same length"));
+            }
+            Ok(whole(a.chars().zip(b.chars()).filter(|(a, b)| a != b).count()))
+        })
+    })]),
+    def("length", &[("length(varchar) -> bigint", |call| {
+        call.map::<_, Int64Array>(|row| Ok(whole(call.text(0).value(row).chars().count())))
+    })]),
+    def("levenshtein_distance", &[("levenshtein_distance(varchar, varchar) -> bigint", |call| {
+        call.map::<_, Int64Array>(|row| {
+            Ok(whole(levenshtein(call.text(0).value(row), call.text(1).value(row))))
+        })
+    })]),
+    def("lower", &[("lower(varchar) -> varchar", |call| each(call, str::to_lowercase))]),
+    def("upper", &[("upper(varchar) -> varchar", |call| each(call, str::to_uppercase))]),
+    def(
+        "reverse",
+        &[
+            ("reverse(varchar) -> varchar", |call| each(call, |text| text.chars().rev().collect())),
+            ("reverse(array(T)) -> array(T)", super::array::reverse),
+        ],
+    ),
+    def("trim", &[("trim(varchar) -> varchar", |call| each(call, |text| text.trim().to_owned()))]),
+    def("ltrim", &[("ltrim(varchar) -> varchar", |call| each(call, |text| text.trim_start().to_owned()))]),
+    def("rtrim", &[("rtrim(varchar) -> varchar", |call| each(call, |text| text.trim_end().to_owned()))]),
+    def("lpad", &[("lpad(varchar, bigint, varchar) -> varchar", |call| pad(call, true))]),
+    def("rpad", &[("rpad(varchar, bigint, varchar) -> varchar", |call| pad(call, false))]),
+    def(
+        "replace",
+        &[
+            ("replace(varchar, varchar) -> varchar", |call| {
+                call.map::<_, StringViewArray>(|row| {
+                    Ok(Some(call.text(0).value(row).replace(call.text(1).value(row), "")))
+                })
+            }),
+            ("replace(varchar, varchar, varchar) -> varchar", |call| {
+                call.map::<_, StringViewArray>(|row| {
+                    let (text, search) = (call.text(0).value(row), call.text(1).value(row));
+                    Ok(Some(text.replace(search, call.text(2).value(row))))
+                })
+            }),
+        ],
+    ),
+    def(
+        "split",
+        &[
+            ("split(varchar, varchar) -> array(varchar)", |call| split(call, |_| i64::MAX)),
+            ("split(varchar, varchar, bigint) -> array(varchar)", |call| {
+                split(call, |row| call.bigint(2).value(row))
+            }),
+        ],
+    ),
+    def("split_part", &[("split_part(varchar, varchar, bigint) -> varchar", |call| {
+        call.map::<_, StringViewArray>(|row| {
+            let delimiter = delimiter(call, row)?;
+            let part = match usize::try_from(call.bigint(2).value(row)) {
+                Ok(part @ 1..) => part,
+                _ => return Err(failed("Index must be greater than zero")),
+            };
+            Ok(call.text(0).value(row).split(delimiter).nth(part - 1).map(str::to_owned))
+        })
+    })]),
+    def(
+        "strpos",
+        &[
+            ("strpos(varchar, varchar) -> bigint", |call| position(call, |_| 1)),
+            ("strpos(varchar, varchar, bigint) -> bigint", |call| {
+                position(call, |row| call.bigint(2).value(row))
+            }),
+        ],
+    ),
+    def(
+        "strrpos",
+        &[
+            ("strrpos(varchar, varchar) -> bigint", |call| position(call, |_| -1)),
+            ("strrpos(varchar, varchar, bigint) -> bigint", |call| {
+                position(call, |row| call.bigint(2).value(row).saturating_neg())
+            }),
+        ],
+    ),
+    def("substr", SUBSTRING),
+    def("substring", SUBSTRING),
+];
+
+fn whole(count: usize) -> Option<i64> {
+    i64::try_from(count).ok()
+}
+
+fn each(call: &Call<'_>, code: impl Fn(&str) -> String) -> Result<ArrayRef> {
+    call.map::<_, StringViewArray>(|row| Ok(Some(code(call.text(0).value(row)))))
+}
+
+fn levenshtein(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut costs: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = costs[0];
+        costs[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = costs[j + 1];
+            costs[j + 1] = replaced.min(costs[j] + 1).min(diagonal + 1);
+        }
+    }
+    costs[b.len()]
+}
+
+fn pad(call: &Call<'_>, left: bool) -> Result<ArrayRef> {
+    call.map::<_, StringViewArray>(|row| {
+        let (text, size, padding) = (call.text(0).value(row), call.bigint(1).value(row), call.text(2).value(row));
+        let size = match usize::try_from(size) {
+            Ok(length) if size <= CHARS_MAX => length,
+            _ => return Err(failed(format!("Target length must be in the range [0..{CHARS_MAX}]"))),
+        };
+        if padding.is_empty() {
+            return Err(failed("Padding string must not be empty"));
+        }
+        let length = text.chars().count();
+        if length >= size {
+            return Ok(Some(text.chars().take(size).collect()));
+        }
+        let padding: String = padding.chars().cycle().take(size - length).collect();
+        Ok(Some(if left { padding + text } else { text.to_owned() + &padding }))
+    })
+}
+
+fn delimiter<'a>(call: &'a Call<'_>, row: usize) -> Result<&'a str> {
+    let delimiter = call.text(1).value(row);
+    if delimiter.is_empty() { Err(failed("The delimiter may not be the empty string")) } else { Ok(delimiter) }
+}
+
+fn split(call: &Call<'_>, limit: impl Fn(usize) -> i64) -> Result<ArrayRef> {
+    texts(call, |row, list| {
+        let limit = match usize::try_from(limit(row)) {
+            Ok(limit @ 1..) => limit,
+            _ => return Err(failed("Limit must be positive")),
+        };
+        call.text(0).value(row).splitn(limit, delimiter(call, row)?).for_each(|part| list.append_value(part));
+        Ok(())
+    })
+}
+
+/// Where the n-th occurrence begins, from the end if n is negative; 0 if there is none.
+fn position(call: &Call<'_>, occurrence: impl Fn(usize) -> i64) -> Result<ArrayRef> {
+    call.map::<_, Int64Array>(|row| {
+        let (text, wanted, n) = (call.text(0).value(row), call.text(1).value(row), occurrence(row));
+        if n == 0 {
+            return Err(failed("'instance' must not be zero"));
+        }
+        if wanted.is_empty() {
+            return Ok(Some(1));
+        }
+        let starts = text.char_indices().enumerate().filter(|(_, (byte, _))| {
+            text.get(*byte..).is_some_and(|rest| rest.starts_with(wanted))
+        });
+        let mut starts = starts.map(|(character, _)| character + 1);
+        let nth = usize::try_from(n.unsigned_abs() - 1).unwrap_or(usize::MAX);
+        let found = match n > 0 {
+            true => starts.nth(nth),
+            false => starts.collect::<Vec<_>>().into_iter().rev().nth(nth),
+        };
+        Ok(whole(found.unwrap_or(0)))
+    })
+}
+
+fn substring(call: &Call<'_>, length: impl Fn(usize) -> Option<i64>) -> Result<ArrayRef> {
+    call.map::<_, StringViewArray>(|row| {
+        let (text, start) = (call.text(0).value(row), call.bigint(1).value(row));
+        let skipped = match usize::try_from(start) {
+            Ok(0) => return Ok(Some(String::new())),
+            Ok(start) => start - 1,
+            Err(_) => {
+                let back = usize::try_from(start.unsigned_abs()).unwrap_or(usize::MAX);
+                match text.chars().count().checked_sub(back) {
+                    Some(skipped) => skipped,
+                    None => return Ok(Some(String::new())),
+                }
+            }
+        };
+        let taken = length(row).map_or(usize::MAX, |length| usize::try_from(length).unwrap_or(0));
+        Ok(Some(text.chars().skip(skipped).take(taken).collect()))
+    })
+}
+
+#[expect(clippy::cast_sign_loss, reason = "offsets of a list are not negative")]
+fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
+    let offsets = list.value_offsets();
+    offsets[row] as usize..offsets[row + 1] as usize
+}
+
+fn gathered(call: &Call<'_>, sources: &[&dyn Array], places: &[Vec<u32>], valid: Vec<bool>) -> Result<ArrayRef> {
+    let DataType::List(item) = call.returns else { return Err(invalid("an array is a list")) };
+    let offsets = OffsetBuffer::from_lengths(places.iter().map(Vec::len));
+    let places: UInt32Array = places.iter().flatten().copied().collect();
+    let values = take(&concat(sources)?, &places, None)?;
+    Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, Some(valid.into()))?))
+}
+
+fn place(place: usize) -> Result<u32> {
+    u32::try_from(place).map_err(|_| failed("too many elements in one batch"))
+}
+
+fn concat_arrays(call: &Call<'_>) -> Result<ArrayRef> {
+    let lists: Vec<&ListArray> = call.args.iter().map(|arg| arg.as_list::<i32>()).collect();
+    let sources: Vec<&dyn Array> = lists.iter().map(|list| list.values().as_ref()).collect();
+    let (mut places, mut valid) = (Vec::with_capacity(call.rows), Vec::with_capacity(call.rows));
+    for row in 0..call.rows {
+        let (mut here, mut before) = (Vec::new(), 0);
+        valid.push(call.all_valid(row));
+        for list in &lists {
+            if call.all_valid(row) {
+                here.extend(range(list, row).map(|i| place(before + i)).collect::<Result<Vec<_>>>()?);
+            }
+            before += list.values().len();
+        }
+        places.push(here);
+    }
+    gathered(call, &sources, &places, valid)
+}
+
+/// An array and one element; a NULL element is one, a NULL array makes NULL.
+fn joined(call: &Call<'_>, element_first: bool) -> Result<ArrayRef> {
+    let (list, element) = if element_first { (1, 0) } else { (0, 1) };
+    let (list, element) = (call.list(list), &call.args[element]);
+    let before = list.values().len();
+    let (mut places, mut valid) = (Vec::with_capacity(call.rows), Vec::with_capacity(call.rows));
+    for row in 0..call.rows {
+        valid.push(list.is_valid(row));
+        let mut here = Vec::new();
+        if list.is_valid(row) {
+            here = range(list, row).map(place).collect::<Result<Vec<_>>>()?;
+            let at = if element_first { 0 } else { here.len() };
+            here.insert(at, place(before + row)?);
+        }
+        places.push(here);
+    }
+    gathered(call, &[list.values().as_ref(), element.as_ref()], &places, valid)
+}
