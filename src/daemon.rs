@@ -1,7 +1,7 @@
 //! Builds every room in order and stops them in reverse: store, pipeline, broker, API.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +25,13 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The store's folder cannot be used.
-    #[error("store.path: {0}")]
-    Store(#[from] StoreError),
+    #[error("store.path: {}: {source}", path.display())]
+    Store {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: StoreError,
+    },
     /// The folder of the rule files cannot be read.
     #[error("rules.path: {0}")]
     Rules(#[from] LoadError),
@@ -76,7 +81,9 @@ impl Daemon {
 
         let store_options =
             StoreOptions { compatibility: config.compatibility, ..StoreOptions::new(config.store_path) };
-        let store = Store::open(store_options, Arc::clone(&clock)).await?;
+        let path = store_options.path.clone();
+        let opened = Store::open(store_options, Arc::clone(&clock)).await;
+        let store = opened.map_err(|source| StartError::Store { path, source })?;
         let source = Arc::new(store.clone());
         let engine = Engine::new(source, QueryOptions::default(), Arc::clone(&clock))?;
 

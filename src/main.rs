@@ -7,8 +7,20 @@ fn main() -> ExitCode {
     match tidemill::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tidemill: {error:#}");
+            eprintln!("tidemill: {}", sentence(&error));
             ExitCode::from(2)
         }
     }
+}
+
+/// The error and its causes, without those whose text is already part of it.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }

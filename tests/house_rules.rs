@@ -33,10 +33,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["api"]),
     ("rumqttc", &["mqtt"]),
     ("redb", &["store"]),
-    ("parquet", &["store"]),
-    ("sqlparser", &["rules"]),
+    ("parquet", &["store", "query"]),
+    ("sqlparser", &["rules", "query"]),
     ("clap", &["cli"]),
-    ("anyhow", &["cli"]),
+    ("anyhow", &["cli", "main"]),
     ("std::fs", &["store", "config", "rules"]),
     ("tokio::fs", &[]),
 ];

@@ -105,9 +105,9 @@ async fn serve<R, W>(
         }
     };
     let drain = tokio::time::timeout(options.drain_timeout, drain);
-    // A client that half-closed its socket may still read the acknowledgements; the others are told
-    // at once.
-    let drained = if matches!(end, End::Closed) {
+    // A client that half-closed its socket may still read the acknowledgements, and when we stop,
+    // what we have taken is acknowledged first; the others are told at once.
+    let drained = if matches!(end, End::Closed | End::Stopping) {
         let drained = drain.await;
         let _ = tokio::time::timeout(options.close_timeout, outbound.finish(&end)).await;
         drained

@@ -222,12 +222,15 @@ impl Rewriter {
             ("count", 0) => args.push(FunctionArg::Unnamed(FunctionArgExpr::Wildcard)),
             ("approx_distinct", 2) => {
                 let error = args.pop().and_then(|arg| match arg {
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => number_text(&expr)?.parse::<f64>().ok(),
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
+                        number_text(&expr)?.parse::<f64>().ok()
+                    }
                     _ => None,
                 });
                 if !error.is_some_and(|error| (0.004_062_5..=0.26).contains(&error)) {
                     return Err(QueryError::Validation(
-                        "the standard error of approx_distinct must be a number from 0.0040625 to 0.26".to_owned(),
+                        "the standard error of approx_distinct must be a number from 0.0040625 to 0.26"
+                            .to_owned(),
                     ));
                 }
             }

@@ -130,8 +130,13 @@ impl Daemon {
     }
 
     /// Asks for an orderly stop and returns the exit code.
-    pub(crate) fn stop(mut self) -> Option<i32> {
-        self.signal("TERM");
+    pub(crate) fn stop(self) -> Option<i32> {
+        self.stop_with("TERM")
+    }
+
+    /// Sends a signal and returns the exit code.
+    pub(crate) fn stop_with(mut self, signal: &str) -> Option<i32> {
+        self.signal(signal);
         wait(&mut self.process).expect("the daemon stops when asked").code()
     }
 

@@ -1,10 +1,12 @@
 //! Starting and stopping as an operator does: every mistake is one sentence and exit code 2.
 
-use std::net::TcpListener;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::daemon::Site;
+use crate::daemon::{PATIENCE, Site};
 
 const ANY_PORTS: &str = "[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n";
 
@@ -70,12 +72,33 @@ fn a_second_daemon_on_the_same_folder_is_refused() {
 fn signals_drain_and_stop() {
     let site = Site::new();
     for signal in ["TERM", "INT"] {
-        let daemon = site.start();
-        if signal == "INT" {
-            daemon.signal(signal);
-        }
-        assert_eq!(daemon.stop(), Some(0), "{signal}");
+        assert_eq!(site.start().stop_with(signal), Some(0), "{signal}");
     }
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let site = Site::new();
+    let daemon = site.start();
+    // A request whose body never comes is one the daemon has to wait for.
+    let mut request = TcpStream::connect(daemon.http).expect("a connection");
+    let head =
+        "POST / HTTP/1.1\r\nHost: x\r\nX-Amz-Target: Timestream_20181101.Query\r\nContent-Length: 9\r\n\r\n{";
+    request.write_all(head.as_bytes()).expect("a half-sent request");
+    // Time enough for the request to be taken up.
+    std::thread::sleep(Duration::from_millis(300));
+    let started = Instant::now();
+    daemon.signal("TERM");
+    while !log(&site).contains("a second signal stops at once") {
+        assert!(started.elapsed() < PATIENCE, "the first signal was not heard");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(daemon.stop_with("TERM"), Some(1));
+    assert!(started.elapsed() < Duration::from_secs(8), "it waited although it was told not to");
+}
+
+fn log(site: &Site) -> String {
+    std::fs::read_to_string(site.path("log")).expect("a log")
 }
 
 #[test]
