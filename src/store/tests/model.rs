@@ -51,7 +51,7 @@ async fn story(seed: u64) {
     machine.options.lookup_cache_bytes = if seed.is_multiple_of(2) { 1 } else { 1 << 20 };
     let mut store = machine.open().await;
     let mut model = Model::new();
-    for step in 0..120 {
+    for step in 0..100 {
         match dice.below(12) {
             0 | 1 => store.flush().await.expect("flushed"),
             2 => {
@@ -62,7 +62,7 @@ async fn story(seed: u64) {
                 let mut batch = Vec::new();
                 let mut refused = Vec::new();
                 for index in 0..=usize::try_from(dice.below(40)).expect("small") {
-                    let (host, time) = (dice.below(5), dice.int(60) * 7_000_000_000_000);
+                    let (host, time) = (dice.below(5), dice.int(60) * 3_000_000_000_000);
                     let (version, value) = (1 + dice.int(4), dice.int(3));
                     if !expect(&mut model, host, time, version, value) {
                         refused.push(index);
@@ -78,13 +78,16 @@ async fn story(seed: u64) {
                 assert_eq!(rejected, refused, "seed {seed}, step {step}");
             }
         }
-        assert_eq!(rows(&store).await, expected(&model), "seed {seed}, step {step}");
+        // Reading every part is what takes the time here.
+        if step % 9 == 8 {
+            assert_eq!(rows(&store).await, expected(&model), "seed {seed}, step {step}");
+        }
     }
 }
 
 #[tokio::test]
 async fn the_store_agrees_with_a_map() {
-    for seed in 1..=12 {
+    for seed in 1..=8 {
         story(seed).await;
     }
 }
