@@ -86,7 +86,8 @@ async fn every_flipped_bit_is_damage() {
     for cut in 0..bytes.len() - 2 {
         assert!(decode(&path, &bytes[..cut], 1).is_err(), "cut at {cut}");
     }
-    let newer = serde_json::from_slice::<serde_json::Value>(bytes.split(|b| *b == b'\n').next().expect("a line"));
+    let newer =
+        serde_json::from_slice::<serde_json::Value>(bytes.split(|b| *b == b'\n').next().expect("a line"));
     let mut newer = newer.expect("JSON");
     newer["format"] = 2.into();
     let mut body = serde_json::to_vec(&newer).expect("JSON");

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::fixture::{Machine, Rows, row, rows, write};
-use crate::record::MeasureValue;
 
 /// A small generator, so that a seed is a story (xorshift64*).
 struct Dice(u64);
@@ -69,10 +68,6 @@ async fn story(seed: u64) {
                     }
                     batch.push(row(&format!("h{host}"), time, version, value));
                 }
-                assert!(batch.iter().all(|row| matches!(
-                    row.measure,
-                    crate::record::Measure::Single(MeasureValue::Bigint(_))
-                )));
                 let written = write(&store, batch).await.expect("written");
                 let rejected: Vec<usize> = written.rejected.iter().map(|rejected| rejected.index).collect();
                 assert_eq!(rejected, refused, "seed {seed}, step {step}");

@@ -66,10 +66,8 @@ async fn a_failed_sync_is_final_for_everyone_who_waits() {
     let disk = SimDisk::default();
     let wal = start(&disk, 1 << 20);
     disk.plan(Fault::Sync(2));
-    let waiting: Vec<Synced> = (0..20_u8)
-        .filter_map(|n| wal.enqueue(&[n]).ok())
-        .map(|lsn| wal.synced(lsn))
-        .collect();
+    let waiting: Vec<Synced> =
+        (0..20_u8).filter_map(|n| wal.enqueue(&[n]).ok()).map(|lsn| wal.synced(lsn)).collect();
     assert!(!waiting.is_empty());
     for synced in waiting {
         let stopped = synced.await.expect("answered").expect_err("never synced");
