@@ -146,28 +146,34 @@ fn write(
 
 /// Makes sure that all tables are there, checks the format, and returns the writer id.
 fn prepare(file: &redb::Database) -> Result<WriterId, StoreError> {
-    let mut writer = String::new();
-    let mut format = String::new();
+    let known = |key: &str| -> Result<Option<String>, redb::Error> {
+        match file.begin_read()?.open_table(STORE) {
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            store => Ok(store?.get(key)?.map(|value| value.value().to_owned())),
+        }
+    };
+    match known("format").map_err(failed("read"))? {
+        None => {}
+        Some(format) if format == FORMAT => {
+            let writer = known("writer").map_err(failed("read"))?;
+            let missing = || StoreError::damaged("catalog.redb", 0, "it names no writer");
+            return writer.map(WriterId::from_text).ok_or_else(missing);
+        }
+        Some(format) => {
+            let found = format.parse().unwrap_or(u64::MAX);
+            return Err(StoreError::Format { path: "catalog.redb".to_owned(), found, known: 1 });
+        }
+    }
+    let writer = WriterId::random();
     write(file, |transaction| {
         transaction.open_table(DATABASES)?;
         transaction.open_table(TABLES)?;
         let mut store = transaction.open_table(STORE)?;
-        for (key, value, found) in
-            [("format", FORMAT, &mut format), ("writer", WriterId::random().as_str(), &mut writer)]
-        {
-            let known = store.get(key)?.map(|known| known.value().to_owned());
-            if known.is_none() {
-                store.insert(key, value)?;
-            }
-            *found = known.unwrap_or_else(|| value.to_owned());
-        }
+        store.insert("format", FORMAT)?;
+        store.insert("writer", writer.as_str())?;
         Ok(())
     })?;
-    if format != FORMAT {
-        let found = format.parse().unwrap_or(u64::MAX);
-        return Err(StoreError::Format { path: "catalog.redb".to_owned(), found, known: 1 });
-    }
-    Ok(WriterId::from_text(writer))
+    Ok(writer)
 }
 
 fn read(file: &redb::Database, writer: WriterId) -> Result<Contents, StoreError> {

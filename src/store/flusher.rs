@@ -1,6 +1,6 @@
 //! The background task that decides which table is flushed when.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::error;
@@ -17,30 +17,29 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Starts the task. It ends at the stop signal or when the store is gone.
 pub(crate) fn start(inner: &Arc<Inner>, shutdown: &Shutdown) {
+    // Weak, so that a store that is dropped without being closed lets go of its folder.
     let store = Arc::downgrade(inner);
+    let pressure = Arc::clone(&inner.memory.pressure);
     let stop = shutdown.clone();
     shutdown.spawn(async move {
-        let mut pause = TICK;
+        let mut failed = false;
         loop {
+            let pressed = async {
+                match failed {
+                    // Memory still presses, but hammering a full disk does not help.
+                    true => std::future::pending().await,
+                    false => pressure.notified().await,
+                }
+            };
             tokio::select! {
                 () = stop.requested() => return,
-                () = due(&store, pause) => {}
+                () = pressed => {}
+                () = tokio::time::sleep(if failed { RETRY } else { TICK }) => {}
             }
             let Some(inner) = store.upgrade() else { return };
-            pause = if inner.flush_due().await { TICK } else { RETRY };
+            failed = !inner.flush_due().await;
         }
     });
-}
-
-/// Resolves after `pause`, or when memory presses, unless the last flush failed.
-async fn due(store: &Weak<Inner>, pause: Duration) {
-    let pressed = async {
-        match store.upgrade() {
-            Some(inner) if pause == TICK => inner.memory.pressure.notified().await,
-            _ => std::future::pending().await,
-        }
-    };
-    drop(tokio::time::timeout(pause, pressed).await);
 }
 
 impl Inner {

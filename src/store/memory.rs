@@ -1,5 +1,6 @@
 //! The memory all tables together may hold: writers wait when it is used up.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -15,12 +16,12 @@ pub(crate) struct MemoryBudget {
     max: usize,
     freed: Notify,
     /// Woken when something should be flushed.
-    pub(crate) pressure: Notify,
+    pub(crate) pressure: Arc<Notify>,
 }
 
 impl MemoryBudget {
     pub(crate) fn new(max: usize) -> Self {
-        Self { used: AtomicUsize::new(0), max, freed: Notify::new(), pressure: Notify::new() }
+        Self { used: AtomicUsize::new(0), max, freed: Notify::new(), pressure: Arc::new(Notify::new()) }
     }
 
     pub(crate) fn take(&self, bytes: usize) {
@@ -61,7 +62,6 @@ impl MemoryBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     #[tokio::test]
     async fn writers_wait_for_room_and_may_give_up() {

@@ -206,12 +206,11 @@ impl Store {
     }
 
     /// Syncs what was submitted, refuses what comes later, and lets go of the folder. Snapshots can
-    /// still be taken.
+    /// still be taken. Closing twice is closing once.
     ///
     /// # Errors
-    /// When the log had failed before.
+    /// When the log had failed, so that not everything that was submitted is durable.
     pub async fn close(&self) -> Result<(), StoreError> {
-        let failed = self.health();
         self.flusher.stop(FLUSH_DEADLINE).await;
         let inner = Arc::clone(&self.inner);
         let closing = tokio::task::spawn_blocking(move || {
@@ -220,7 +219,7 @@ impl Store {
             drop(inner.lock.lock().expect("no holder of the lock panics").take());
         });
         closing.await.map_err(std::io::Error::other).map_err(StoreError::disk("closing the store"))?;
-        failed.map_err(|reason| StoreError::Unavailable { reason })
+        self.inner.wal.failed().map_or(Ok(()), |failed| Err(failed.into()))
     }
 
     /// Whether the store works.

@@ -106,7 +106,13 @@ impl Recovery<'_> {
                 let reason = format!("it starts with frame {named} where frame {expected} must follow");
                 return Err(StoreError::damaged(&path, 0, reason));
             }
-            next = Some(self.replay_segment(tables, &path, &bytes, first, newest.then_some(flushed)).await?);
+            let after = self.replay_segment(tables, &path, &bytes, first, newest.then_some(flushed)).await?;
+            next = Some(after);
+            if after == first {
+                // All of it was cut off; the log goes on with a new segment of this name.
+                self.remove_segment(&path)?;
+                firsts.retain(|kept| *kept != first);
+            }
         }
         let next = match next {
             Some(next) if next <= flushed && !firsts.is_empty() => {

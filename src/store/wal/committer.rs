@@ -22,7 +22,10 @@ use crate::store::files::Files;
 /// Why the log takes nothing more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct LogStopped(pub(crate) Arc<str>);
+pub(crate) struct LogStopped(Arc<str>);
+
+/// The reason after an orderly end.
+const CLOSED: &str = "the store is closed";
 
 /// The answer to a wait: on disk, or never.
 pub(crate) type Synced = oneshot::Receiver<Result<(), LogStopped>>;
@@ -154,6 +157,11 @@ impl Wal {
         self.shared.queue().stopped.clone()
     }
 
+    /// Why the log failed, if it did; an orderly end is no failure.
+    pub(crate) fn failed(&self) -> Option<LogStopped> {
+        self.stopped().filter(|stopped| &*stopped.0 != CLOSED)
+    }
+
     /// Removes the segments that hold nothing at or after `keep`, oldest first.
     pub(crate) fn retire(&self, keep: Lsn) -> io::Result<()> {
         let mut segments = self.shared.segments.lock().expect("no holder of the segments panics");
@@ -174,7 +182,7 @@ impl Wal {
         {
             let mut queue = self.shared.queue();
             queue.closed = true;
-            queue.stopped.get_or_insert_with(|| LogStopped("the store is closed".into()));
+            queue.stopped.get_or_insert_with(|| LogStopped(CLOSED.into()));
         }
         self.shared.work.notify_one();
         self.shared.room.notify_waiters();
