@@ -3,6 +3,7 @@
 //! [`Source`] keeps the engine testable over rows in memory and files in a temporary folder; the
 //! store is the implementation that ships.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -57,6 +58,8 @@ pub struct Snapshot {
     pub memory: Vec<RecordBatch>,
     /// The Parquet files. A file may lack columns of `schema`.
     pub parts: Vec<SourcePart>,
+    /// Keeps the files where they are: held until the last page of the last query that reads them.
+    pub hold: Arc<dyn Any + Send + Sync>,
 }
 
 /// One immutable Parquet file of a table.
