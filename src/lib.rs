@@ -16,5 +16,6 @@ pub mod topic;
 
 pub mod message;
 pub mod record;
+pub mod store;
 
 pub mod query;

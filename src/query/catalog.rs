@@ -31,9 +31,9 @@ fn names(column: &str, names: Vec<String>, like: Option<&str>) -> Results {
 
 fn tables(source: &dyn Source, database: Option<&Name>, like: Option<&str>) -> Result<Results, QueryError> {
     let found = match database {
-        Some(name) => source
-            .tables(&name.value)
-            .ok_or_else(|| no_database(&name.value, &name.value, name.at))?,
+        Some(name) => {
+            source.tables(&name.value).ok_or_else(|| no_database(&name.value, &name.value, name.at))?
+        }
         None => source.databases().iter().filter_map(|name| source.tables(name)).flatten().collect(),
     };
     Ok(names("Table", found, like))
@@ -119,7 +119,8 @@ mod tests {
 
     #[test]
     fn like_knows_any_text_and_any_character() {
-        for (text, pattern) in [("testDB", "%test%"), ("testDB", "test__"), ("", "%"), ("aXbXc", "a%X_"), ("地区", "_区")]
+        for (text, pattern) in
+            [("testDB", "%test%"), ("testDB", "test__"), ("", "%"), ("aXbXc", "a%X_"), ("地区", "_区")]
         {
             assert!(matches_like(text, pattern), "{text} {pattern}");
         }

@@ -10,8 +10,9 @@ use std::any::TypeId;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    LambdaFunction, LambdaFunctionParameter, LambdaSyntax, ObjectName, OneOrManyWithParens, Value,
+    BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax, ObjectName,
+    OneOrManyWithParens, Value,
 };
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
 use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_IDENTIFIER};
@@ -215,9 +216,11 @@ fn parse_duration(parser: &mut Parser, number: &str) -> Option<Result<Expr, Pars
     let unit = duration::literal_unit(&word.value)?;
     let span = parser.next_token().span;
     parser.next_token();
-    Some(duration::times(number, unit).map(duration_literal).ok_or_else(|| {
-        ParserError::ParserError(format!("a duration out of range{}", span.start))
-    }))
+    Some(
+        duration::times(number, unit)
+            .map(duration_literal)
+            .ok_or_else(|| ParserError::ParserError(format!("a duration out of range{}", span.start))),
+    )
 }
 
 fn parse_arguments(parser: &mut Parser) -> Result<Vec<Expr>, ParserError> {

@@ -34,6 +34,7 @@ use super::deadline::Deadline;
 use super::error::{Locations, QueryError};
 use super::functions::Registry;
 use super::limits::{QueryOptions, STACK_BYTES};
+use super::names::Tables;
 use super::operators::Operators;
 use super::results::{PageSize, Results};
 use super::rows::{ColumnInfo, Datum};
@@ -41,7 +42,6 @@ use super::source::Source;
 use super::statement::{self, Statement};
 use super::table::{PARTS_URL, SnapshotTable};
 use super::unnest::UnnestPlanner;
-use super::names::Tables;
 use super::{catalog, deadline, names, rewrite, rows};
 use crate::clock::Clock;
 
@@ -248,11 +248,7 @@ fn language(registry: &Arc<Registry>) -> Language {
     Language {
         registry: Arc::clone(registry),
         // The two of DataFusion know what `count(*)` is.
-        expr_planners: vec![
-            operators,
-            Arc::new(AggregateFunctionPlanner),
-            Arc::new(WindowFunctionPlanner),
-        ],
+        expr_planners: vec![operators, Arc::new(AggregateFunctionPlanner), Arc::new(WindowFunctionPlanner)],
         relation_planners: vec![Arc::new(unnest)],
     }
 }
@@ -291,11 +287,7 @@ impl Inner {
         Arc::clone(&self.turns).acquire_owned().await.map_err(|_| stopping())
     }
 
-    async fn answer(
-        &self,
-        request: QueryRequest,
-        deadline: Deadline,
-    ) -> Result<Page, QueryError> {
+    async fn answer(&self, request: QueryRequest, deadline: Deadline) -> Result<Page, QueryError> {
         let size = PageSize {
             rows: request.max_rows.unwrap_or(self.options.page_rows),
             bytes: self.options.page_bytes,
@@ -306,12 +298,7 @@ impl Inner {
         }
     }
 
-    async fn first_page(
-        &self,
-        sql: &str,
-        size: PageSize,
-        deadline: Deadline,
-    ) -> Result<Page, QueryError> {
+    async fn first_page(&self, sql: &str, size: PageSize, deadline: Deadline) -> Result<Page, QueryError> {
         let mut results = self.start(sql, deadline).await?;
         let query_id = format!("AED{}", Uuid::new_v4().simple()).to_uppercase();
         let (rows, more) = results.page(size).await.map_err(|error| at_run_time(&error))?;
@@ -358,7 +345,12 @@ impl Inner {
         done.map_err(|error| QueryError::from_datafusion(&error, &locations))
     }
 
-    async fn run(&self, query: Query, tables: Tables, deadline: Deadline) -> Result<Results, DataFusionError> {
+    async fn run(
+        &self,
+        query: Query,
+        tables: Tables,
+        deadline: Deadline,
+    ) -> Result<Results, DataFusionError> {
         let state = self.state.clone();
         let sources = tables.iter().map(|(name, snapshot)| {
             (name.clone(), provider_as_source(Arc::new(SnapshotTable::new(Arc::clone(snapshot)))))

@@ -175,7 +175,10 @@ impl QueryError {
     fn from_schema(error: &SchemaError, at: &Locations) -> Self {
         match error {
             SchemaError::FieldNotFound { field, .. } => {
-                let spanned = field.spans.first().map(|span| Position { line: span.start.line, column: span.start.column });
+                let spanned = field
+                    .spans
+                    .first()
+                    .map(|span| Position { line: span.start.line, column: span.start.column });
                 let place = spanned.or_else(|| at.columns.get(&field.name).copied());
                 let name = match &field.relation {
                     Some(relation) => format!("{relation}.{}", field.name),

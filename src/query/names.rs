@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, Ident, ObjectName, ObjectNamePart, OneOrManyWithParens, Query, Select, SelectItem, Spanned,
-    TableAlias, TableFactor, VisitMut, VisitorMut,
+    Expr, Function, Ident, ObjectName, ObjectNamePart, OneOrManyWithParens, Query, Select, SelectItem,
+    Spanned, TableAlias, TableFactor, VisitMut, VisitorMut,
 };
 
 use super::error::{Locations, Position, QueryError, syntax};
@@ -201,7 +201,8 @@ impl VisitorMut for Lookup<'_> {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
-        self.function(function).map_or_else(|error| ControlFlow::Break(Box::new(error)), ControlFlow::Continue)
+        self.function(function)
+            .map_or_else(|error| ControlFlow::Break(Box::new(error)), ControlFlow::Continue)
     }
 }
 

@@ -69,11 +69,7 @@ fn is_moment(of: &SqlType) -> bool {
 }
 
 impl ExprPlanner for Operators {
-    fn plan_binary_op(
-        &self,
-        expr: RawBinaryExpr,
-        schema: &DFSchema,
-    ) -> Result<PlannerResult<RawBinaryExpr>> {
+    fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let types = (expr.left.get_type(schema), expr.right.get_type(schema));
         // A column that does not exist has no type; the planner reports it with its place.
         let (Ok(left), Ok(right)) = types else { return Ok(PlannerResult::Original(expr)) };
@@ -100,8 +96,12 @@ impl ExprPlanner for Operators {
         }
         if is_comparison(&op) {
             let (left_expr, right_expr) = match (&left, &right) {
-                (SqlType::Varchar, moment) if is_moment(moment) => (self.cast(left_expr, moment)?, right_expr),
-                (moment, SqlType::Varchar) if is_moment(moment) => (left_expr, self.cast(right_expr, moment)?),
+                (SqlType::Varchar, moment) if is_moment(moment) => {
+                    (self.cast(left_expr, moment)?, right_expr)
+                }
+                (moment, SqlType::Varchar) if is_moment(moment) => {
+                    (left_expr, self.cast(right_expr, moment)?)
+                }
                 (SqlType::Varchar, other) | (other, SqlType::Varchar)
                     if !matches!(other, SqlType::Varchar | SqlType::Unknown) =>
                 {
@@ -153,9 +153,9 @@ impl ExprPlanner for Operators {
         if !matches!(field.data_type(), DataType::Struct(_)) {
             return Ok(PlannerResult::Original(vec![column]));
         }
-        let fields = nested_names.iter().try_fold(column, |inner, name| {
-            self.call("get_field", vec![inner, lit(name.as_str())])
-        })?;
+        let fields = nested_names
+            .iter()
+            .try_fold(column, |inner, name| self.call("get_field", vec![inner, lit(name.as_str())]))?;
         Ok(PlannerResult::Planned(fields))
     }
 }

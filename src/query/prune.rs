@@ -40,7 +40,9 @@ impl TimeRange {
                 Operator::Or => Self::allowed(left).or(Self::allowed(right)),
                 _ => match (is_time(left), moment(right), moment(left), is_time(right)) {
                     (true, Some(moment), _, _) => Self::compared(*op, moment),
-                    (_, _, Some(moment), true) => op.swap().map_or(Self::ALL, |op| Self::compared(op, moment)),
+                    (_, _, Some(moment), true) => {
+                        op.swap().map_or(Self::ALL, |op| Self::compared(op, moment))
+                    }
                     _ => Self::ALL,
                 },
             },
@@ -59,9 +61,7 @@ impl TimeRange {
             Operator::Eq => Self { from: moment, to: moment },
             Operator::GtEq => Self { from: moment, ..Self::ALL },
             Operator::LtEq => Self { to: moment, ..Self::ALL },
-            Operator::Gt => {
-                moment.checked_add(1).map_or(Self::NONE, |from| Self { from, ..Self::ALL })
-            }
+            Operator::Gt => moment.checked_add(1).map_or(Self::NONE, |from| Self { from, ..Self::ALL }),
             Operator::Lt => moment.checked_sub(1).map_or(Self::NONE, |to| Self { to, ..Self::ALL }),
             _ => Self::ALL,
         }

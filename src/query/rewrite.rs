@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArguments, GroupByExpr, Ident, Interval, Join, JoinConstraint, JoinOperator, LimitClause,
-    OneOrManyWithParens, OrderByKind, Query, Select, SelectItem, SetExpr, SetOperator, Spanned, TableFactor, TableWithJoins,
-    TrimWhereField, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    OneOrManyWithParens, OrderByKind, Query, Select, SelectItem, SetExpr, SetOperator, Spanned, TableFactor,
+    TableWithJoins, TrimWhereField, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
 };
 
 use super::dialect::{call, duration_literal, text};
@@ -178,10 +178,12 @@ impl Rewriter {
                 None => return Ok(None),
             },
             Expr::AnyOp { left, compare_op, right, .. } => {
-                quantified(take(left), compare_op.clone(), right, Quantifier::Any).ok_or_else(|| syntax(place))?
+                quantified(take(left), compare_op.clone(), right, Quantifier::Any)
+                    .ok_or_else(|| syntax(place))?
             }
             Expr::AllOp { left, compare_op, right } => {
-                quantified(take(left), compare_op.clone(), right, Quantifier::All).ok_or_else(|| syntax(place))?
+                quantified(take(left), compare_op.clone(), right, Quantifier::All)
+                    .ok_or_else(|| syntax(place))?
             }
             Expr::AtTimeZone { .. } => {
                 return Err(QueryError::Validation(format!(
@@ -200,7 +202,8 @@ impl Rewriter {
     fn function(&self, function: &mut Function) -> Result<Option<Expr>, QueryError> {
         let name = function.name.to_string();
         let now = || text(super::wire_text::timestamp(self.now.nanos()));
-        let cast_now = |of: &str| call("__cast", vec![call("__cast", vec![now(), text("timestamp")]), text(of)]);
+        let cast_now =
+            |of: &str| call("__cast", vec![call("__cast", vec![now(), text("timestamp")]), text(of)]);
         let args = match &mut function.args {
             FunctionArguments::List(list) => &mut list.args,
             FunctionArguments::None => {
@@ -219,12 +222,15 @@ impl Rewriter {
             ("count", 0) => args.push(FunctionArg::Unnamed(FunctionArgExpr::Wildcard)),
             ("approx_distinct", 2) => {
                 let error = args.pop().and_then(|arg| match arg {
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => number_text(&expr)?.parse::<f64>().ok(),
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
+                        number_text(&expr)?.parse::<f64>().ok()
+                    }
                     _ => None,
                 });
                 if !error.is_some_and(|error| (0.004_062_5..=0.26).contains(&error)) {
                     return Err(QueryError::Validation(
-                        "the standard error of approx_distinct must be a number from 0.0040625 to 0.26".to_owned(),
+                        "the standard error of approx_distinct must be a number from 0.0040625 to 0.26"
+                            .to_owned(),
                     ));
                 }
             }
@@ -235,7 +241,9 @@ impl Rewriter {
                 function.name = vec![Ident::new("__regexp_replace_lambda")].into();
             }
             ("array_sort", 2) if is_lambda(args.get(1)) => {
-                return Err(QueryError::Validation("array_sort with a comparator is not supported".to_owned()));
+                return Err(QueryError::Validation(
+                    "array_sort with a comparator is not supported".to_owned(),
+                ));
             }
             _ => {}
         }
@@ -325,9 +333,7 @@ fn fields(root: Expr, chain: Vec<AccessExpr>) -> Option<Expr> {
     chain.into_iter().try_fold(root, |inner, access| match access {
         AccessExpr::Dot(Expr::Identifier(name)) => Some(field(inner, name.value)),
         AccessExpr::Dot(_) => None,
-        subscript => {
-            Some(Expr::CompoundFieldAccess { root: Box::new(inner), access_chain: vec![subscript] })
-        }
+        subscript => Some(Expr::CompoundFieldAccess { root: Box::new(inner), access_chain: vec![subscript] }),
     })
 }
 
@@ -397,10 +403,12 @@ fn quantified(left: Expr, op: BinaryOperator, right: &mut Expr, quantifier: Quan
     };
     let compared = rows.into_iter().map(|row| Expr::Nested(Box::new(binary(left.clone(), op.clone(), row))));
     let joined = compared.reduce(|all, one| binary(all, join.clone(), one));
-    Some(joined.map_or_else(
-        || Expr::Value(Value::Boolean(empty).into()),
-        |joined| Expr::Nested(Box::new(joined)),
-    ))
+    Some(
+        joined.map_or_else(
+            || Expr::Value(Value::Boolean(empty).into()),
+            |joined| Expr::Nested(Box::new(joined)),
+        ),
+    )
 }
 
 fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
@@ -426,9 +434,7 @@ fn constant_rows(body: &SetExpr) -> Option<Vec<Expr>> {
                 _ => None,
             }
         }
-        SetExpr::SetOperation {
-            op: SetOperator::Union, left, right, ..
-        } => {
+        SetExpr::SetOperation { op: SetOperator::Union, left, right, .. } => {
             let mut rows = constant_rows(left)?;
             rows.extend(constant_rows(right)?);
             Some(rows)
@@ -462,8 +468,7 @@ fn gather_unnests(select: &mut Select) {
             item.joins.push(join);
             if closes {
                 let inner = std::mem::replace(item, TableWithJoins { relation: nothing(), joins: vec![] });
-                item.relation =
-                    TableFactor::NestedJoin { table_with_joins: Box::new(inner), alias: None };
+                item.relation = TableFactor::NestedJoin { table_with_joins: Box::new(inner), alias: None };
             }
         }
     }

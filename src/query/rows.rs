@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, ListArray, StringViewArray, StructArray};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, ListArray, StringViewArray, StructArray,
+};
 use datafusion::arrow::buffer::NullBuffer;
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Float64Type, Schema};
 use datafusion::common::Result;
 
@@ -196,7 +198,9 @@ impl Column {
             SqlType::Date => counts(|days| wire_text::date(days.try_into().unwrap_or_default())),
             SqlType::Time => counts(wire_text::time),
             SqlType::DaySecond => counts(wire_text::day_second),
-            SqlType::YearMonth => counts(|months| wire_text::year_month(months.try_into().unwrap_or_default())),
+            SqlType::YearMonth => {
+                counts(|months| wire_text::year_month(months.try_into().unwrap_or_default()))
+            }
             SqlType::Array(_) => {
                 let list = list(&array)?;
                 let inner = Self::new(list.values())?;

@@ -60,18 +60,16 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
     let at = Position::from(first.span.start);
     match &first.token {
         Token::LParen => parse_query(tokens),
-        Token::Word(word) if word.quote_style.is_none() => {
-            match word.value.to_ascii_uppercase().as_str() {
-                "SELECT" | "WITH" => parse_query(tokens),
-                "SHOW" => Words::of(&tokens).show(),
-                "DESCRIBE" | "DESC" => Words::of(&tokens).describe(),
-                "UNLOAD" => Err(QueryError::Validation(
-                    "UNLOAD is not supported yet: run the SELECT inside it and write the rows yourself"
-                        .to_owned(),
-                )),
-                _ => Err(syntax(at)),
-            }
-        }
+        Token::Word(word) if word.quote_style.is_none() => match word.value.to_ascii_uppercase().as_str() {
+            "SELECT" | "WITH" => parse_query(tokens),
+            "SHOW" => Words::of(&tokens).show(),
+            "DESCRIBE" | "DESC" => Words::of(&tokens).describe(),
+            "UNLOAD" => Err(QueryError::Validation(
+                "UNLOAD is not supported yet: run the SELECT inside it and write the rows yourself"
+                    .to_owned(),
+            )),
+            _ => Err(syntax(at)),
+        },
         _ => Err(syntax(at)),
     }
 }
@@ -107,9 +105,7 @@ fn parse_query(tokens: Vec<TokenWithSpan>) -> Result<Statement, QueryError> {
 /// The first `@name`; only scheduled queries have values for them.
 fn parameter(tokens: &[TokenWithSpan]) -> Option<(String, Position)> {
     tokens.windows(2).find_map(|pair| match (&pair[0].token, &pair[1].token) {
-        (Token::AtSign, Token::Word(word)) => {
-            Some((format!("@{}", word.value), pair[0].span.start.into()))
-        }
+        (Token::AtSign, Token::Word(word)) => Some((format!("@{}", word.value), pair[0].span.start.into())),
         _ => None,
     })
 }
@@ -164,9 +160,7 @@ impl Visitor for OnlyQueries {
             || !select.connect_by.is_empty()
             || matches!(select.distinct, Some(ast::Distinct::On(_)));
         match extra {
-            true => ControlFlow::Break(
-                Position::of(ast::Spanned::span(select)).unwrap_or(Position::START),
-            ),
+            true => ControlFlow::Break(Position::of(ast::Spanned::span(select)).unwrap_or(Position::START)),
             false => ControlFlow::Continue(()),
         }
     }
@@ -188,9 +182,7 @@ impl Visitor for OnlyQueries {
         };
         match fine {
             true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(
-                Position::of(ast::Spanned::span(factor)).unwrap_or(Position::START),
-            ),
+            false => ControlFlow::Break(Position::of(ast::Spanned::span(factor)).unwrap_or(Position::START)),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! The room's tests over whole queries: files of `tests/queries` against an engine over rows in memory
 //! and Parquet files in an object store in memory.
 
-mod fixture;
 mod corpus;
-mod paging;
+mod fixture;
 mod hostile;
+mod paging;
+mod road;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

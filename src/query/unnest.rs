@@ -71,7 +71,9 @@ fn take_apart(relation: TableFactor) -> Result<std::result::Result<Unnest, Box<T
                 return Err(invalid("UNNEST without a relation"));
             };
             let nulls = match &join.join_operator {
-                JoinOperator::CrossJoin(_) | JoinOperator::Join(_) | JoinOperator::Inner(_) => NullHandling::Drop,
+                JoinOperator::CrossJoin(_) | JoinOperator::Join(_) | JoinOperator::Inner(_) => {
+                    NullHandling::Drop
+                }
                 JoinOperator::Left(_) | JoinOperator::LeftOuter(_) => NullHandling::PreserveAndExpandEmpty,
                 _ => return Err(invalid("UNNEST takes CROSS JOIN or LEFT JOIN .. ON TRUE")),
             };

@@ -80,7 +80,9 @@ impl Visitor for Weight {
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<String> {
         let items = select.projection.len();
         match items > ITEMS_MAX {
-            true => ControlFlow::Break(format!("a SELECT has {items} items; it may have at most {ITEMS_MAX}")),
+            true => {
+                ControlFlow::Break(format!("a SELECT has {items} items; it may have at most {ITEMS_MAX}"))
+            }
             // A SELECT without a relation is one: `SELECT 1 UNION SELECT 2`.
             false => self.add(u64::from(select.from.is_empty())),
         }

@@ -122,7 +122,8 @@ pub(crate) fn parse_date(text: &str) -> Option<i32> {
 pub(crate) fn parse_time(text: &str) -> Option<i64> {
     let mut parts = text.trim().split(':');
     let (hours, minutes) = (digits(parts.next()?)?, digits(parts.next()?)?);
-    let (seconds, fraction) = parts.next().map_or(("0", ""), |rest| rest.split_once('.').unwrap_or((rest, "")));
+    let (seconds, fraction) =
+        parts.next().map_or(("0", ""), |rest| rest.split_once('.').unwrap_or((rest, "")));
     if parts.next().is_some() {
         return None;
     }

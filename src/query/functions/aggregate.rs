@@ -80,7 +80,9 @@ const FUNCTIONS: &[Aggregate] = &[
             ("approx_percentile(T, double) -> T", |group| percentile(group, None, 1)),
             ("approx_percentile(T, array(double)) -> array(T)", |group| percentile(group, None, 1)),
             ("approx_percentile(T, bigint, double) -> T", |group| percentile(group, Some(1), 2)),
-            ("approx_percentile(T, bigint, array(double)) -> array(T)", |group| percentile(group, Some(1), 2)),
+            ("approx_percentile(T, bigint, array(double)) -> array(T)", |group| {
+                percentile(group, Some(1), 2)
+            }),
             ("approx_percentile(T, bigint, double, double) -> T", |group| percentile(group, Some(1), 2)),
         ],
         skips_null: &[0],
@@ -98,7 +100,9 @@ const FUNCTIONS: &[Aggregate] = &[
     },
     Aggregate {
         name: "skewness",
-        forms: &[("skewness(double) -> double", |group| Ok(ScalarValue::Float64(skewness(&doubles(&group.args[0])))))],
+        forms: &[("skewness(double) -> double", |group| {
+            Ok(ScalarValue::Float64(skewness(&doubles(&group.args[0]))))
+        })],
         skips_null: &[0],
         simplify: None,
     },
@@ -293,4 +297,3 @@ fn folded(group: &Group<'_>, code: fn(i64, i64) -> i64) -> ScalarValue {
     let values = group.args[0].as_primitive::<Int64Type>().values().iter().copied();
     ScalarValue::Int64(values.reduce(code))
 }
-

@@ -1,7 +1,6 @@
 //! `+ - * / %` on integers, moments and lengths of time. `operators` calls these; doubles stay with
 //! DataFusion.
 
-
 use datafusion::arrow::array::{
     ArrayRef, Date32Array, Datum, DurationNanosecondArray, IntervalYearMonthArray, Time64NanosecondArray,
     TimestampNanosecondArray,
@@ -24,8 +23,12 @@ pub(super) const FUNCTIONS: &[Def] = &[
             ("+(bigint, bigint) -> bigint", |call| integers(call, "addition", "+", numeric::add)),
             ("+(timestamp, interval day to second) -> timestamp", |call| shift_timestamp(call, 0, 1, 1)),
             ("+(interval day to second, timestamp) -> timestamp", |call| shift_timestamp(call, 1, 0, 1)),
-            ("+(timestamp, interval year to month) -> timestamp", |call| shift_timestamp_months(call, 0, 1, 1)),
-            ("+(interval year to month, timestamp) -> timestamp", |call| shift_timestamp_months(call, 1, 0, 1)),
+            ("+(timestamp, interval year to month) -> timestamp", |call| {
+                shift_timestamp_months(call, 0, 1, 1)
+            }),
+            ("+(interval year to month, timestamp) -> timestamp", |call| {
+                shift_timestamp_months(call, 1, 0, 1)
+            }),
             ("+(date, interval day to second) -> date", |call| shift_date(call, 0, 1, 1)),
             ("+(interval day to second, date) -> date", |call| shift_date(call, 1, 0, 1)),
             ("+(date, interval year to month) -> date", |call| shift_date_months(call, 0, 1, 1)),
@@ -46,7 +49,9 @@ pub(super) const FUNCTIONS: &[Def] = &[
             ("-(integer, integer) -> integer", |call| integers(call, "subtraction", "-", numeric::sub)),
             ("-(bigint, bigint) -> bigint", |call| integers(call, "subtraction", "-", numeric::sub)),
             ("-(timestamp, interval day to second) -> timestamp", |call| shift_timestamp(call, 0, 1, -1)),
-            ("-(timestamp, interval year to month) -> timestamp", |call| shift_timestamp_months(call, 0, 1, -1)),
+            ("-(timestamp, interval year to month) -> timestamp", |call| {
+                shift_timestamp_months(call, 0, 1, -1)
+            }),
             ("-(date, interval day to second) -> date", |call| shift_date(call, 0, 1, -1)),
             ("-(date, interval year to month) -> date", |call| shift_date_months(call, 0, 1, -1)),
             ("-(time, interval day to second) -> time", |call| shift_time(call, 0, 1, -1)),
@@ -74,10 +79,18 @@ pub(super) const FUNCTIONS: &[Def] = &[
             ("*(bigint, interval day to second) -> interval day to second", |call| {
                 lengths(call, i64::checked_mul)
             }),
-            ("*(interval day to second, double) -> interval day to second", |call| scaled(call, 0, 1, |a, b| a * b)),
-            ("*(double, interval day to second) -> interval day to second", |call| scaled(call, 1, 0, |a, b| a * b)),
-            ("*(interval year to month, bigint) -> interval year to month", |call| months(call, i64::checked_mul)),
-            ("*(bigint, interval year to month) -> interval year to month", |call| months(call, i64::checked_mul)),
+            ("*(interval day to second, double) -> interval day to second", |call| {
+                scaled(call, 0, 1, |a, b| a * b)
+            }),
+            ("*(double, interval day to second) -> interval day to second", |call| {
+                scaled(call, 1, 0, |a, b| a * b)
+            }),
+            ("*(interval year to month, bigint) -> interval year to month", |call| {
+                months(call, i64::checked_mul)
+            }),
+            ("*(bigint, interval year to month) -> interval year to month", |call| {
+                months(call, i64::checked_mul)
+            }),
         ],
     ),
     def(
@@ -85,7 +98,9 @@ pub(super) const FUNCTIONS: &[Def] = &[
         &[
             ("/(integer, integer) -> integer", |call| integers(call, "division", "/", numeric::div)),
             ("/(bigint, bigint) -> bigint", |call| integers(call, "division", "/", numeric::div)),
-            ("/(interval day to second, double) -> interval day to second", |call| scaled(call, 0, 1, |a, b| a / b)),
+            ("/(interval day to second, double) -> interval day to second", |call| {
+                scaled(call, 0, 1, |a, b| a / b)
+            }),
         ],
     ),
     def(
@@ -108,10 +123,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
     ),
 ];
 
-type Kernel = fn(
-    &dyn Datum,
-    &dyn Datum,
-) -> std::result::Result<ArrayRef, ArrowError>;
+type Kernel = fn(&dyn Datum, &dyn Datum) -> std::result::Result<ArrayRef, ArrowError>;
 
 /// Arrow's checked kernels, with Trino's words for what goes wrong.
 fn integers(call: &Call<'_>, name: &str, sign: &str, kernel: Kernel) -> Result<ArrayRef> {
@@ -209,4 +221,3 @@ fn scaled(call: &Call<'_>, length: usize, factor: usize, code: fn(f64, f64) -> f
         in_range((scaled.abs() < 9.2e18).then_some(scaled as i64))
     })
 }
-

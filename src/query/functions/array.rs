@@ -24,46 +24,69 @@ use crate::query::error::{failed, invalid};
 use crate::query::sql_type::SqlType;
 
 pub(super) const FUNCTIONS: &[Def] = &[
-    def("cardinality", &[("cardinality(array(T)) -> bigint", |call| {
-        call.map::<_, Int64Array>(|row| Ok(whole(range(call.list(0), row).len())))
-    })]),
-    def("element_at", &[("element_at(array(T), bigint) -> T", |call| {
-        pick(call, |length, wanted| match wanted {
-            0 => Err(failed("SQL array indices start at 1")),
-            1.. => Ok(usize::try_from(wanted - 1).ok().filter(|place| *place < length)),
-            _ => Ok(usize::try_from(wanted.unsigned_abs()).ok().and_then(|back| length.checked_sub(back))),
-        })
-    })]),
-    def("__subscript", &[("subscript(array(T), bigint) -> T", |call| {
-        pick(call, |length, wanted| match wanted {
-            0 => Err(failed("SQL array indices start at 1")),
-            ..0 => Err(failed(format!("Array subscript is negative: {wanted}"))),
-            _ => match usize::try_from(wanted - 1) {
-                Ok(place) if place < length => Ok(Some(place)),
-                _ => Err(failed(format!(
-                    "Array subscript must be less than or equal to array length: {wanted} > {length}"
-                ))),
-            },
-        })
-    })]),
-    def("array_distinct", &[("array_distinct(array(T)) -> array(T)", |call| sets(call, |one, _| unique(one)))]),
-    def("array_union", &[("array_union(array(T), array(T)) -> array(T)", |call| {
-        sets(call, |one, other| unique(&[one, other].concat()))
-    })]),
-    def("array_intersect", &[("array_intersect(array(T), array(T)) -> array(T)", |call| {
-        sets(call, |one, other| {
-            let other: HashSet<Row<'_>> = other.iter().map(|(row, _)| *row).collect();
-            let both: Vec<_> = one.iter().filter(|(row, _)| other.contains(row)).copied().collect();
-            unique(&both)
-        })
-    })]),
-    def("array_except", &[("array_except(array(T), array(T)) -> array(T)", |call| {
-        sets(call, |one, other| {
-            let other: HashSet<Row<'_>> = other.iter().map(|(row, _)| *row).collect();
-            let rest: Vec<_> = one.iter().filter(|(row, _)| !other.contains(row)).copied().collect();
-            unique(&rest)
-        })
-    })]),
+    def(
+        "cardinality",
+        &[("cardinality(array(T)) -> bigint", |call| {
+            call.map::<_, Int64Array>(|row| Ok(whole(range(call.list(0), row).len())))
+        })],
+    ),
+    def(
+        "element_at",
+        &[("element_at(array(T), bigint) -> T", |call| {
+            pick(call, |length, wanted| match wanted {
+                0 => Err(failed("SQL array indices start at 1")),
+                1.. => Ok(usize::try_from(wanted - 1).ok().filter(|place| *place < length)),
+                _ => {
+                    Ok(usize::try_from(wanted.unsigned_abs()).ok().and_then(|back| length.checked_sub(back)))
+                }
+            })
+        })],
+    ),
+    def(
+        "__subscript",
+        &[("subscript(array(T), bigint) -> T", |call| {
+            pick(call, |length, wanted| match wanted {
+                0 => Err(failed("SQL array indices start at 1")),
+                ..0 => Err(failed(format!("Array subscript is negative: {wanted}"))),
+                _ => match usize::try_from(wanted - 1) {
+                    Ok(place) if place < length => Ok(Some(place)),
+                    _ => Err(failed(format!(
+                        "Array subscript must be less than or equal to array length: {wanted} > {length}"
+                    ))),
+                },
+            })
+        })],
+    ),
+    def(
+        "array_distinct",
+        &[("array_distinct(array(T)) -> array(T)", |call| sets(call, |one, _| unique(one)))],
+    ),
+    def(
+        "array_union",
+        &[("array_union(array(T), array(T)) -> array(T)", |call| {
+            sets(call, |one, other| unique(&[one, other].concat()))
+        })],
+    ),
+    def(
+        "array_intersect",
+        &[("array_intersect(array(T), array(T)) -> array(T)", |call| {
+            sets(call, |one, other| {
+                let other: HashSet<Row<'_>> = other.iter().map(|(row, _)| *row).collect();
+                let both: Vec<_> = one.iter().filter(|(row, _)| other.contains(row)).copied().collect();
+                unique(&both)
+            })
+        })],
+    ),
+    def(
+        "array_except",
+        &[("array_except(array(T), array(T)) -> array(T)", |call| {
+            sets(call, |one, other| {
+                let other: HashSet<Row<'_>> = other.iter().map(|(row, _)| *row).collect();
+                let rest: Vec<_> = one.iter().filter(|(row, _)| !other.contains(row)).copied().collect();
+                unique(&rest)
+            })
+        })],
+    ),
     def(
         "array_join",
         &[
@@ -75,67 +98,94 @@ pub(super) const FUNCTIONS: &[Def] = &[
     ),
     def("array_max", &[("array_max(array(T)) -> T", |call| extreme(call, |a, b| a > b))]),
     def("array_min", &[("array_min(array(T)) -> T", |call| extreme(call, |a, b| a < b))]),
-    def("array_position", &[("array_position(array(T), T) -> bigint", |call| {
-        let keys = keys(&[call.list(0).values(), &call.args[1]])?;
-        call.map::<_, Int64Array>(|row| {
-            let wanted = keys[1].row(row);
-            let found = range(call.list(0), row).position(|place| keys[0].row(place) == wanted);
-            Ok(whole(found.map_or(0, |place| place + 1)))
-        })
-    })]),
-    def("contains", &[("contains(array(T), T) -> boolean", |call| {
-        let keys = keys(&[call.list(0).values(), &call.args[1]])?;
-        let values = call.list(0).values();
-        call.map::<_, BooleanArray>(|row| {
-            let wanted = keys[1].row(row);
-            let found = range(call.list(0), row).any(|place| keys[0].row(place) == wanted);
-            let open = || range(call.list(0), row).any(|place| values.is_null(place));
-            Ok(if found { Some(true) } else { (!open()).then_some(false) })
-        })
-    })]),
-    def("array_remove", &[("array_remove(array(T), T) -> array(T)", |call| {
-        let list = call.list(0);
-        let keys = keys(&[list.values(), &call.args[1]])?;
-        gather(call, list.values(), |row| {
-            let unwanted = keys[1].row(row);
-            range(list, row).filter(|place| keys[0].row(*place) != unwanted).map(place).collect()
-        })
-    })]),
-    def("array_sort", &[("array_sort(array(T)) -> array(T)", |call| {
-        let list = call.list(0);
-        let keys = keys(&[list.values()])?;
-        gather(call, list.values(), |row| {
-            let mut places: Vec<usize> = range(list, row).collect();
-            places.sort_by(|a, b| {
-                let nulls = list.values().is_null(*a).cmp(&list.values().is_null(*b));
-                nulls.then_with(|| keys[0].row(*a).cmp(&keys[0].row(*b)))
-            });
-            places.into_iter().map(place).collect()
-        })
-    })]),
-    def("arrays_overlap", &[("arrays_overlap(array(T), array(T)) -> boolean", |call| {
-        let (one, other) = (call.list(0), call.list(1));
-        let keys = keys(&[one.values(), other.values()])?;
-        call.map::<_, BooleanArray>(|row| {
-            let valid = |list: &ListArray, place: usize| list.values().is_valid(place);
-            let known: HashSet<Row<'_>> =
-                range(one, row).filter(|place| valid(one, *place)).map(|place| keys[0].row(place)).collect();
-            let common =
-                range(other, row).any(|place| valid(other, place) && known.contains(&keys[1].row(place)));
-            let open = range(one, row).any(|place| !valid(one, place))
-                || range(other, row).any(|place| !valid(other, place));
-            Ok(if common { Some(true) } else { (!open).then_some(false) })
-        })
-    })]),
-    def("repeat", &[("repeat(T, bigint) -> array(T)", |call| {
-        gather_where(call, &call.args[0], |row| call.args[1].is_valid(row), |row| {
-            let times = usize::try_from(call.bigint(1).value(row)).unwrap_or(0);
-            match times > sequence::ENTRIES_MAX {
-                true => Err(failed(format!("repeat() makes at most {} elements", sequence::ENTRIES_MAX))),
-                false => Ok(vec![place(row)?; times]),
-            }
-        })
-    })]),
+    def(
+        "array_position",
+        &[("array_position(array(T), T) -> bigint", |call| {
+            let keys = keys(&[call.list(0).values(), &call.args[1]])?;
+            call.map::<_, Int64Array>(|row| {
+                let wanted = keys[1].row(row);
+                let found = range(call.list(0), row).position(|place| keys[0].row(place) == wanted);
+                Ok(whole(found.map_or(0, |place| place + 1)))
+            })
+        })],
+    ),
+    def(
+        "contains",
+        &[("contains(array(T), T) -> boolean", |call| {
+            let keys = keys(&[call.list(0).values(), &call.args[1]])?;
+            let values = call.list(0).values();
+            call.map::<_, BooleanArray>(|row| {
+                let wanted = keys[1].row(row);
+                let found = range(call.list(0), row).any(|place| keys[0].row(place) == wanted);
+                let open = || range(call.list(0), row).any(|place| values.is_null(place));
+                Ok(if found { Some(true) } else { (!open()).then_some(false) })
+            })
+        })],
+    ),
+    def(
+        "array_remove",
+        &[("array_remove(array(T), T) -> array(T)", |call| {
+            let list = call.list(0);
+            let keys = keys(&[list.values(), &call.args[1]])?;
+            gather(call, list.values(), |row| {
+                let unwanted = keys[1].row(row);
+                range(list, row).filter(|place| keys[0].row(*place) != unwanted).map(place).collect()
+            })
+        })],
+    ),
+    def(
+        "array_sort",
+        &[("array_sort(array(T)) -> array(T)", |call| {
+            let list = call.list(0);
+            let keys = keys(&[list.values()])?;
+            gather(call, list.values(), |row| {
+                let mut places: Vec<usize> = range(list, row).collect();
+                places.sort_by(|a, b| {
+                    let nulls = list.values().is_null(*a).cmp(&list.values().is_null(*b));
+                    nulls.then_with(|| keys[0].row(*a).cmp(&keys[0].row(*b)))
+                });
+                places.into_iter().map(place).collect()
+            })
+        })],
+    ),
+    def(
+        "arrays_overlap",
+        &[("arrays_overlap(array(T), array(T)) -> boolean", |call| {
+            let (one, other) = (call.list(0), call.list(1));
+            let keys = keys(&[one.values(), other.values()])?;
+            call.map::<_, BooleanArray>(|row| {
+                let valid = |list: &ListArray, place: usize| list.values().is_valid(place);
+                let known: HashSet<Row<'_>> = range(one, row)
+                    .filter(|place| valid(one, *place))
+                    .map(|place| keys[0].row(place))
+                    .collect();
+                let common =
+                    range(other, row).any(|place| valid(other, place) && known.contains(&keys[1].row(place)));
+                let open = range(one, row).any(|place| !valid(one, place))
+                    || range(other, row).any(|place| !valid(other, place));
+                Ok(if common { Some(true) } else { (!open).then_some(false) })
+            })
+        })],
+    ),
+    def(
+        "repeat",
+        &[("repeat(T, bigint) -> array(T)", |call| {
+            gather_where(
+                call,
+                &call.args[0],
+                |row| call.args[1].is_valid(row),
+                |row| {
+                    let times = usize::try_from(call.bigint(1).value(row)).unwrap_or(0);
+                    match times > sequence::ENTRIES_MAX {
+                        true => {
+                            Err(failed(format!("repeat() makes at most {} elements", sequence::ENTRIES_MAX)))
+                        }
+                        false => Ok(vec![place(row)?; times]),
+                    }
+                },
+            )
+        })],
+    ),
     def(
         "sequence",
         &[
@@ -162,30 +212,40 @@ pub(super) const FUNCTIONS: &[Def] = &[
         volatility: Volatility::Volatile,
         wrong_call_is_syntax: false,
     },
-    def("slice", &[("slice(array(T), bigint, bigint) -> array(T)", |call| {
-        let list = call.list(0);
-        gather(call, list.values(), |row| {
-            let (all, start, length) = (range(list, row), call.bigint(1).value(row), call.bigint(2).value(row));
-            let length = usize::try_from(length).map_err(|_| failed("length must be greater than or equal to 0"))?;
-            let skipped = match start {
-                0 => return Err(failed("SQL array indices start at 1")),
-                1.. => usize::try_from(start - 1).ok(),
-                _ => usize::try_from(start.unsigned_abs()).ok().and_then(|back| all.len().checked_sub(back)),
-            };
-            match skipped {
-                Some(skipped) => all.skip(skipped).take(length).map(place).collect(),
-                None => Ok(vec![]),
-            }
-        })
-    })]),
-    def("flatten", &[("flatten(array(array(T))) -> array(T)", |call| {
-        let outer = call.list(0);
-        let inner = outer.values().as_list::<i32>();
-        gather(call, inner.values(), |row| {
-            let lists = range(outer, row).filter(|list| inner.is_valid(*list));
-            lists.flat_map(|list| range(inner, list)).map(place).collect()
-        })
-    })]),
+    def(
+        "slice",
+        &[("slice(array(T), bigint, bigint) -> array(T)", |call| {
+            let list = call.list(0);
+            gather(call, list.values(), |row| {
+                let (all, start, length) =
+                    (range(list, row), call.bigint(1).value(row), call.bigint(2).value(row));
+                let length = usize::try_from(length)
+                    .map_err(|_| failed("length must be greater than or equal to 0"))?;
+                let skipped = match start {
+                    0 => return Err(failed("SQL array indices start at 1")),
+                    1.. => usize::try_from(start - 1).ok(),
+                    _ => usize::try_from(start.unsigned_abs())
+                        .ok()
+                        .and_then(|back| all.len().checked_sub(back)),
+                };
+                match skipped {
+                    Some(skipped) => all.skip(skipped).take(length).map(place).collect(),
+                    None => Ok(vec![]),
+                }
+            })
+        })],
+    ),
+    def(
+        "flatten",
+        &[("flatten(array(array(T))) -> array(T)", |call| {
+            let outer = call.list(0);
+            let inner = outer.values().as_list::<i32>();
+            gather(call, inner.values(), |row| {
+                let lists = range(outer, row).filter(|list| inner.is_valid(*list));
+                lists.flat_map(|list| range(inner, list)).map(place).collect()
+            })
+        })],
+    ),
 ];
 
 fn whole(count: usize) -> Option<i64> {
@@ -299,7 +359,8 @@ fn extreme(call: &Call<'_>, beats: impl Fn(Row<'_>, Row<'_>) -> bool) -> Result<
         if list.is_null(row) || elements.clone().any(|at| list.values().is_null(at)) {
             return Ok(None);
         }
-        let best = elements.reduce(|best, at| if beats(keys[0].row(at), keys[0].row(best)) { at } else { best });
+        let best =
+            elements.reduce(|best, at| if beats(keys[0].row(at), keys[0].row(best)) { at } else { best });
         best.map(place).transpose()
     });
     let places: UInt32Array = places.collect::<Result<_>>()?;
@@ -322,7 +383,8 @@ pub(super) fn zip(args: &[ArrayRef], rows: usize, returns: &DataType) -> Result<
     let (mut lengths, mut valid) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
     for row in 0..rows {
         let all_valid = lists.iter().all(|list| list.is_valid(row));
-        let longest = lists.iter().map(|list| range(list, row).len()).max().filter(|_| all_valid).unwrap_or(0);
+        let longest =
+            lists.iter().map(|list| range(list, row).len()).max().filter(|_| all_valid).unwrap_or(0);
         for (places, list) in places.iter_mut().zip(&lists) {
             let elements = range(list, row);
             for i in 0..longest {

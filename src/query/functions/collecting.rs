@@ -13,9 +13,7 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::{and, concat, filter, is_not_null};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::function::{
-    AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs,
-};
+use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
 
 use super::scalar::wrong_call;
@@ -137,7 +135,14 @@ impl AggregateUDFImpl for Collecting {
         let finish = *self.finish.get(form).ok_or_else(|| invalid("an aggregate without code"))?;
         let fields = row_fields(types.iter());
         let returns = args.return_field.data_type().clone();
-        Ok(Box::new(Collected { fields, finish, skips_null: self.skips_null, returns, chunks: vec![], bytes: 0 }))
+        Ok(Box::new(Collected {
+            fields,
+            finish,
+            skips_null: self.skips_null,
+            returns,
+            chunks: vec![],
+            bytes: 0,
+        }))
     }
 
     fn simplify(&self) -> Option<AggregateFunctionSimplification> {

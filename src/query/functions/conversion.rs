@@ -27,16 +27,25 @@ use crate::query::sql_type::{SqlType, unnamed};
 use crate::query::wire_text;
 
 pub(super) const FUNCTIONS: &[Def] = &[
-    def("__day_second", &[("interval(varchar) -> interval day to second", |call| {
-        call.map::<_, DurationNanosecondArray>(|row| Ok(call.text(0).value(row).parse().ok()))
-    })]),
-    def("__year_month", &[("interval(varchar) -> interval year to month", |call| {
-        call.map::<_, IntervalYearMonthArray>(|row| Ok(call.text(0).value(row).parse().ok()))
-    })]),
-    def("typeof", &[("typeof(T) -> varchar", |call| {
-        let name = call.args.first().map(|arg| SqlType::name_of(arg.data_type())).unwrap_or_default();
-        Ok(Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(name, call.rows))))
-    })]),
+    def(
+        "__day_second",
+        &[("interval(varchar) -> interval day to second", |call| {
+            call.map::<_, DurationNanosecondArray>(|row| Ok(call.text(0).value(row).parse().ok()))
+        })],
+    ),
+    def(
+        "__year_month",
+        &[("interval(varchar) -> interval year to month", |call| {
+            call.map::<_, IntervalYearMonthArray>(|row| Ok(call.text(0).value(row).parse().ok()))
+        })],
+    ),
+    def(
+        "typeof",
+        &[("typeof(T) -> varchar", |call| {
+            let name = call.args.first().map(|arg| SqlType::name_of(arg.data_type())).unwrap_or_default();
+            Ok(Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(name, call.rows))))
+        })],
+    ),
 ];
 
 /// The functions whose result type a definition cannot say.

@@ -31,8 +31,12 @@ enum Piece {
     Fraction(usize),
     /// A year of two digits.
     ShortYear,
-    MonthName { short: bool },
-    WeekdayName { short: bool },
+    MonthName {
+        short: bool,
+    },
+    WeekdayName {
+        short: bool,
+    },
     AmPm,
     Zone,
     Offset,
@@ -58,15 +62,37 @@ enum Part {
 }
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-    "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// Zones of North America and Europe by their letters, in hours east of Greenwich.
 const ZONES: [(&str, i64); 14] = [
-    ("UTC", 0), ("GMT", 0), ("UT", 0), ("Z", 0), ("EST", -5), ("EDT", -4), ("CST", -6), ("CDT", -5),
-    ("MST", -7), ("MDT", -6), ("PST", -8), ("PDT", -7), ("CET", 1), ("CEST", 2),
+    ("UTC", 0),
+    ("GMT", 0),
+    ("UT", 0),
+    ("Z", 0),
+    ("EST", -5),
+    ("EDT", -4),
+    ("CST", -6),
+    ("CDT", -5),
+    ("MST", -7),
+    ("MDT", -6),
+    ("PST", -8),
+    ("PDT", -7),
+    ("CET", 1),
+    ("CEST", 2),
 ];
 
 fn mysql(format: &str) -> Result<Vec<Piece>> {
@@ -98,7 +124,12 @@ fn mysql(format: &str) -> Result<Vec<Piece>> {
             'm' => vec![number(Month, 2)],
             'p' => vec![Piece::AmPm],
             'r' => vec![
-                number(Hour12, 2), literal(":"), number(Minute, 2), literal(":"), number(Second, 2), literal(" "),
+                number(Hour12, 2),
+                literal(":"),
+                number(Minute, 2),
+                literal(":"),
+                number(Second, 2),
+                literal(" "),
                 Piece::AmPm,
             ],
             'S' | 's' => vec![number(Second, 2)],
@@ -279,7 +310,8 @@ impl Parsed {
         let mut rest = text;
         for (i, piece) in pieces.iter().enumerate() {
             // Digits that stand side by side are told apart by how many there should be.
-            let packed = matches!(pieces.get(i + 1), Some(Piece::Number(..) | Piece::Fraction(_) | Piece::ShortYear));
+            let packed =
+                matches!(pieces.get(i + 1), Some(Piece::Number(..) | Piece::Fraction(_) | Piece::ShortYear));
             rest = parsed.piece(piece, rest, packed)?;
         }
         rest.is_empty().then_some(parsed)
@@ -291,7 +323,8 @@ impl Parsed {
             Piece::Literal(literal) => text.strip_prefix(literal.as_str()),
             Piece::Number(part, digits) => {
                 let most = if packed { *digits } else { 4.max(*digits) };
-                let (number, rest) = split_digits(text, if *part == Part::Year { most } else { most.min(3.max(*digits)) })?;
+                let (number, rest) =
+                    split_digits(text, if *part == Part::Year { most } else { most.min(3.max(*digits)) })?;
                 self.set(*part, number.parse().ok()?)?;
                 Some(rest)
             }
@@ -326,7 +359,8 @@ impl Parsed {
                 let end = text.find(char::is_whitespace).unwrap_or(text.len());
                 let (zone, rest) = text.split_at(end);
                 let named = ZONES.iter().find(|(name, _)| name.eq_ignore_ascii_case(zone));
-                self.offset = named.map(|(_, hours)| hours * HOUR).or_else(|| wire_text::parse_offset(zone))?;
+                self.offset =
+                    named.map(|(_, hours)| hours * HOUR).or_else(|| wire_text::parse_offset(zone))?;
                 Some(rest)
             }
         }

@@ -146,7 +146,10 @@ enum What {
     Filter,
     Transform,
     /// One element that gives `decided_by` decides that the answer is `decides`.
-    Match { decided_by: bool, decides: bool },
+    Match {
+        decided_by: bool,
+        decides: bool,
+    },
 }
 
 /// `filter`, `transform` and the matches.
@@ -205,7 +208,8 @@ impl HigherOrderUDFImpl for Each {
             What::Filter => {
                 let results = cast(&results, &DataType::Boolean)?;
                 // Only true keeps an element; NULL does not.
-                let kept: BooleanArray = results.as_boolean().iter().map(|kept| Some(kept == Some(true))).collect();
+                let kept: BooleanArray =
+                    results.as_boolean().iter().map(|kept| Some(kept == Some(true))).collect();
                 let mut from = 0;
                 let lengths = elements.lengths.iter().map(|length| {
                     let kept = kept.slice(from, *length).true_count();
@@ -349,7 +353,10 @@ impl HigherOrderUDFImpl for Reduce {
         let state = merged.clone().map_or(initial, |merged| nullable(merged.data_type().clone()));
         let finished = matches!(fields.get(3), Some(ValueOrLambda::Lambda(Some(_))));
         if step >= 2 || finished {
-            return Ok(LambdaParametersProgress::Complete(vec![vec![Arc::clone(&state), element], vec![state]]));
+            return Ok(LambdaParametersProgress::Complete(vec![
+                vec![Arc::clone(&state), element],
+                vec![state],
+            ]));
         }
         let result = merged.is_some().then(|| vec![Arc::clone(&state)]);
         Ok(LambdaParametersProgress::Partial(vec![Some(vec![state, element]), result]))
@@ -380,7 +387,8 @@ impl HigherOrderUDFImpl for Reduce {
         let list = list.as_list::<i32>();
         let (merge, finish) = (lambda(&args, 2)?, lambda(&args, 3)?);
         let mut state = column(&args, 1)?;
-        let longest = (0..list.len()).filter(|row| list.is_valid(*row)).map(|row| range(list, row).len()).max();
+        let longest =
+            (0..list.len()).filter(|row| list.is_valid(*row)).map(|row| range(list, row).len()).max();
         for step in 0..longest.unwrap_or(0) {
             let (mut rows, mut places) = (vec![], vec![]);
             for row in (0..list.len()).filter(|row| list.is_valid(*row)) {
@@ -393,10 +401,10 @@ impl HigherOrderUDFImpl for Reduce {
             let rows = UInt32Array::from(rows);
             let before = take(&state, &rows, None)?;
             let elements = take(list.values(), &UInt32Array::from(places), None)?;
-            let merged = merge.evaluate(
-                &[&|| Ok(Arc::clone(&before)), &|| Ok(Arc::clone(&elements))],
-                |captures| Ok(take_arrays(captures, &rows, None)?),
-            )?;
+            let merged = merge
+                .evaluate(&[&|| Ok(Arc::clone(&before)), &|| Ok(Arc::clone(&elements))], |captures| {
+                    Ok(take_arrays(captures, &rows, None)?)
+                })?;
             let merged = cast(&merged.into_array(rows.len())?, state.data_type())?;
             let mut sources: Vec<(usize, usize)> = (0..state.len()).map(|row| (0, row)).collect();
             for (place, row) in rows.values().iter().enumerate() {
@@ -428,7 +436,8 @@ impl HigherOrderUDFImpl for RegexpReplace {
     }
 
     fn coerce_value_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        let texts = types.iter().all(|of| matches!(SqlType::of(of), Some(SqlType::Varchar | SqlType::Unknown)));
+        let texts =
+            types.iter().all(|of| matches!(SqlType::of(of), Some(SqlType::Varchar | SqlType::Unknown)));
         match texts {
             true => Ok(vec![DataType::Utf8View, DataType::Utf8View]),
             false => {
@@ -466,9 +475,8 @@ impl HigherOrderUDFImpl for RegexpReplace {
         }
         let groups: ArrayRef = Arc::new(groups.finish());
         let rows = UInt32Array::from(rows);
-        let results = lambda(&args, 2)?.evaluate(&[&|| Ok(Arc::clone(&groups))], |captures| {
-            Ok(take_arrays(captures, &rows, None)?)
-        })?;
+        let results = lambda(&args, 2)?
+            .evaluate(&[&|| Ok(Arc::clone(&groups))], |captures| Ok(take_arrays(captures, &rows, None)?))?;
         let results = cast(&results.into_array(rows.len())?, &DataType::Utf8View)?;
         let results = results.as_string_view();
         let mut replaced = StringViewBuilder::new();

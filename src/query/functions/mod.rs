@@ -87,7 +87,8 @@ impl Registry {
         for function in [core::get_field(), core::coalesce(), core::nullif()] {
             registry.scalar.insert(function.name().to_owned(), function);
         }
-        registry.aggregate = aggregate::all().into_iter().map(|(name, function)| (name.to_owned(), function)).collect();
+        registry.aggregate =
+            aggregate::all().into_iter().map(|(name, function)| (name.to_owned(), function)).collect();
         for function in lambda::all() {
             registry.higher_order.insert(function.name().to_owned(), Arc::new(function));
         }

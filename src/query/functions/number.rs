@@ -22,18 +22,24 @@ macro_rules! double {
 /// `name() -> double`
 macro_rules! constant {
     ($name:literal, $value:expr) => {
-        def($name, &[(concat!($name, "() -> double"), |call| {
-            Ok(Arc::new(Float64Array::from(vec![$value; call.rows])))
-        })])
+        def(
+            $name,
+            &[(concat!($name, "() -> double"), |call| {
+                Ok(Arc::new(Float64Array::from(vec![$value; call.rows])))
+            })],
+        )
     };
 }
 
 /// `name(double) -> boolean`
 macro_rules! test {
     ($name:literal, $code:expr) => {
-        def($name, &[(concat!($name, "(double) -> boolean"), |call| {
-            call.map::<_, BooleanArray>(|row| Ok(Some($code(call.double(0).value(row)))))
-        })])
+        def(
+            $name,
+            &[(concat!($name, "(double) -> boolean"), |call| {
+                call.map::<_, BooleanArray>(|row| Ok(Some($code(call.double(0).value(row)))))
+            })],
+        )
     };
 }
 
@@ -46,11 +52,11 @@ const RANDOM: &[(&str, Code)] = &[
         Ok(Arc::new((0..call.rows).map(|_| Some(unit_interval())).collect::<Float64Array>()))
     }),
     ("random(integer) -> integer", |call| {
-        call.map::<_, Int32Array>(|row| {
-            Ok(i32::try_from(below(call.integer(0).value(row).into())?).ok())
-        })
+        call.map::<_, Int32Array>(|row| Ok(i32::try_from(below(call.integer(0).value(row).into())?).ok()))
     }),
-    ("random(bigint) -> bigint", |call| call.map::<_, Int64Array>(|row| below(call.bigint(0).value(row)).map(Some))),
+    ("random(bigint) -> bigint", |call| {
+        call.map::<_, Int64Array>(|row| below(call.bigint(0).value(row)).map(Some))
+    }),
 ];
 
 const ROUND_UP: &[(&str, Code)] = &[
@@ -84,9 +90,14 @@ pub(super) const FUNCTIONS: &[Def] = &[
     test!("is_finite", f64::is_finite),
     test!("is_infinite", f64::is_infinite),
     test!("is_nan", f64::is_nan),
-    def("atan2", &[("atan2(double, double) -> double", |call| {
-        call.map::<_, Float64Array>(|row| Ok(Some(call.double(0).value(row).atan2(call.double(1).value(row)))))
-    })]),
+    def(
+        "atan2",
+        &[("atan2(double, double) -> double", |call| {
+            call.map::<_, Float64Array>(|row| {
+                Ok(Some(call.double(0).value(row).atan2(call.double(1).value(row))))
+            })
+        })],
+    ),
     def("pow", RAISE),
     def("power", RAISE),
     def(
@@ -145,7 +156,9 @@ pub(super) const FUNCTIONS: &[Def] = &[
                 call.map::<_, Int64Array>(|row| Ok(Some(call.bigint(0).value(row).signum())))
             }),
             ("sign(double) -> double", |call| {
-                call.double_to_double(|value| if value == 0.0 || value.is_nan() { value } else { value.signum() })
+                call.double_to_double(
+                    |value| if value == 0.0 || value.is_nan() { value } else { value.signum() },
+                )
             }),
         ],
     ),
@@ -167,24 +180,32 @@ pub(super) const FUNCTIONS: &[Def] = &[
                 })
             }),
             ("mod(double, double) -> double", |call| {
-                call.map::<_, Float64Array>(|row| Ok(Some(call.double(0).value(row) % call.double(1).value(row))))
+                call.map::<_, Float64Array>(|row| {
+                    Ok(Some(call.double(0).value(row) % call.double(1).value(row)))
+                })
             }),
         ],
     ),
     Def { name: "rand", forms: RANDOM, volatility: Volatility::Volatile, wrong_call_is_syntax: false },
     Def { name: "random", forms: RANDOM, volatility: Volatility::Volatile, wrong_call_is_syntax: false },
-    def("from_base", &[("from_base(varchar, bigint) -> bigint", |call| {
-        call.map::<_, Int64Array>(|row| {
-            let (digits, base) = (call.text(0).value(row), radix(call.bigint(1).value(row))?);
-            let number = i64::from_str_radix(digits, base);
-            number.map(Some).map_err(|_| failed(format!("Not a valid base-{base} number: {digits}")))
-        })
-    })]),
-    def("to_base", &[("to_base(bigint, bigint) -> varchar", |call| {
-        call.map::<_, StringViewArray>(|row| {
-            Ok(Some(in_base(call.bigint(0).value(row), radix(call.bigint(1).value(row))?)))
-        })
-    })]),
+    def(
+        "from_base",
+        &[("from_base(varchar, bigint) -> bigint", |call| {
+            call.map::<_, Int64Array>(|row| {
+                let (digits, base) = (call.text(0).value(row), radix(call.bigint(1).value(row))?);
+                let number = i64::from_str_radix(digits, base);
+                number.map(Some).map_err(|_| failed(format!("Not a valid base-{base} number: {digits}")))
+            })
+        })],
+    ),
+    def(
+        "to_base",
+        &[("to_base(bigint, bigint) -> varchar", |call| {
+            call.map::<_, StringViewArray>(|row| {
+                Ok(Some(in_base(call.bigint(0).value(row), radix(call.bigint(1).value(row))?)))
+            })
+        })],
+    ),
 ];
 
 fn same(call: &Call<'_>) -> Result<ArrayRef> {

@@ -8,7 +8,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, ListBuilder, StringViewArray, StringViewBuilder};
+use datafusion::arrow::array::{
+    Array, ArrayRef, BooleanArray, ListBuilder, StringViewArray, StringViewBuilder,
+};
 use datafusion::common::Result;
 use datafusion::functions::regex::compile_regex;
 
@@ -16,12 +18,15 @@ use super::scalar::{Call, Def, def};
 use crate::query::error::{failed, invalid};
 
 pub(super) const FUNCTIONS: &[Def] = &[
-    def("regexp_like", &[("regexp_like(varchar, varchar) -> boolean", |call| {
-        let mut patterns = Patterns::default();
-        call.map::<_, BooleanArray>(|row| {
-            Ok(Some((patterns.get(call.text(1).value(row))?.is_match)(call.text(0).value(row))))
-        })
-    })]),
+    def(
+        "regexp_like",
+        &[("regexp_like(varchar, varchar) -> boolean", |call| {
+            let mut patterns = Patterns::default();
+            call.map::<_, BooleanArray>(|row| {
+                Ok(Some((patterns.get(call.text(1).value(row))?.is_match)(call.text(0).value(row))))
+            })
+        })],
+    ),
     def(
         "regexp_extract",
         &[
@@ -49,19 +54,22 @@ pub(super) const FUNCTIONS: &[Def] = &[
             }),
         ],
     ),
-    def("regexp_split", &[("regexp_split(varchar, varchar) -> array(varchar)", |call| {
-        let mut patterns = Patterns::default();
-        texts(call, |row, list| {
-            let text = call.text(0).value(row);
-            let mut from = 0;
-            for found in patterns.get(call.text(1).value(row))?.all(text) {
-                list.append_value(&text[from..found.whole().start]);
-                from = found.whole().end;
-            }
-            list.append_value(&text[from..]);
-            Ok(())
-        })
-    })]),
+    def(
+        "regexp_split",
+        &[("regexp_split(varchar, varchar) -> array(varchar)", |call| {
+            let mut patterns = Patterns::default();
+            texts(call, |row, list| {
+                let text = call.text(0).value(row);
+                let mut from = 0;
+                for found in patterns.get(call.text(1).value(row))?.all(text) {
+                    list.append_value(&text[from..found.whole().start]);
+                    from = found.whole().end;
+                }
+                list.append_value(&text[from..]);
+                Ok(())
+            })
+        })],
+    ),
 ];
 
 /// A compiled pattern.
@@ -104,7 +112,8 @@ impl Pattern {
             is_match: Box::new(move |text| other.is_match(text)),
             find: Box::new(move |text, most| {
                 let found = regex.captures_iter(text).take(most);
-                let ranges = found.map(|one| one.iter().map(|group| group.map(|group| group.range())).collect());
+                let ranges =
+                    found.map(|one| one.iter().map(|group| group.map(|group| group.range())).collect());
                 ranges.map(Match).collect()
             }),
         })
@@ -222,11 +231,13 @@ fn expand(replacement: &str, pattern: &Pattern, found: &Match, text: &str, whole
                         pattern.groups.iter().position(|group| group.as_deref() == Some(name.as_str()))
                     }
                     None => {
-                        let digits: String = std::iter::from_fn(|| rest.next_if(char::is_ascii_digit)).collect();
+                        let digits: String =
+                            std::iter::from_fn(|| rest.next_if(char::is_ascii_digit)).collect();
                         digits.parse().ok().filter(|group| *group < pattern.groups.len())
                     }
                 };
-                let group = group.ok_or_else(|| failed(format!("Illegal replacement sequence: {replacement}")))?;
+                let group =
+                    group.ok_or_else(|| failed(format!("Illegal replacement sequence: {replacement}")))?;
                 whole.push_str(found.group(group, text).unwrap_or_default());
             }
             other => whole.push(other),

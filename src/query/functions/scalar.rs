@@ -138,8 +138,7 @@ impl ScalarUDFImpl for Defined {
         let constant = self.signature.volatility == Volatility::Immutable
             && args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
-        let columns: Vec<ArrayRef> =
-            args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<_>>()?;
+        let columns: Vec<ArrayRef> = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<_>>()?;
         let result = code(&Call { args: &columns, rows, returns: args.return_field.data_type() })?;
         match constant {
             true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)),

@@ -33,7 +33,9 @@ fn entries(start: i64, stop: i64, step: i64) -> Result<i128> {
 fn bounded(entries: i128) -> Result<i128> {
     match usize::try_from(entries) {
         Ok(count) if count <= ENTRIES_MAX => Ok(entries),
-        _ => Err(failed(format!("result of sequence function must not have more than {ENTRIES_MAX} entries"))),
+        _ => {
+            Err(failed(format!("result of sequence function must not have more than {ENTRIES_MAX} entries")))
+        }
     }
 }
 

@@ -69,9 +69,12 @@ pub(super) const FUNCTIONS: &[Def] = &[
     def(
         "interpolate_fill",
         &[
-            ("interpolate_fill(timeseries(double), array(timestamp), double) -> timeseries(double)", |call| {
-                at_times(call, |series, fill| Box::new(move |time| Some(series.at(time).unwrap_or(fill))))
-            }),
+            (
+                "interpolate_fill(timeseries(double), array(timestamp), double) -> timeseries(double)",
+                |call| {
+                    at_times(call, |series, fill| Box::new(move |time| Some(series.at(time).unwrap_or(fill))))
+                },
+            ),
             ("interpolate_fill(timeseries(double), timestamp, double) -> double", |call| {
                 at_time(call, |series, time, fill| Some(series.at(time).unwrap_or(fill)))
             }),
@@ -80,12 +83,15 @@ pub(super) const FUNCTIONS: &[Def] = &[
     def(
         "interpolate_spline_cubic",
         &[
-            ("interpolate_spline_cubic(timeseries(double), array(timestamp)) -> timeseries(double)", |call| {
-                at_times(call, |series, _| {
-                    let spline = Spline::natural(series.times, series.values);
-                    Box::new(move |time| spline.at(time))
-                })
-            }),
+            (
+                "interpolate_spline_cubic(timeseries(double), array(timestamp)) -> timeseries(double)",
+                |call| {
+                    at_times(call, |series, _| {
+                        let spline = Spline::natural(series.times, series.values);
+                        Box::new(move |time| spline.at(time))
+                    })
+                },
+            ),
             ("interpolate_spline_cubic(timeseries(double), timestamp) -> double", |call| {
                 at_time(call, |series, time, _| Spline::natural(series.times, series.values).at(time))
             }),
@@ -264,10 +270,7 @@ where
     built.finish()
 }
 
-fn at_time(
-    call: &Call<'_>,
-    interpolation: impl Fn(Series<'_>, i64, f64) -> Option<f64>,
-) -> Result<ArrayRef> {
+fn at_time(call: &Call<'_>, interpolation: impl Fn(Series<'_>, i64, f64) -> Option<f64>) -> Result<ArrayRef> {
     let (series, times) = (Column::new(&call.args[0])?, call.count(1));
     call.map::<_, Float64Array>(|row| {
         let fill = if call.args.len() > 2 { call.double(2).value(row) } else { f64::NAN };
@@ -305,7 +308,8 @@ fn integral(call: &Call<'_>, unit: impl Fn(usize) -> i64) -> Result<ArrayRef> {
             return Err(failed("the interval of integral_trapezoidal() must be greater than zero"));
         }
         let points = series.times.windows(2).zip(series.values.windows(2));
-        let area = |(times, values): (&[i64], &[f64])| (values[0] + values[1]) / 2.0 * span(times[0], times[1]);
+        let area =
+            |(times, values): (&[i64], &[f64])| (values[0] + values[1]) / 2.0 * span(times[0], times[1]);
         Ok(Some(points.map(area).sum::<f64>() / span(0, unit)))
     })
 }
@@ -350,4 +354,3 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     }
     ranks
 }
-

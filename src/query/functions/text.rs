@@ -25,23 +25,30 @@ const SUBSTRING: &[(&str, Code)] = &[
 ];
 
 pub(super) const FUNCTIONS: &[Def] = &[
-    def("chr", &[("chr(bigint) -> varchar", |call| {
-        call.map::<_, StringViewArray>(|row| {
-            let point = call.bigint(0).value(row);
-            let character = u32::try_from(point).ok().and_then(char::from_u32);
-            let character = character.ok_or_else(|| failed(format!("Not a valid Unicode code point: {point}")))?;
-            Ok(Some(character.to_string()))
-        })
-    })]),
-    def("codepoint", &[("codepoint(varchar) -> integer", |call| {
-        call.map::<_, Int32Array>(|row| {
-            let mut characters = call.text(0).value(row).chars();
-            match (characters.next(), characters.next()) {
-                (Some(one), None) => Ok(i32::try_from(u32::from(one)).ok()),
-                _ => Err(failed("codepoint() takes exactly one character")),
-            }
-        })
-    })]),
+    def(
+        "chr",
+        &[("chr(bigint) -> varchar", |call| {
+            call.map::<_, StringViewArray>(|row| {
+                let point = call.bigint(0).value(row);
+                let character = u32::try_from(point).ok().and_then(char::from_u32);
+                let character =
+                    character.ok_or_else(|| failed(format!("Not a valid Unicode code point: {point}")))?;
+                Ok(Some(character.to_string()))
+            })
+        })],
+    ),
+    def(
+        "codepoint",
+        &[("codepoint(varchar) -> integer", |call| {
+            call.map::<_, Int32Array>(|row| {
+                let mut characters = call.text(0).value(row).chars();
+                match (characters.next(), characters.next()) {
+                    (Some(one), None) => Ok(i32::try_from(u32::from(one)).ok()),
+                    _ => Err(failed("codepoint() takes exactly one character")),
+                }
+            })
+        })],
+    ),
     def(
         "concat",
         &[
@@ -55,23 +62,34 @@ pub(super) const FUNCTIONS: &[Def] = &[
             ("concat(T, array(T)) -> array(T)", |call| joined(call, true)),
         ],
     ),
-    def("hamming_distance", &[("hamming_distance(varchar, varchar) -> bigint", |call| {
-        call.map::<_, Int64Array>(|row| {
-            let (a, b) = (call.text(0).value(row), call.text(1).value(row));
-            if a.chars().count() != b.chars().count() {
-                return Err(failed("The input strings to hamming_distance function must have the same length"));
-            }
-            Ok(whole(a.chars().zip(b.chars()).filter(|(a, b)| a != b).count()))
-        })
-    })]),
-    def("length", &[("length(varchar) -> bigint", |call| {
-        call.map::<_, Int64Array>(|row| Ok(whole(call.text(0).value(row).chars().count())))
-    })]),
-    def("levenshtein_distance", &[("levenshtein_distance(varchar, varchar) -> bigint", |call| {
-        call.map::<_, Int64Array>(|row| {
-            Ok(whole(levenshtein(call.text(0).value(row), call.text(1).value(row))))
-        })
-    })]),
+    def(
+        "hamming_distance",
+        &[("hamming_distance(varchar, varchar) -> bigint", |call| {
+            call.map::<_, Int64Array>(|row| {
+                let (a, b) = (call.text(0).value(row), call.text(1).value(row));
+                if a.chars().count() != b.chars().count() {
+                    return Err(failed(
+                        "The input strings to hamming_distance function must have the same length",
+                    ));
+                }
+                Ok(whole(a.chars().zip(b.chars()).filter(|(a, b)| a != b).count()))
+            })
+        })],
+    ),
+    def(
+        "length",
+        &[("length(varchar) -> bigint", |call| {
+            call.map::<_, Int64Array>(|row| Ok(whole(call.text(0).value(row).chars().count())))
+        })],
+    ),
+    def(
+        "levenshtein_distance",
+        &[("levenshtein_distance(varchar, varchar) -> bigint", |call| {
+            call.map::<_, Int64Array>(|row| {
+                Ok(whole(levenshtein(call.text(0).value(row), call.text(1).value(row))))
+            })
+        })],
+    ),
     def("lower", &[("lower(varchar) -> varchar", |call| each(call, str::to_lowercase))]),
     def("upper", &[("upper(varchar) -> varchar", |call| each(call, str::to_uppercase))]),
     def(
@@ -111,16 +129,19 @@ pub(super) const FUNCTIONS: &[Def] = &[
             }),
         ],
     ),
-    def("split_part", &[("split_part(varchar, varchar, bigint) -> varchar", |call| {
-        call.map::<_, StringViewArray>(|row| {
-            let delimiter = delimiter(call, row)?;
-            let part = match usize::try_from(call.bigint(2).value(row)) {
-                Ok(part @ 1..) => part,
-                _ => return Err(failed("Index must be greater than zero")),
-            };
-            Ok(call.text(0).value(row).split(delimiter).nth(part - 1).map(str::to_owned))
-        })
-    })]),
+    def(
+        "split_part",
+        &[("split_part(varchar, varchar, bigint) -> varchar", |call| {
+            call.map::<_, StringViewArray>(|row| {
+                let delimiter = delimiter(call, row)?;
+                let part = match usize::try_from(call.bigint(2).value(row)) {
+                    Ok(part @ 1..) => part,
+                    _ => return Err(failed("Index must be greater than zero")),
+                };
+                Ok(call.text(0).value(row).split(delimiter).nth(part - 1).map(str::to_owned))
+            })
+        })],
+    ),
     def(
         "strpos",
         &[
@@ -168,7 +189,8 @@ fn levenshtein(a: &str, b: &str) -> usize {
 
 fn pad(call: &Call<'_>, left: bool) -> Result<ArrayRef> {
     call.map::<_, StringViewArray>(|row| {
-        let (text, size, padding) = (call.text(0).value(row), call.bigint(1).value(row), call.text(2).value(row));
+        let (text, size, padding) =
+            (call.text(0).value(row), call.bigint(1).value(row), call.text(2).value(row));
         let size = match usize::try_from(size) {
             Ok(length) if size <= CHARS_MAX => length,
             _ => return Err(failed(format!("Target length must be in the range [0..{CHARS_MAX}]"))),
@@ -187,7 +209,11 @@ fn pad(call: &Call<'_>, left: bool) -> Result<ArrayRef> {
 
 fn delimiter<'a>(call: &'a Call<'_>, row: usize) -> Result<&'a str> {
     let delimiter = call.text(1).value(row);
-    if delimiter.is_empty() { Err(failed("The delimiter may not be the empty string")) } else { Ok(delimiter) }
+    if delimiter.is_empty() {
+        Err(failed("The delimiter may not be the empty string"))
+    } else {
+        Ok(delimiter)
+    }
 }
 
 fn split(call: &Call<'_>, limit: impl Fn(usize) -> i64) -> Result<ArrayRef> {
@@ -211,9 +237,10 @@ fn position(call: &Call<'_>, occurrence: impl Fn(usize) -> i64) -> Result<ArrayR
         if wanted.is_empty() {
             return Ok(Some(1));
         }
-        let starts = text.char_indices().enumerate().filter(|(_, (byte, _))| {
-            text.get(*byte..).is_some_and(|rest| rest.starts_with(wanted))
-        });
+        let starts = text
+            .char_indices()
+            .enumerate()
+            .filter(|(_, (byte, _))| text.get(*byte..).is_some_and(|rest| rest.starts_with(wanted)));
         let mut starts = starts.map(|(character, _)| character + 1);
         let nth = usize::try_from(n.unsigned_abs() - 1).unwrap_or(usize::MAX);
         let found = match n > 0 {
@@ -249,7 +276,12 @@ fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
     offsets[row] as usize..offsets[row + 1] as usize
 }
 
-fn gathered(call: &Call<'_>, sources: &[&dyn Array], places: &[Vec<u32>], valid: Vec<bool>) -> Result<ArrayRef> {
+fn gathered(
+    call: &Call<'_>,
+    sources: &[&dyn Array],
+    places: &[Vec<u32>],
+    valid: Vec<bool>,
+) -> Result<ArrayRef> {
     let DataType::List(item) = call.returns else { return Err(invalid("an array is a list")) };
     let offsets = OffsetBuffer::from_lengths(places.iter().map(Vec::len));
     let places: UInt32Array = places.iter().flatten().copied().collect();

@@ -51,16 +51,17 @@ pub(super) const FUNCTIONS: &[Def] = &[
             ("date_trunc(varchar, date) -> date", |call| {
                 call.map::<_, Date32Array>(|row| {
                     let days = calendar::truncate(call.count(1).at(row), unit(call, row)?);
-                    days.and_then(|days| days.try_into().ok())
-                        .map(Some)
-                        .ok_or_else(|| wrong_unit(call, row))
+                    days.and_then(|days| days.try_into().ok()).map(Some).ok_or_else(|| wrong_unit(call, row))
                 })
             }),
         ],
     ),
-    def("current_timezone", &[("current_timezone() -> varchar", |call| {
-        Ok(Arc::new(StringViewArray::from(vec!["UTC"; call.rows])))
-    })]),
+    def(
+        "current_timezone",
+        &[("current_timezone() -> varchar", |call| {
+            Ok(Arc::new(StringViewArray::from(vec!["UTC"; call.rows])))
+        })],
+    ),
     def(
         "date",
         &[
@@ -81,19 +82,27 @@ pub(super) const FUNCTIONS: &[Def] = &[
             }),
         ],
     ),
-    def("from_iso8601_timestamp", &[("from_iso8601_timestamp(varchar) -> timestamp", |call| {
-        call.map::<_, TimestampNanosecondArray>(|row| {
-            let text = call.text(0).value(row);
-            let moment = wire_text::parse_timestamp(text);
-            moment.map(Some).ok_or_else(|| failed(format!("Invalid format: \"{text}\"")))
-        })
-    })]),
-    def("from_iso8601_date", &[("from_iso8601_date(varchar) -> date", |call| {
-        call.map::<_, Date32Array>(|row| {
-            let text = call.text(0).value(row);
-            wire_text::parse_date(text).map(Some).ok_or_else(|| failed(format!("Invalid format: \"{text}\"")))
-        })
-    })]),
+    def(
+        "from_iso8601_timestamp",
+        &[("from_iso8601_timestamp(varchar) -> timestamp", |call| {
+            call.map::<_, TimestampNanosecondArray>(|row| {
+                let text = call.text(0).value(row);
+                let moment = wire_text::parse_timestamp(text);
+                moment.map(Some).ok_or_else(|| failed(format!("Invalid format: \"{text}\"")))
+            })
+        })],
+    ),
+    def(
+        "from_iso8601_date",
+        &[("from_iso8601_date(varchar) -> date", |call| {
+            call.map::<_, Date32Array>(|row| {
+                let text = call.text(0).value(row);
+                wire_text::parse_date(text)
+                    .map(Some)
+                    .ok_or_else(|| failed(format!("Invalid format: \"{text}\"")))
+            })
+        })],
+    ),
     def(
         "to_iso8601",
         &[
@@ -103,31 +112,53 @@ pub(super) const FUNCTIONS: &[Def] = &[
                 })
             }),
             ("to_iso8601(timestamp) -> varchar", |call| {
-                call.map::<_, StringViewArray>(|row| Ok(Some(wire_text::iso_timestamp(call.count(0).at(row)))))
+                call.map::<_, StringViewArray>(|row| {
+                    Ok(Some(wire_text::iso_timestamp(call.count(0).at(row))))
+                })
             }),
         ],
     ),
-    def("from_milliseconds", &[("from_milliseconds(bigint) -> timestamp", |call| {
-        call.map::<_, TimestampNanosecondArray>(|row| moment(call.bigint(0).value(row).checked_mul(MILLISECOND)))
-    })]),
-    def("from_nanoseconds", &[("from_nanoseconds(bigint) -> timestamp", |call| {
-        call.map::<_, TimestampNanosecondArray>(|row| Ok(Some(call.bigint(0).value(row))))
-    })]),
-    def("from_unixtime", &[("from_unixtime(double) -> timestamp", |call| {
-        call.map::<_, TimestampNanosecondArray>(|row| from_unixtime(call.double(0).value(row)))
-    })]),
-    def("to_milliseconds", &[
-        ("to_milliseconds(interval day to second) -> bigint", |call| counted(call, MILLISECOND)),
-        ("to_milliseconds(timestamp) -> bigint", |call| counted(call, MILLISECOND)),
-    ]),
-    def("to_nanoseconds", &[
-        ("to_nanoseconds(interval day to second) -> bigint", |call| counted(call, 1)),
-        ("to_nanoseconds(timestamp) -> bigint", |call| counted(call, 1)),
-    ]),
-    def("to_unixtime", &[("to_unixtime(timestamp) -> double", |call| {
-        #[expect(clippy::cast_precision_loss, reason = "the documented result shows this very loss")]
-        call.map::<_, Float64Array>(|row| Ok(Some(call.count(0).at(row) as f64 / 1e9)))
-    })]),
+    def(
+        "from_milliseconds",
+        &[("from_milliseconds(bigint) -> timestamp", |call| {
+            call.map::<_, TimestampNanosecondArray>(|row| {
+                moment(call.bigint(0).value(row).checked_mul(MILLISECOND))
+            })
+        })],
+    ),
+    def(
+        "from_nanoseconds",
+        &[("from_nanoseconds(bigint) -> timestamp", |call| {
+            call.map::<_, TimestampNanosecondArray>(|row| Ok(Some(call.bigint(0).value(row))))
+        })],
+    ),
+    def(
+        "from_unixtime",
+        &[("from_unixtime(double) -> timestamp", |call| {
+            call.map::<_, TimestampNanosecondArray>(|row| from_unixtime(call.double(0).value(row)))
+        })],
+    ),
+    def(
+        "to_milliseconds",
+        &[
+            ("to_milliseconds(interval day to second) -> bigint", |call| counted(call, MILLISECOND)),
+            ("to_milliseconds(timestamp) -> bigint", |call| counted(call, MILLISECOND)),
+        ],
+    ),
+    def(
+        "to_nanoseconds",
+        &[
+            ("to_nanoseconds(interval day to second) -> bigint", |call| counted(call, 1)),
+            ("to_nanoseconds(timestamp) -> bigint", |call| counted(call, 1)),
+        ],
+    ),
+    def(
+        "to_unixtime",
+        &[("to_unixtime(timestamp) -> double", |call| {
+            #[expect(clippy::cast_precision_loss, reason = "the documented result shows this very loss")]
+            call.map::<_, Float64Array>(|row| Ok(Some(call.count(0).at(row) as f64 / 1e9)))
+        })],
+    ),
     def(
         "date_add",
         &[
@@ -168,10 +199,15 @@ pub(super) const FUNCTIONS: &[Def] = &[
         ],
     ),
     def("year", YEAR),
-    def("quarter", &[
-        ("quarter(timestamp) -> bigint", |call| of_date(call, DAY, |date| (date.month0() / 3 + 1).into())),
-        ("quarter(date) -> bigint", |call| of_date(call, 1, |date| (date.month0() / 3 + 1).into())),
-    ]),
+    def(
+        "quarter",
+        &[
+            ("quarter(timestamp) -> bigint", |call| {
+                of_date(call, DAY, |date| (date.month0() / 3 + 1).into())
+            }),
+            ("quarter(date) -> bigint", |call| of_date(call, 1, |date| (date.month0() / 3 + 1).into())),
+        ],
+    ),
     def("month", MONTH),
     def("week", WEEK),
     def("week_of_year", WEEK),
@@ -183,31 +219,46 @@ pub(super) const FUNCTIONS: &[Def] = &[
     def("doy", DAY_OF_YEAR),
     def("year_of_week", YEAR_OF_WEEK),
     def("yow", YEAR_OF_WEEK),
-    def("hour", &[
-        ("hour(timestamp) -> bigint", |call| of_clock(call, HOUR, 24)),
-        ("hour(time) -> bigint", |call| of_clock(call, HOUR, 24)),
-        ("hour(interval day to second) -> bigint", |call| of_length(call, HOUR, 24)),
-    ]),
-    def("minute", &[
-        ("minute(timestamp) -> bigint", |call| of_clock(call, MINUTE, 60)),
-        ("minute(time) -> bigint", |call| of_clock(call, MINUTE, 60)),
-        ("minute(interval day to second) -> bigint", |call| of_length(call, MINUTE, 60)),
-    ]),
-    def("second", &[
-        ("second(timestamp) -> bigint", |call| of_clock(call, SECOND, 60)),
-        ("second(time) -> bigint", |call| of_clock(call, SECOND, 60)),
-        ("second(interval day to second) -> bigint", |call| of_length(call, SECOND, 60)),
-    ]),
-    def("millisecond", &[
-        ("millisecond(timestamp) -> bigint", |call| of_clock(call, MILLISECOND, 1_000)),
-        ("millisecond(time) -> bigint", |call| of_clock(call, MILLISECOND, 1_000)),
-        ("millisecond(interval day to second) -> bigint", |call| of_length(call, MILLISECOND, 1_000)),
-    ]),
-    def("nanosecond", &[
-        ("nanosecond(timestamp) -> bigint", |call| of_clock(call, 1, SECOND)),
-        ("nanosecond(time) -> bigint", |call| of_clock(call, 1, SECOND)),
-        ("nanosecond(interval day to second) -> bigint", |call| of_length(call, 1, SECOND)),
-    ]),
+    def(
+        "hour",
+        &[
+            ("hour(timestamp) -> bigint", |call| of_clock(call, HOUR, 24)),
+            ("hour(time) -> bigint", |call| of_clock(call, HOUR, 24)),
+            ("hour(interval day to second) -> bigint", |call| of_length(call, HOUR, 24)),
+        ],
+    ),
+    def(
+        "minute",
+        &[
+            ("minute(timestamp) -> bigint", |call| of_clock(call, MINUTE, 60)),
+            ("minute(time) -> bigint", |call| of_clock(call, MINUTE, 60)),
+            ("minute(interval day to second) -> bigint", |call| of_length(call, MINUTE, 60)),
+        ],
+    ),
+    def(
+        "second",
+        &[
+            ("second(timestamp) -> bigint", |call| of_clock(call, SECOND, 60)),
+            ("second(time) -> bigint", |call| of_clock(call, SECOND, 60)),
+            ("second(interval day to second) -> bigint", |call| of_length(call, SECOND, 60)),
+        ],
+    ),
+    def(
+        "millisecond",
+        &[
+            ("millisecond(timestamp) -> bigint", |call| of_clock(call, MILLISECOND, 1_000)),
+            ("millisecond(time) -> bigint", |call| of_clock(call, MILLISECOND, 1_000)),
+            ("millisecond(interval day to second) -> bigint", |call| of_length(call, MILLISECOND, 1_000)),
+        ],
+    ),
+    def(
+        "nanosecond",
+        &[
+            ("nanosecond(timestamp) -> bigint", |call| of_clock(call, 1, SECOND)),
+            ("nanosecond(time) -> bigint", |call| of_clock(call, 1, SECOND)),
+            ("nanosecond(interval day to second) -> bigint", |call| of_length(call, 1, SECOND)),
+        ],
+    ),
 ];
 
 const YEAR: &[(&str, Code)] = &[
@@ -243,7 +294,9 @@ const DAY_OF_WEEK: &[(&str, Code)] = &[
     ("day_of_week(timestamp) -> bigint", |call| {
         of_date(call, DAY, |date| date.weekday().number_from_monday().into())
     }),
-    ("day_of_week(date) -> bigint", |call| of_date(call, 1, |date| date.weekday().number_from_monday().into())),
+    ("day_of_week(date) -> bigint", |call| {
+        of_date(call, 1, |date| date.weekday().number_from_monday().into())
+    }),
 ];
 
 const DAY_OF_YEAR: &[(&str, Code)] = &[
@@ -331,7 +384,8 @@ fn difference(call: &Call<'_>, nanos: i64) -> Result<ArrayRef> {
 /// Whole months: as many as can be added to `from` without passing `to`.
 fn months_between(from: i64, to: i64) -> Option<i64> {
     let month = |moment: i64| {
-        calendar::date(moment.div_euclid(DAY)).map(|date| i64::from(date.year()) * 12 + i64::from(date.month0()))
+        calendar::date(moment.div_euclid(DAY))
+            .map(|date| i64::from(date.year()) * 12 + i64::from(date.month0()))
     };
     let months = month(to)? - month(from)?;
     let reached = added(Unit::Month, months, from)?;

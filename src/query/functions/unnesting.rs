@@ -70,7 +70,8 @@ impl ScalarUDFImpl for Ordinals {
         for row in 0..args.number_rows {
             let mut longest = 0;
             for column in &columns {
-                let list = column.as_list_opt::<i32>().ok_or_else(|| failed("Cannot unnest what is no array"))?;
+                let list =
+                    column.as_list_opt::<i32>().ok_or_else(|| failed("Cannot unnest what is no array"))?;
                 if list.is_valid(row) {
                     longest = longest.max(list.value_length(row));
                 }

@@ -77,7 +77,8 @@ fn limited(source: TestSource, options: QueryOptions) -> Engine {
 
 #[tokio::test]
 async fn a_join_that_does_not_look_up_ends_in_time_and_leaves_its_place() {
-    let options = QueryOptions { timeout: Duration::from_millis(300), concurrency: 1, ..QueryOptions::default() };
+    let options =
+        QueryOptions { timeout: Duration::from_millis(300), concurrency: 1, ..QueryOptions::default() };
     let engine = limited(rows(60_000), options);
     let sql = "SELECT count(*) FROM d.t a CROSS JOIN d.t b WHERE a.x * b.x < -1";
     let begin = Instant::now();
@@ -94,7 +95,8 @@ async fn a_join_that_does_not_look_up_ends_in_time_and_leaves_its_place() {
 
 #[tokio::test]
 async fn one_query_more_than_may_wait_is_throttled() {
-    let options = QueryOptions { concurrency: 1, queue: 1, timeout: Duration::from_secs(2), ..QueryOptions::default() };
+    let options =
+        QueryOptions { concurrency: 1, queue: 1, timeout: Duration::from_secs(2), ..QueryOptions::default() };
     let engine = limited(rows(60_000), options);
     let slow = "SELECT count(*) FROM d.t a CROSS JOIN d.t b WHERE a.x * b.x < -1";
     let start = || {

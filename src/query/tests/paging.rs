@@ -18,10 +18,8 @@ fn numbers(width: usize) -> TestSource {
         Field::new("text", DataType::Utf8View, true),
     ]));
     let texts = StringViewArray::from_iter_values((0..2_500).map(|_| "x".repeat(width)));
-    let batch = RecordBatch::try_new(
-        schema,
-        vec![Arc::new(Int64Array::from_iter_values(0..2_500)), Arc::new(texts)],
-    );
+    let batch =
+        RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from_iter_values(0..2_500)), Arc::new(texts)]);
     TestSource::default().with_memory("d", "t", vec![batch.expect("a batch")])
 }
 
@@ -90,8 +88,10 @@ async fn a_token_belongs_to_its_query_text() {
 async fn tokens_expire() {
     let source = numbers(1);
     let clock = Arc::new(ManualClock::new(source.now()));
-    let options = QueryOptions { token_lifetime: Duration::from_secs(10), threads: 2, ..QueryOptions::default() };
-    let engine = Engine::new(Arc::new(source), options, Arc::clone(&clock) as Arc<dyn Clock>).expect("an engine");
+    let options =
+        QueryOptions { token_lifetime: Duration::from_secs(10), threads: 2, ..QueryOptions::default() };
+    let engine =
+        Engine::new(Arc::new(source), options, Arc::clone(&clock) as Arc<dyn Clock>).expect("an engine");
     let first = engine.query(request(ALL)).await.expect("a page");
     clock.set(clock.now().saturating_add(9_000_000_000));
     let second = engine.query(next(ALL, &first, None)).await.expect("a page");
@@ -104,7 +104,8 @@ async fn the_result_unused_for_longest_gives_way() {
     let source = numbers(1);
     let clock = Arc::new(ManualClock::new(source.now()));
     let options = QueryOptions { cursors: 2, threads: 2, ..QueryOptions::default() };
-    let engine = Engine::new(Arc::new(source), options, Arc::clone(&clock) as Arc<dyn Clock>).expect("an engine");
+    let engine =
+        Engine::new(Arc::new(source), options, Arc::clone(&clock) as Arc<dyn Clock>).expect("an engine");
     let mut pages = Vec::new();
     for _ in 0..3 {
         clock.set(clock.now().saturating_add(1));

@@ -1,0 +1,208 @@
+//! What a record must be like before the table is asked: counts, lengths, names, values, time.
+//!
+//! Everything that bounds the log's encoding is checked here, so nothing behind it can overflow.
+
+use std::collections::HashSet;
+
+use super::error::RejectReason;
+use super::{Compatibility, MagneticWrites, PartitionKey, Retention};
+use crate::clock::Timestamp;
+use crate::record::{Measure, MeasureValue, Record};
+
+/// Attributes a multi-measure record may have (spec 5.4).
+pub(crate) const ATTRIBUTES_PER_RECORD_MAX: usize = 256;
+/// Bytes of a measure name or attribute name.
+pub(crate) const MEASURE_NAME_BYTES_MAX: usize = 256;
+/// Bytes of a dimension name as AWS has it.
+pub(crate) const DIMENSION_NAME_BYTES_MAX: usize = 60;
+/// Bytes of a dimension's name and value, and of a VARCHAR value, as AWS has it.
+pub(crate) const VALUE_BYTES_MAX: usize = 2048;
+/// The same outside AWS's mode: what a page of a query answer can still carry.
+pub(crate) const LOCAL_VALUE_BYTES_MAX: usize = 256 * 1024;
+/// All texts of a record together, in any mode.
+pub(crate) const RECORD_BYTES_MAX: usize = 1024 * 1024;
+
+const MINUTE: i64 = 60 * 1_000_000_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+/// How far ahead of the clock a record may be (spec 4.6).
+const FUTURE: i64 = 15 * MINUTE;
+/// How much more than the retention AWS takes (spec 4.6).
+const PAST_SLACK: i64 = 25 * MINUTE;
+
+/// The rules for one batch, with the clock read once.
+#[derive(Debug)]
+pub(crate) struct Admission<'a> {
+    pub(crate) compatibility: Compatibility,
+    pub(crate) retention: Retention,
+    pub(crate) magnetic_writes: &'a MagneticWrites,
+    pub(crate) partition_key: &'a PartitionKey,
+    pub(crate) now: Timestamp,
+}
+
+impl Admission<'_> {
+    /// Whether the record may be compared with the table at all.
+    pub(crate) fn check(&self, record: &Record) -> Result<(), RejectReason> {
+        if record.version < 1 {
+            return Err(RejectReason::Version { given: record.version });
+        }
+        self.check_dimensions(record)?;
+        self.check_measure(record)?;
+        self.check_size(record)?;
+        self.check_time(record.time)
+    }
+
+    /// Whether the record counts as written to the memory store.
+    pub(crate) fn in_memory_store(&self, time: Timestamp) -> bool {
+        time >= self.now.saturating_add(-self.memory_nanos() - PAST_SLACK)
+    }
+
+    fn memory_nanos(&self) -> i64 {
+        i64::from(self.retention.memory_store_hours).saturating_mul(HOUR)
+    }
+
+    fn aws(&self) -> bool {
+        self.compatibility == Compatibility::Aws
+    }
+
+    fn check_dimensions(&self, record: &Record) -> Result<(), RejectReason> {
+        if record.dimensions.is_empty() && self.aws() {
+            return Err(RejectReason::NoDimension);
+        }
+        if record.dimensions.len() > super::schema::DIMENSIONS_MAX {
+            return Err(RejectReason::TooManyDimensions { max: super::schema::DIMENSIONS_MAX });
+        }
+        let name_max = if self.aws() { DIMENSION_NAME_BYTES_MAX } else { MEASURE_NAME_BYTES_MAX };
+        for dimension in &record.dimensions {
+            check_column_name("dimension", &dimension.name, name_max)?;
+            let pair = dimension.name.len() + dimension.value.len();
+            check_length("dimension", &dimension.name, pair, self.value_bytes_max())?;
+        }
+        check_unique("dimension", record.dimensions.iter().map(|dimension| dimension.name.as_str()))?;
+        match self.partition_key.required_dimension() {
+            Some(required) if !record.dimensions.iter().any(|dimension| dimension.name == required) => {
+                Err(RejectReason::MissingPartitionKey { dimension: required.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_measure(&self, record: &Record) -> Result<(), RejectReason> {
+        let name = &record.measure_name;
+        check_length("measure name", name, name.len(), MEASURE_NAME_BYTES_MAX)?;
+        if name.is_empty() {
+            return Err(RejectReason::Name { what: "measure", name: String::new(), reason: "it is empty" });
+        }
+        match &record.measure {
+            Measure::Single(MeasureValue::Timestamp(_)) => Err(RejectReason::SingleTimestamp),
+            Measure::Single(value) => self.check_value(name, value),
+            Measure::Multi(attributes) => {
+                if attributes.is_empty() || attributes.len() > ATTRIBUTES_PER_RECORD_MAX {
+                    let (given, max) = (attributes.len(), ATTRIBUTES_PER_RECORD_MAX);
+                    return Err(RejectReason::AttributeCount { given, max });
+                }
+                for attribute in attributes {
+                    check_column_name("measure", &attribute.name, MEASURE_NAME_BYTES_MAX)?;
+                    self.check_value(&attribute.name, &attribute.value)?;
+                }
+                check_unique("measure", attributes.iter().map(|attribute| attribute.name.as_str()))
+            }
+        }
+    }
+
+    fn value_bytes_max(&self) -> usize {
+        if self.aws() { VALUE_BYTES_MAX } else { LOCAL_VALUE_BYTES_MAX }
+    }
+
+    fn check_value(&self, name: &str, value: &MeasureValue) -> Result<(), RejectReason> {
+        match value {
+            MeasureValue::Double(value) if !value.is_finite() => {
+                Err(RejectReason::NotFinite { measure: shortened(name) })
+            }
+            MeasureValue::Varchar(text) => check_length("value of", name, text.len(), self.value_bytes_max()),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_size(&self, record: &Record) -> Result<(), RejectReason> {
+        let dimensions = record.dimensions.iter().map(|pair| pair.name.len() + pair.value.len());
+        let text =
+            |value: &MeasureValue| if let MeasureValue::Varchar(text) = value { text.len() } else { 0 };
+        let measure = match &record.measure {
+            Measure::Single(value) => text(value),
+            Measure::Multi(attributes) => {
+                attributes.iter().map(|attribute| attribute.name.len() + text(&attribute.value)).sum()
+            }
+        };
+        let given = dimensions.sum::<usize>() + measure;
+        check_length("record of", &record.measure_name, given, RECORD_BYTES_MAX)
+    }
+
+    fn check_time(&self, time: Timestamp) -> Result<(), RejectReason> {
+        if !self.aws() {
+            return Ok(());
+        }
+        let magnetic = self.magnetic_writes.enabled;
+        let days = if magnetic { i64::from(self.retention.magnetic_store_days) } else { 0 };
+        let kept = self.memory_nanos().saturating_add(days.saturating_mul(DAY));
+        let from = self.now.saturating_add(kept.saturating_neg().saturating_sub(PAST_SLACK));
+        let to = self.now.saturating_add(FUTURE);
+        match (from..to).contains(&time) {
+            true => Ok(()),
+            false if magnetic => Err(RejectReason::OutsideIngestionWindow { from, to }),
+            false => Err(RejectReason::OutsideMemoryStore { from, to }),
+        }
+    }
+}
+
+fn check_length(what: &'static str, name: &str, given: usize, max: usize) -> Result<(), RejectReason> {
+    if given <= max {
+        return Ok(());
+    }
+    Err(RejectReason::TooLong { what, name: shortened(name), given, max })
+}
+
+fn check_column_name(what: &'static str, name: &str, bytes_max: usize) -> Result<(), RejectReason> {
+    check_length(
+        if what == "dimension" { "dimension name" } else { "measure name" },
+        name,
+        name.len(),
+        bytes_max,
+    )?;
+    let reason = if name.is_empty() {
+        "it is empty"
+    } else if name == super::schema::TIME {
+        "time is a column of every table"
+    } else if name.starts_with("ts_") || name.starts_with("measure_name") || name.starts_with("measure_value")
+    {
+        "names that start with ts_, measure_name or measure_value are reserved"
+    } else {
+        return Ok(());
+    };
+    Err(RejectReason::Name { what, name: shortened(name), reason })
+}
+
+fn check_unique<'a>(
+    what: &'static str,
+    names: impl ExactSizeIterator<Item = &'a str> + Clone,
+) -> Result<(), RejectReason> {
+    // Comparing a handful of names with one another is quicker than hashing them.
+    let twice = if names.len() <= 16 {
+        names.clone().enumerate().find(|(at, name)| names.clone().take(*at).any(|other| other == *name))
+    } else {
+        let mut seen = HashSet::with_capacity(names.len());
+        names.enumerate().find(|(_, name)| !seen.insert(*name))
+    };
+    twice.map_or(Ok(()), |(_, name)| Err(RejectReason::Duplicate { what, name: shortened(name) }))
+}
+
+/// A name fit for a sentence: a hostile one may be a megabyte long.
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(80) {
+        Some((at, _)) => format!("{}...", &name[..at]),
+        None => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,331 @@
+//! The databases and tables, in one transactional file: `catalog.redb`.
+//!
+//! Rows are JSON under readable keys, so that a row can gain a member without a migration.
+//! A table is dropped by removing its row; its log entries and files are ignored from then on.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize};
+
+use super::error::StoreError;
+use super::options::{
+    Database, MagneticWrites, PartitionKey, PartitionKeyItem, Retention, Table, TableStatus,
+};
+use super::paths::{TableId, WriterId};
+use crate::clock::Timestamp;
+
+const DATABASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("databases");
+const TABLES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("tables");
+const STORE: TableDefinition<'_, &str, &str> = TableDefinition::new("store");
+
+const FORMAT: &str = "1";
+
+/// The open catalog; empty after [`Catalog::close`].
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    file: Mutex<Option<redb::Database>>,
+}
+
+/// Everything the catalog holds at the start.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub(crate) writer: WriterId,
+    pub(crate) databases: Vec<Database>,
+    pub(crate) tables: Vec<Table>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DatabaseRow {
+    kms_key_id: Option<String>,
+    created: i64,
+    updated: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TableRow {
+    id: String,
+    memory_store_hours: u32,
+    magnetic_store_days: u32,
+    magnetic_writes: bool,
+    rejected_data_location: Option<serde_json::Value>,
+    partition_key: Vec<KeyRow>,
+    created: i64,
+    updated: i64,
+}
+
+/// An item of the partition key; without a name it is the measure.
+#[derive(Serialize, Deserialize)]
+struct KeyRow {
+    dimension: Option<String>,
+    required: bool,
+}
+
+fn failed<E: Into<redb::Error>>(doing: &'static str) -> impl FnOnce(E) -> StoreError {
+    move |error| StoreError::Catalog { doing, source: Arc::new(error.into()) }
+}
+
+impl Catalog {
+    /// Opens the catalog in `folder`, creating it with a writer id of its own.
+    pub(crate) fn open(folder: &Path) -> Result<(Self, Contents), StoreError> {
+        let file = redb::Builder::new()
+            .set_cache_size(4 * 1024 * 1024)
+            .create(folder.join("catalog.redb"))
+            .map_err(failed("opened"))?;
+        let writer = prepare(&file)?;
+        let contents = read(&file, writer)?;
+        Ok((Self { file: Mutex::new(Some(file)) }, contents))
+    }
+
+    /// Stores a database, new or changed.
+    pub(crate) fn put_database(&self, database: &Database) -> Result<(), StoreError> {
+        let row = DatabaseRow {
+            kms_key_id: database.kms_key_id.clone(),
+            created: database.created.nanos(),
+            updated: database.updated.nanos(),
+        };
+        let row = json(&row);
+        self.write(|transaction| {
+            transaction.open_table(DATABASES)?.insert(database.name.as_str(), row.as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Forgets a database.
+    pub(crate) fn remove_database(&self, name: &str) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction.open_table(DATABASES)?.remove(name)?;
+            Ok(())
+        })
+    }
+
+    /// Stores a table, new or changed.
+    pub(crate) fn put_table(&self, table: &Table) -> Result<(), StoreError> {
+        let row = json(&TableRow::from(table));
+        self.write(|transaction| {
+            let key = (table.database.as_str(), table.name.as_str());
+            transaction.open_table(TABLES)?.insert(key, row.as_slice())?;
+            Ok(())
+        })
+    }
+
+    /// Forgets a table.
+    pub(crate) fn remove_table(&self, database: &str, name: &str) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction.open_table(TABLES)?.remove((database, name))?;
+            Ok(())
+        })
+    }
+
+    /// Closes the file, so that another process may open it.
+    pub(crate) fn close(&self) {
+        drop(self.file.lock().expect("no holder of the catalog panics").take());
+    }
+
+    fn write(
+        &self,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreError> {
+        let file = self.file.lock().expect("no holder of the catalog panics");
+        let Some(file) = &*file else {
+            return Err(StoreError::Unavailable { reason: "the store is closed".to_owned() });
+        };
+        write(file, change)
+    }
+}
+
+fn write(
+    file: &redb::Database,
+    change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+) -> Result<(), StoreError> {
+    let transaction = file.begin_write().map_err(failed("changed"))?;
+    change(&transaction).map_err(failed("changed"))?;
+    transaction.commit().map_err(failed("changed"))
+}
+
+/// Makes sure that all tables are there, checks the format, and returns the writer id.
+fn prepare(file: &redb::Database) -> Result<WriterId, StoreError> {
+    let known = |key: &str| -> Result<Option<String>, redb::Error> {
+        match file.begin_read()?.open_table(STORE) {
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            store => Ok(store?.get(key)?.map(|value| value.value().to_owned())),
+        }
+    };
+    match known("format").map_err(failed("read"))? {
+        None => {}
+        Some(format) if format == FORMAT => {
+            let writer = known("writer").map_err(failed("read"))?;
+            let missing = || StoreError::damaged("catalog.redb", 0, "it names no writer");
+            return writer.map(WriterId::from_text).ok_or_else(missing);
+        }
+        Some(format) => {
+            let found = format.parse().unwrap_or(u64::MAX);
+            return Err(StoreError::Format { path: "catalog.redb".to_owned(), found, known: 1 });
+        }
+    }
+    let writer = WriterId::random();
+    write(file, |transaction| {
+        transaction.open_table(DATABASES)?;
+        transaction.open_table(TABLES)?;
+        let mut store = transaction.open_table(STORE)?;
+        store.insert("format", FORMAT)?;
+        store.insert("writer", writer.as_str())?;
+        Ok(())
+    })?;
+    Ok(writer)
+}
+
+fn read(file: &redb::Database, writer: WriterId) -> Result<Contents, StoreError> {
+    let rows = || -> Result<_, redb::Error> {
+        let transaction = file.begin_read()?;
+        let mut databases = Vec::new();
+        for row in transaction.open_table(DATABASES)?.iter()? {
+            let (name, row) = row?;
+            databases.push((name.value().to_owned(), row.value().to_vec()));
+        }
+        let mut tables = Vec::new();
+        for row in transaction.open_table(TABLES)?.iter()? {
+            let (key, row) = row?;
+            let (database, name) = key.value();
+            tables.push((database.to_owned(), name.to_owned(), row.value().to_vec()));
+        }
+        Ok((databases, tables))
+    };
+    let (databases, tables) = rows().map_err(failed("read"))?;
+    Ok(Contents {
+        writer,
+        databases: databases
+            .into_iter()
+            .map(|(name, row)| Ok(parse::<DatabaseRow>(&row)?.into_database(name)))
+            .collect::<Result<_, StoreError>>()?,
+        tables: tables
+            .into_iter()
+            .map(|(database, name, row)| parse::<TableRow>(&row)?.into_table(database, name))
+            .collect::<Result<_, StoreError>>()?,
+    })
+}
+
+fn json(row: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(row).expect("rows have text keys only")
+}
+
+fn parse<'a, T: Deserialize<'a>>(row: &'a [u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(row).map_err(|error| StoreError::damaged("catalog.redb", 0, error))
+}
+
+impl DatabaseRow {
+    fn into_database(self, name: String) -> Database {
+        Database {
+            name,
+            kms_key_id: self.kms_key_id,
+            table_count: 0,
+            created: Timestamp::from_nanos(self.created),
+            updated: Timestamp::from_nanos(self.updated),
+        }
+    }
+}
+
+impl From<&Table> for TableRow {
+    fn from(table: &Table) -> Self {
+        let key = |item: &PartitionKeyItem| match item {
+            PartitionKeyItem::Measure => KeyRow { dimension: None, required: false },
+            PartitionKeyItem::Dimension { name, required } => {
+                KeyRow { dimension: Some(name.clone()), required: *required }
+            }
+        };
+        Self {
+            id: table.id.to_string(),
+            memory_store_hours: table.retention.memory_store_hours,
+            magnetic_store_days: table.retention.magnetic_store_days,
+            magnetic_writes: table.magnetic_writes.enabled,
+            rejected_data_location: table.magnetic_writes.rejected_data_location.clone(),
+            partition_key: table.partition_key.0.iter().map(key).collect(),
+            created: table.created.nanos(),
+            updated: table.updated.nanos(),
+        }
+    }
+}
+
+impl TableRow {
+    fn into_table(self, database: String, name: String) -> Result<Table, StoreError> {
+        let id = TableId::parse(&self.id)
+            .ok_or_else(|| StoreError::damaged("catalog.redb", 0, format!("{} is no table id", self.id)))?;
+        let key = |row: KeyRow| match row.dimension {
+            None => PartitionKeyItem::Measure,
+            Some(name) => PartitionKeyItem::Dimension { name, required: row.required },
+        };
+        Ok(Table {
+            database,
+            name,
+            id,
+            status: TableStatus::Active,
+            retention: Retention {
+                memory_store_hours: self.memory_store_hours,
+                magnetic_store_days: self.magnetic_store_days,
+            },
+            magnetic_writes: MagneticWrites {
+                enabled: self.magnetic_writes,
+                rejected_data_location: self.rejected_data_location,
+            },
+            partition_key: PartitionKey(self.partition_key.into_iter().map(key).collect()),
+            created: Timestamp::from_nanos(self.created),
+            updated: Timestamp::from_nanos(self.updated),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        Table {
+            database: "iot".to_owned(),
+            name: "telemetry".to_owned(),
+            id: TableId::random(),
+            status: TableStatus::Active,
+            retention: Retention { memory_store_hours: 7, magnetic_store_days: 8 },
+            magnetic_writes: MagneticWrites {
+                enabled: true,
+                rejected_data_location: Some(serde_json::json!({"S3Configuration": {"BucketName": "b"}})),
+            },
+            partition_key: PartitionKey(vec![PartitionKeyItem::Dimension {
+                name: "host".to_owned(),
+                required: true,
+            }]),
+            created: Timestamp::from_nanos(1_700_000_000_123_456_789),
+            updated: Timestamp::from_nanos(i64::MAX),
+        }
+    }
+
+    #[test]
+    fn what_was_stored_is_there_after_opening_again() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (catalog, empty) = Catalog::open(folder.path()).expect("new");
+        assert!(empty.databases.is_empty() && empty.tables.is_empty());
+        let database = Database {
+            name: "iot".to_owned(),
+            kms_key_id: Some("key".to_owned()),
+            table_count: 0,
+            created: Timestamp::from_nanos(5),
+            updated: Timestamp::from_nanos(6),
+        };
+        let other = Database { name: "other".to_owned(), ..database.clone() };
+        let gone = Table { name: "gone".to_owned(), id: TableId::random(), ..table() };
+        let kept = table();
+        catalog.put_database(&database).expect("stored");
+        catalog.put_database(&other).expect("stored");
+        catalog.put_table(&kept).expect("stored");
+        catalog.put_table(&gone).expect("stored");
+        catalog.remove_table("iot", "gone").expect("removed");
+        catalog.remove_database("other").expect("removed");
+        catalog.close();
+        assert!(matches!(catalog.put_database(&other), Err(StoreError::Unavailable { .. })));
+
+        let (_catalog, contents) = Catalog::open(folder.path()).expect("again");
+        assert_eq!(contents.writer, empty.writer);
+        assert_eq!(contents.databases, [database]);
+        assert_eq!(contents.tables, [kept]);
+    }
+}

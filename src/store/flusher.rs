@@ -1,0 +1,89 @@
+//! The background task that decides which table is flushed when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::error;
+
+use super::Inner;
+use super::table::TableState;
+use crate::shutdown::Shutdown;
+
+/// How often ages are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long a failed flush waits before the next attempt.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Starts the task. It ends at the stop signal or when the store is gone.
+pub(crate) fn start(inner: &Arc<Inner>, shutdown: &Shutdown) {
+    // Weak, so that a store that is dropped without being closed lets go of its folder.
+    let store = Arc::downgrade(inner);
+    let pressure = Arc::clone(&inner.memory.pressure);
+    let stop = shutdown.clone();
+    shutdown.spawn(async move {
+        let mut failed = false;
+        loop {
+            let pressed = async {
+                match failed {
+                    // Memory still presses, but hammering a full disk does not help.
+                    true => std::future::pending().await,
+                    false => pressure.notified().await,
+                }
+            };
+            tokio::select! {
+                () = stop.requested() => return,
+                () = pressed => {}
+                () = tokio::time::sleep(if failed { RETRY } else { TICK }) => {}
+            }
+            let Some(inner) = store.upgrade() else { return };
+            failed = !inner.flush_due().await;
+        }
+    });
+}
+
+impl Inner {
+    /// Flushes the tables that are full or old, and the largest while memory is tight. Returns
+    /// whether nothing failed.
+    pub(crate) async fn flush_due(&self) -> bool {
+        let Ok(tables) = self.directory.tables(None) else { return true };
+        let mut sizes: Vec<(usize, Arc<TableState>)> = Vec::new();
+        for table in tables {
+            let (due, bytes) = {
+                let live = table.live();
+                let full = live.active.rows() >= self.options.memtable_rows
+                    || live.active.bytes() >= self.options.memtable_bytes;
+                let old =
+                    !live.active.is_empty() && live.active.since().elapsed() >= self.options.flush_interval;
+                (full || old || live.frozen.is_some(), live.active.bytes())
+            };
+            if due && !self.flush_and_note(&table).await {
+                return false;
+            }
+            if !due && bytes > 0 {
+                sizes.push((bytes, table));
+            }
+        }
+        sizes.sort_by_key(|(bytes, _)| *bytes);
+        while self.memory.is_tight() {
+            let Some((_, largest)) = sizes.pop() else { break };
+            if !self.flush_and_note(&largest).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn flush_and_note(&self, table: &TableState) -> bool {
+        let result = self.flush_table(table).await;
+        let failure = result.err().map(|error| error.to_string());
+        if let Some(error) = &failure
+            && self.wal.stopped().is_none()
+        {
+            error!(table = %table.id, error, "a flush failed and is tried again");
+        }
+        let succeeded = failure.is_none();
+        *self.flush_failure.lock().expect("no holder of the failure panics") = failure;
+        succeeded
+    }
+}

@@ -1,0 +1,395 @@
+//! Storage: small, durable, columnar.
+//!
+//! A write goes into the log and into memory, and is visible once the log is on disk. Memory is
+//! flushed to Parquet parts, one UTC day each; a manifest per table names the parts. A query gets a
+//! snapshot: the durable rows of one moment, each once and in its newest version.
+//!
+//! ```text
+//! write -> wal -> memtable -> flush -> part -> manifest
+//!                    \--------- snapshot --------/
+//! ```
+//!
+//! This file is the front: it owns the pieces and keeps nothing of its own.
+
+mod error;
+mod options;
+mod paths;
+
+mod files;
+mod lock;
+mod objects;
+mod wal;
+
+mod catalog;
+mod directory;
+mod table;
+
+mod admission;
+mod schema;
+mod series;
+
+mod chunk;
+mod marks;
+mod memory;
+mod memtable;
+mod newest;
+mod write;
+
+mod flush;
+mod flusher;
+mod manifest;
+mod part;
+
+mod recovery;
+mod snapshot;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+
+use self::catalog::Catalog;
+use self::directory::Directory;
+use self::files::{DiskFiles, Files};
+use self::lock::FolderLock;
+use self::memory::MemoryBudget;
+use self::objects::{Cleaner, Objects};
+use self::part::lookup::Lookup;
+use self::paths::WriterId;
+use self::recovery::Recovery;
+use self::table::TableState;
+use self::wal::WalOptions;
+use self::wal::committer::Wal;
+use crate::clock::Clock;
+use crate::record::WriteBatch;
+use crate::shutdown::Shutdown;
+
+pub use self::error::{RejectReason, StoreError};
+pub use self::options::{
+    Compatibility, Database, MagneticWrites, PartitionKey, PartitionKeyItem, Retention, StoreOptions, Table,
+    TableOptions, TableStatus, TableUpdate,
+};
+pub use self::part::Part;
+pub use self::paths::TableId;
+pub use self::schema::{Column, ColumnKind, MeasureInfo, TableSchema};
+pub use self::snapshot::TableSnapshot;
+pub use self::write::{Pending, Rejected, Written};
+
+/// Writers wait while this much is queued for the log's next write.
+const WAL_GROUP_BYTES: usize = 32 * 1024 * 1024;
+
+/// How long closing waits for a flush that is under way.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The store of one folder. Clones are the same store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    flusher: Shutdown,
+}
+
+/// What all clones share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    options: StoreOptions,
+    clock: Arc<dyn Clock>,
+    catalog: Catalog,
+    directory: Directory,
+    /// Held while a database or table is created, changed or deleted.
+    changing: Mutex<()>,
+    wal: Wal,
+    memory: MemoryBudget,
+    objects: Arc<Objects>,
+    lookup: Lookup,
+    cleaner: Cleaner,
+    writer: WriterId,
+    /// Why the last flush failed, if it did.
+    flush_failure: Mutex<Option<String>>,
+    lock: Mutex<Option<FolderLock>>,
+}
+
+/// Where the bytes go; tests put disks here that fail.
+#[derive(Debug)]
+pub(crate) struct Disks {
+    pub(crate) files: Arc<dyn Files>,
+    pub(crate) objects: Arc<dyn ObjectStore>,
+}
+
+impl Store {
+    /// Opens the store of a folder, creating both when they are missing.
+    ///
+    /// # Errors
+    /// When another process has it open, when a file is damaged, or when the disk fails.
+    pub async fn open(options: StoreOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(&options.path).map_err(StoreError::disk("creating the store's folder"))?;
+        let objects = LocalFileSystem::new_with_prefix(&options.path)
+            .map_err(StoreError::objects("opening the store's folder"))?;
+        let files = Arc::new(DiskFiles::new(&options.path));
+        Self::open_on(Disks { files, objects: Arc::new(objects) }, options, clock).await
+    }
+
+    pub(crate) async fn open_on(
+        disks: Disks,
+        options: StoreOptions,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let lock = FolderLock::take(&options.path)?;
+        let (catalog, contents) = Catalog::open(&options.path)?;
+        let Disks { files, objects: store } = disks;
+        let objects = Arc::new(Objects::new(Arc::clone(&store), Some(Arc::clone(&files))));
+        let cleaner = Cleaner::start(Arc::clone(&objects));
+        let lookup = Lookup::new(store, options.lookup_cache_bytes);
+        let recovery = Recovery { files: &*files, objects: &objects, lookup: &lookup, cleaner: &cleaner };
+        let recovered = recovery.run(contents.tables).await?;
+        let memory = MemoryBudget::new(options.memory_bytes);
+        memory.take(recovered.tables.iter().map(|table| table.live().active.bytes()).sum());
+        let wal_options =
+            WalOptions { segment_bytes: options.wal_segment_bytes, group_bytes_max: WAL_GROUP_BYTES };
+        let wal = Wal::start(files, recovered.segments, recovered.next, wal_options)
+            .map_err(StoreError::disk("starting the log"))?;
+        let inner = Arc::new(Inner {
+            options,
+            clock,
+            catalog,
+            directory: Directory::new(contents.databases, recovered.tables),
+            changing: Mutex::default(),
+            wal,
+            memory,
+            objects,
+            lookup,
+            cleaner,
+            writer: contents.writer,
+            flush_failure: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        });
+        let flusher = Shutdown::new();
+        flusher::start(&inner, &flusher);
+        Ok(Self { inner, flusher })
+    }
+
+    /// Writes records to one table. Returns once their order is settled; they are durable when the
+    /// answer resolves. Waits while memory is full.
+    ///
+    /// # Errors
+    /// When there is no such table, or when nothing can be written any more.
+    pub async fn submit(&self, batch: WriteBatch) -> Result<Pending, StoreError> {
+        self.inner.submit(batch).await
+    }
+
+    /// The durable rows of a table at this moment.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub fn snapshot(&self, database: &str, table: &str) -> Result<TableSnapshot, StoreError> {
+        let table = self.inner.directory.table(database, table)?;
+        Ok(snapshot::take(&table, || self.inner.wal.durable()))
+    }
+
+    /// Where the paths of parts are valid.
+    pub fn object_store(&self) -> Arc<dyn ObjectStore> {
+        Arc::clone(self.inner.objects.store())
+    }
+
+    /// Moves everything that is in memory now to parts.
+    ///
+    /// # Errors
+    /// When the disk or the object store fails; the rows stay in memory and in the log.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        for table in self.inner.directory.tables(None)? {
+            self.inner.flush_table(&table).await?;
+        }
+        Ok(())
+    }
+
+    /// Syncs what was submitted, refuses what comes later, and lets go of the folder. Snapshots can
+    /// still be taken. Closing twice is closing once.
+    ///
+    /// # Errors
+    /// When the log had failed, so that not everything that was submitted is durable.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.flusher.stop(FLUSH_DEADLINE).await;
+        let inner = Arc::clone(&self.inner);
+        let closing = tokio::task::spawn_blocking(move || {
+            inner.wal.close();
+            inner.catalog.close();
+            drop(inner.lock.lock().expect("no holder of the lock panics").take());
+        });
+        closing.await.map_err(std::io::Error::other).map_err(StoreError::disk("closing the store"))?;
+        self.inner.wal.failed().map_or(Ok(()), |failed| Err(failed.into()))
+    }
+
+    /// Whether the store works.
+    ///
+    /// # Errors
+    /// The reason, for an operator, when it takes no writes or cannot flush.
+    pub fn health(&self) -> Result<(), String> {
+        if let Some(stopped) = self.inner.wal.stopped() {
+            return Err(stopped.to_string());
+        }
+        match &*self.inner.flush_failure.lock().expect("no holder of the failure panics") {
+            Some(failure) => Err(format!("rows cannot be moved to parts: {failure}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Databases and tables. These calls wait for the catalog file, a few milliseconds.
+impl Store {
+    /// Creates a database.
+    ///
+    /// # Errors
+    /// When there is one of that name, or the name is not allowed.
+    pub fn create_database(&self, name: &str, kms_key_id: Option<String>) -> Result<Database, StoreError> {
+        options::check_name(name, self.inner.options.compatibility)?;
+        let _changing = self.inner.changing();
+        if self.inner.directory.database(name).is_ok() {
+            return Err(StoreError::DatabaseExists { database: name.to_owned() });
+        }
+        let now = self.inner.clock.now();
+        let database =
+            Database { name: name.to_owned(), kms_key_id, table_count: 0, created: now, updated: now };
+        self.inner.catalog.put_database(&database)?;
+        self.inner.directory.put_database(database.clone());
+        Ok(database)
+    }
+
+    /// What is known of a database.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn describe_database(&self, name: &str) -> Result<Database, StoreError> {
+        self.inner.directory.database(name)
+    }
+
+    /// All databases, sorted by name.
+    pub fn list_databases(&self) -> Vec<Database> {
+        self.inner.directory.databases()
+    }
+
+    /// Changes the key a database names.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn update_database(&self, name: &str, kms_key_id: Option<String>) -> Result<Database, StoreError> {
+        let _changing = self.inner.changing();
+        let database = self.inner.directory.database(name)?;
+        let database = Database { kms_key_id, updated: self.inner.clock.now(), ..database };
+        self.inner.catalog.put_database(&database)?;
+        self.inner.directory.put_database(database.clone());
+        Ok(database)
+    }
+
+    /// Deletes a database without tables.
+    ///
+    /// # Errors
+    /// When it has tables, or there is none of that name.
+    pub fn delete_database(&self, name: &str) -> Result<(), StoreError> {
+        let _changing = self.inner.changing();
+        let tables = self.inner.directory.tables(Some(name))?.len();
+        if tables > 0 {
+            return Err(StoreError::NotEmpty { database: name.to_owned(), tables });
+        }
+        self.inner.catalog.remove_database(name)?;
+        self.inner.directory.remove_database(name);
+        Ok(())
+    }
+
+    /// Creates a table.
+    ///
+    /// # Errors
+    /// When there is no such database, there is such a table, or an option or name is not allowed.
+    pub fn create_table(
+        &self,
+        database: &str,
+        name: &str,
+        options: TableOptions,
+    ) -> Result<Table, StoreError> {
+        options::check_name(name, self.inner.options.compatibility)?;
+        options.retention.check()?;
+        let _changing = self.inner.changing();
+        match self.inner.directory.table(database, name) {
+            Ok(_) => {
+                let (database, table) = (database.to_owned(), name.to_owned());
+                return Err(StoreError::TableExists { database, table });
+            }
+            Err(StoreError::TableNotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let now = self.inner.clock.now();
+        let table = Table {
+            database: database.to_owned(),
+            name: name.to_owned(),
+            id: TableId::random(),
+            status: TableStatus::Active,
+            retention: options.retention,
+            magnetic_writes: options.magnetic_writes,
+            partition_key: options.partition_key,
+            created: now,
+            updated: now,
+        };
+        self.inner.catalog.put_table(&table)?;
+        let state = TableState::new(table.clone(), manifest::Manifest::default(), &self.inner.cleaner);
+        self.inner.directory.put_table(state);
+        Ok(table)
+    }
+
+    /// What is known of a table.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub fn describe_table(&self, database: &str, table: &str) -> Result<Table, StoreError> {
+        Ok(Table::clone(&self.inner.directory.table(database, table)?.definition()))
+    }
+
+    /// The tables of a database, or of all, sorted by database and name.
+    ///
+    /// # Errors
+    /// When there is no such database.
+    pub fn list_tables(&self, database: Option<&str>) -> Result<Vec<Table>, StoreError> {
+        self.inner.directory.definitions(database)
+    }
+
+    /// Changes a table.
+    ///
+    /// # Errors
+    /// When there is no such table or the change is not allowed.
+    pub fn update_table(
+        &self,
+        database: &str,
+        table: &str,
+        update: TableUpdate,
+    ) -> Result<Table, StoreError> {
+        let _changing = self.inner.changing();
+        let state = self.inner.directory.table(database, table)?;
+        let mut table = Table::clone(&state.definition());
+        update.apply(&mut table, self.inner.clock.now())?;
+        self.inner.catalog.put_table(&table)?;
+        state.redefine(table.clone());
+        Ok(table)
+    }
+
+    /// Deletes a table and its rows. Its files go once no snapshot needs them.
+    ///
+    /// # Errors
+    /// When there is no such table.
+    pub fn delete_table(&self, database: &str, table: &str) -> Result<(), StoreError> {
+        let _changing = self.inner.changing();
+        let state = self.inner.directory.table(database, table)?;
+        // The row goes first: from here on the log's entries and the files mean nothing.
+        self.inner.catalog.remove_table(database, table)?;
+        self.inner.directory.remove_table(database, table);
+        self.inner.memory.give_back(state.drop_rows());
+        self.inner.cleaner.delete_below(paths::manifests(state.id));
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn changing(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.changing.lock().expect("no holder of the catalog's turn panics")
+    }
+}
