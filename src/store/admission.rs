@@ -119,15 +119,16 @@ impl Admission<'_> {
             MeasureValue::Double(value) if !value.is_finite() => {
                 Err(RejectReason::NotFinite { measure: shortened(name) })
             }
-            MeasureValue::Varchar(text) => check_length("value of", name, text.len(), self.value_bytes_max()),
+            MeasureValue::Varchar(text) => {
+                check_length("value of", name, text.len(), self.value_bytes_max())
+            }
             _ => Ok(()),
         }
     }
 
     fn check_size(&self, record: &Record) -> Result<(), RejectReason> {
         let dimensions = record.dimensions.iter().map(|pair| pair.name.len() + pair.value.len());
-        let text =
-            |value: &MeasureValue| if let MeasureValue::Varchar(text) = value { text.len() } else { 0 };
+        let text = |value: &MeasureValue| if let MeasureValue::Varchar(text) = value { text.len() } else { 0 };
         let measure = match &record.measure {
             Measure::Single(value) => text(value),
             Measure::Multi(attributes) => {
@@ -163,12 +164,7 @@ fn check_length(what: &'static str, name: &str, given: usize, max: usize) -> Res
 }
 
 fn check_column_name(what: &'static str, name: &str, bytes_max: usize) -> Result<(), RejectReason> {
-    check_length(
-        if what == "dimension" { "dimension name" } else { "measure name" },
-        name,
-        name.len(),
-        bytes_max,
-    )?;
+    check_length(if what == "dimension" { "dimension name" } else { "measure name" }, name, name.len(), bytes_max)?;
     let reason = if name.is_empty() {
         "it is empty"
     } else if name == super::schema::TIME {

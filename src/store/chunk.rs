@@ -121,7 +121,9 @@ impl Chunk {
     /// The values a row has.
     pub(crate) fn row_values(&self, row: usize) -> Vec<(u16, MeasureValue)> {
         let columns = (0..).zip(&self.values);
-        columns.filter_map(|(place, column)| Some((place, value_at(column.as_ref()?, row)?))).collect()
+        columns
+            .filter_map(|(place, column)| Some((place, value_at(column.as_ref()?, row)?)))
+            .collect()
     }
 
     /// All rows with the columns of `schema`, which may have grown since.
@@ -146,8 +148,7 @@ impl Chunk {
         let spread = |column: ArrayRef| take(&column, &self.series, None).expect("indices are in range");
         let places = self.distinct.iter().filter_map(|series| series.dimensions.last());
         let count = places.map(|(place, _)| usize::from(*place) + 1).max().unwrap_or(0);
-        let dimensions =
-            (0..count).map(|place| dimension_column(&self.distinct, place).map(spread)).collect();
+        let dimensions = (0..count).map(|place| dimension_column(&self.distinct, place).map(spread)).collect();
         Keys { measure_name: spread(measure_name_column(&self.distinct)), dimensions }
     }
 }

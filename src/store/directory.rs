@@ -36,7 +36,9 @@ fn no_table(database: &str, table: &str) -> StoreError {
 impl Directory {
     /// The directory of what the catalog holds. A table without its database is left out.
     pub(crate) fn new(databases: Vec<Database>, tables: Vec<Arc<TableState>>) -> Self {
-        let entry = |database: Database| (database.name.clone(), Entry { database, tables: BTreeMap::new() });
+        let entry = |database: Database| {
+            (database.name.clone(), Entry { database, tables: BTreeMap::new() })
+        };
         let mut entries: BTreeMap<String, Entry> = databases.into_iter().map(entry).collect();
         let mut by_database: HashMap<String, Vec<Arc<TableState>>> = HashMap::new();
         for table in tables {

@@ -69,9 +69,7 @@ pub enum StoreError {
         table: String,
     },
     /// The database still has tables.
-    #[error(
-        "The database {database} cannot be deleted while it has tables. Delete its {tables} tables first."
-    )]
+    #[error("The database {database} cannot be deleted while it has tables. Delete its {tables} tables first.")]
     NotEmpty {
         /// Its name.
         database: String,
@@ -191,9 +189,7 @@ pub enum RejectReason {
         dimension: String,
     },
     /// The measure has another type in this table.
-    #[error(
-        "The measure {measure} has type {existing} in this table and cannot take a value of type {given}."
-    )]
+    #[error("The measure {measure} has type {existing} in this table and cannot take a value of type {given}.")]
     MeasureType {
         /// The measure's name.
         measure: String,
@@ -334,9 +330,6 @@ mod tests {
             "The record version 2 is lower than the existing version 200. A higher version is required \
              to update the measure value."
         );
-        assert_eq!(
-            (lower.existing_version(), RejectReason::SameVersion.existing_version()),
-            (Some(200), None)
-        );
+        assert_eq!((lower.existing_version(), RejectReason::SameVersion.existing_version()), (Some(200), None));
     }
 }

@@ -179,7 +179,13 @@ impl Live {
     }
 
     /// Puts the parts in the place of the frozen memtable.
-    fn swap(&mut self, frozen: &Frozen, parts: Vec<NewPart>, files: Vec<Arc<PartFile>>, manifest: &Manifest) {
+    fn swap(
+        &mut self,
+        frozen: &Frozen,
+        parts: Vec<NewPart>,
+        files: Vec<Arc<PartFile>>,
+        manifest: &Manifest,
+    ) {
         // Rows that were replaced while the parts were written.
         let late = self.frozen.take().map_or_else(Vec::new, |old| old.marks.beyond(&frozen.hidden));
         for (part, file) in parts.into_iter().zip(files) {

@@ -114,8 +114,8 @@ impl Objects {
         };
         let synced: std::io::Result<Vec<String>> =
             tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other).flatten();
-        let new =
-            synced.map_err(|source| Error::Generic { store: "local folder", source: Box::new(source) })?;
+        let new = synced
+            .map_err(|source| Error::Generic { store: "local folder", source: Box::new(source) })?;
         self.synced_folders.lock().expect("no holder of the folders panics").extend(new);
         Ok(())
     }

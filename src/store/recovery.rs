@@ -99,8 +99,8 @@ impl Recovery<'_> {
                 next = if whole { Some(first) } else { next };
                 break;
             }
-            let named =
-                segment::parse_header(&bytes).map_err(|fault| StoreError::damaged(&path, 0, fault))?;
+            let named = segment::parse_header(&bytes)
+                .map_err(|fault| StoreError::damaged(&path, 0, fault))?;
             if named != first || next.is_some_and(|next| next != first) {
                 let expected = next.unwrap_or(first);
                 let reason = format!("it starts with frame {named} where frame {expected} must follow");

@@ -192,8 +192,10 @@ mod tests {
     use crate::record::{Measure, MeasureValue};
 
     fn record(dimensions: &[(&str, &str)]) -> Record {
-        let dimension =
-            |(name, value): &(&str, &str)| Dimension { name: (*name).to_owned(), value: (*value).to_owned() };
+        let dimension = |(name, value): &(&str, &str)| Dimension {
+            name: (*name).to_owned(),
+            value: (*value).to_owned(),
+        };
         Record {
             dimensions: dimensions.iter().map(dimension).collect(),
             measure_name: "m".to_owned(),

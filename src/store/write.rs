@@ -282,8 +282,9 @@ impl Writer<'_> {
             return Some(Existing { place: Place::Frozen(row), version, same });
         }
         let rows = self.found.rows.get(&index)?.iter();
-        let current =
-            rows.filter(|(file, found)| live.part(file).is_some_and(|part| !part.marks.contains(found.row)));
+        let current = rows.filter(|(file, found)| {
+            live.part(file).is_some_and(|part| !part.marks.contains(found.row))
+        });
         let (file, found) = current.max_by_key(|(_, found)| found.version)?;
         let place = Place::Part(Arc::clone(file), found.row);
         Some(Existing { place, version: found.version, same: same(&found.values) })

@@ -42,8 +42,9 @@ pub(crate) struct PartWriter {
 
 impl PartWriter {
     pub(crate) fn new(columns: &[PartColumn]) -> Result<Self, ParquetError> {
-        let field =
-            |column: &PartColumn| Field::new(&column.name, column.data_type.clone(), !column.required());
+        let field = |column: &PartColumn| {
+            Field::new(&column.name, column.data_type.clone(), !column.required())
+        };
         let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
         let options = ArrowWriterOptions::new()
             .with_properties(properties(columns)?)

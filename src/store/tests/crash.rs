@@ -24,8 +24,7 @@ async fn work(store: &Store, sent: &mut Sent) {
             *newest += 1;
             batch.push(row(host, time, *newest, *newest));
         }
-        let keys: Vec<String> =
-            batch.iter().map(|row| key(&row.dimensions[0].value, row.time.nanos())).collect();
+        let keys: Vec<String> = batch.iter().map(|row| key(&row.dimensions[0].value, row.time.nanos())).collect();
         if let Ok(written) = write(store, batch).await {
             assert_eq!(written.rejected, []);
             for key in keys {
@@ -43,8 +42,7 @@ async fn work(store: &Store, sent: &mut Sent) {
 fn judge(rows: &Rows, sent: &Sent, story: &str) {
     for (key, values) in rows {
         let (_, newest) = sent.get(key).unwrap_or_else(|| panic!("{story}: {key} was never sent"));
-        let version: i64 =
-            values.strip_prefix("measure_value::bigint=").expect("a value").parse().expect("int");
+        let version: i64 = values.strip_prefix("measure_value::bigint=").expect("a value").parse().expect("int");
         assert!(version <= *newest, "{story}: {key} has version {version} of {newest}");
     }
     for (key, (acknowledged, _)) in sent.iter().filter(|(_, (acknowledged, _))| *acknowledged > 0) {
@@ -118,10 +116,7 @@ async fn a_failed_sync_or_a_full_disk_ends_all_acknowledgements() {
         let reason = store.health().expect_err("poisoned");
         assert!(reason.starts_with("writing the log failed: "), "{reason}");
         let refused = write(&store, vec![row("z", 1, 1, 1)]).await;
-        assert!(
-            matches!(&refused, Err(StoreError::Unavailable { reason: told }) if *told == reason),
-            "{refused:?}"
-        );
+        assert!(matches!(&refused, Err(StoreError::Unavailable { reason: told }) if *told == reason), "{refused:?}");
         judge(&rows(&store).await, &sent, "queries go on");
         assert!(store.flush().await.is_err());
         assert!(store.close().await.is_err());

@@ -88,8 +88,10 @@ pub(crate) fn measured(
 }
 
 pub(crate) fn multi(attributes: &[(&str, MeasureValue)]) -> Measure {
-    let attribute =
-        |(name, value): &(&str, MeasureValue)| Attribute { name: (*name).to_owned(), value: value.clone() };
+    let attribute = |(name, value): &(&str, MeasureValue)| Attribute {
+        name: (*name).to_owned(),
+        value: value.clone(),
+    };
     Measure::Multi(attributes.iter().map(attribute).collect())
 }
 

@@ -29,8 +29,7 @@ async fn columns_grow_in_the_order_of_writes() {
     assert_eq!(names(&snapshot), columns);
     assert_eq!(snapshot.schema.columns()[0].kind, ColumnKind::Dimension);
     let measures = snapshot.schema.measures();
-    let shown: Vec<_> =
-        measures.iter().map(|m| (m.name.as_str(), m.data_type, m.dimensions.join(","))).collect();
+    let shown: Vec<_> = measures.iter().map(|m| (m.name.as_str(), m.data_type, m.dimensions.join(","))).collect();
     let text = |text: &str| text.to_owned();
     assert_eq!(shown, [("a", "boolean", text("a")), ("b", "double", text("z")), ("c", "multi", text("z,a"))]);
     assert_eq!(names(&empty), ["measure_name", "time"], "an older snapshot keeps its columns");
@@ -58,10 +57,7 @@ async fn types_are_fixed_by_the_first_write() {
     let texts = [
         (1, "The measure m has type double in this table and cannot take a value of type bigint."),
         (2, "The measure m has type double in this table and cannot take a value of type multi."),
-        (
-            4,
-            "The multi-measure attribute x has type bigint in this table and cannot take a value of type double.",
-        ),
+        (4, "The multi-measure attribute x has type bigint in this table and cannot take a value of type double."),
         (5, "The multi-measure attribute host has the name of a dimension of this table."),
         (6, "The dimension x has the name of a multi-measure attribute of this table."),
         (7, "The multi-measure attribute fresh has the name of a dimension of this table."),
@@ -85,13 +81,7 @@ async fn tables_have_as_many_columns_as_awss() {
     let told = rejections(&store, (0..129).map(dimension).collect()).await;
     assert_eq!(told, [(128, "The table would have more than 128 dimensions.".to_owned())]);
     let attribute = |n: usize| {
-        measured(
-            &[("d0", "x")],
-            "many",
-            2 + n as i64,
-            1,
-            multi(&[(&format!("a{n}"), MeasureValue::Bigint(1))]),
-        )
+        measured(&[("d0", "x")], "many", 2 + n as i64, 1, multi(&[(&format!("a{n}"), MeasureValue::Bigint(1))]))
     };
     let told = rejections(&store, (0..1_025).map(attribute).collect()).await;
     assert_eq!(
@@ -117,10 +107,7 @@ async fn records_that_are_wrong_in_themselves_are_told_why() {
     let cases: Vec<(Record, &str)> = vec![
         (row("a", 1, 0, 1), "The record version 0 is invalid. A version must be at least 1."),
         (with(double(f64::NAN)), "The value of m is not a finite number."),
-        (
-            with(Measure::Multi(vec![])),
-            "A multi-measure record must have 1 to 256 measure values, this one has 0.",
-        ),
+        (with(Measure::Multi(vec![])), "A multi-measure record must have 1 to 256 measure values, this one has 0."),
         (named("time"), "The dimension name \"time\" is invalid: time is a column of every table."),
         (named(""), "The dimension name \"\" is invalid: it is empty."),
         (

@@ -20,8 +20,7 @@ async fn one_part() -> (Machine, Store, TableSnapshot) {
     let machine = Machine::with_table().await;
     let store = machine.open().await;
     for time in (0..500).rev() {
-        let batch =
-            (0..40).flat_map(|host| [reading(host, "mem", time), reading(host, "cpu", time)]).collect();
+        let batch = (0..40).flat_map(|host| [reading(host, "mem", time), reading(host, "cpu", time)]).collect();
         write(&store, batch).await.expect("written");
     }
     store.flush().await.expect("flushed");
@@ -70,13 +69,11 @@ async fn rows_are_sorted_by_measure_dimensions_and_time() {
         let text = |name: &str| batch.column_by_name(name).expect("there").as_string::<i32>().clone();
         assert_eq!(batch.schema().field(0).data_type(), &DataType::Utf8);
         let (measures, hosts) = (text("measure_name"), text("host"));
-        let times =
-            batch.column_by_name("time").expect("there").as_primitive::<TimestampNanosecondType>().clone();
+        let times = batch.column_by_name("time").expect("there").as_primitive::<TimestampNanosecondType>().clone();
         assert_eq!(times.null_count(), 0);
-        keys.extend(
-            (0..batch.num_rows())
-                .map(|row| (measures.value(row).to_owned(), hosts.value(row).to_owned(), times.value(row))),
-        );
+        keys.extend((0..batch.num_rows()).map(|row| {
+            (measures.value(row).to_owned(), hosts.value(row).to_owned(), times.value(row))
+        }));
     }
     assert_eq!(keys.len(), 40_000);
     assert!(keys.is_sorted());

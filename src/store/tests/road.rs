@@ -38,10 +38,7 @@ async fn rows_are_the_same_in_memory_in_parts_and_after_restarts() {
     assert_eq!(written.rejected, []);
     let in_memory = rows(&store).await;
     assert_eq!(in_memory.len(), mixed().len());
-    assert_eq!(
-        in_memory["host=b rack=r 1 measure_name=up time=86400000000003"],
-        "measure_value::boolean=true"
-    );
+    assert_eq!(in_memory["host=b rack=r 1 measure_name=up time=86400000000003"], "measure_value::boolean=true");
     assert_eq!(
         in_memory["host=a measure_name=both time=4"],
         "x=1.5 with.period=y at=2262-04-11T23:47:16.854775807"
@@ -125,7 +122,8 @@ async fn submits_of_one_caller_keep_their_order_without_waiting() {
     let mut pending = Vec::new();
     for version in 1..=200 {
         let records = vec![row("a", 1, version, version)];
-        let batch = crate::record::WriteBatch { database: "db".to_owned(), table: "t".to_owned(), records };
+        let batch =
+            crate::record::WriteBatch { database: "db".to_owned(), table: "t".to_owned(), records };
         pending.push(store.submit(batch).await.expect("accepted"));
     }
     for pending in pending {

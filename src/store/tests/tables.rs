@@ -70,8 +70,7 @@ async fn databases_and_tables_come_go_and_stay() {
     store.close().await.expect("healthy");
 
     let store = open(&folder).await.expect("opens");
-    let names: Vec<_> =
-        store.list_databases().into_iter().map(|d| (d.name, d.kms_key_id, d.table_count)).collect();
+    let names: Vec<_> = store.list_databases().into_iter().map(|d| (d.name, d.kms_key_id, d.table_count)).collect();
     let key = |text: &str| Some(text.to_owned());
     assert_eq!(names, [("a".to_owned(), key("other"), 0), ("b".to_owned(), key("key"), 1)]);
     let tables = store.list_tables(None).expect("all");
@@ -119,11 +118,7 @@ async fn a_dropped_table_is_gone_and_its_name_is_free() {
     store.close().await.expect("healthy");
     let store = open(&folder).await.expect("opens");
     let snapshot = store.snapshot("db", "t").expect("there");
-    assert_eq!(
-        snapshot.memory.iter().map(|batch| batch.num_rows()).sum::<usize>(),
-        1,
-        "old rows are skipped"
-    );
+    assert_eq!(snapshot.memory.iter().map(|batch| batch.num_rows()).sum::<usize>(), 1, "old rows are skipped");
 }
 
 #[tokio::test]

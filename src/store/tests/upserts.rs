@@ -18,9 +18,7 @@ enum Where {
 
 async fn store_with(machine: &Machine, place: Where) -> Store {
     let store = machine.open().await;
-    write(&store, vec![row("a", 100, 5, 50), row("b", 100, 5, 1), row("a", 200, 1, 2)])
-        .await
-        .expect("written");
+    write(&store, vec![row("a", 100, 5, 50), row("b", 100, 5, 1), row("a", 200, 1, 2)]).await.expect("written");
     match place {
         Where::Memory => {}
         Where::SealedChunk => {

@@ -115,7 +115,11 @@ impl Wal {
     pub(crate) fn synced(&self, lsn: Lsn) -> Synced {
         let (sender, receiver) = oneshot::channel();
         let mut queue = self.shared.queue();
-        let answer = if lsn <= self.durable() { Some(Ok(())) } else { queue.stopped.clone().map(Err) };
+        let answer = if lsn <= self.durable() {
+            Some(Ok(()))
+        } else {
+            queue.stopped.clone().map(Err)
+        };
         match answer {
             // The receiver is in this function's hands: it cannot be gone.
             Some(answer) => drop(sender.send(answer)),
@@ -134,7 +138,8 @@ impl Wal {
             let room = self.shared.room.notified();
             {
                 let queue = self.shared.queue();
-                if queue.group.frames.len() < self.shared.options.group_bytes_max || queue.stopped.is_some() {
+                if queue.group.frames.len() < self.shared.options.group_bytes_max || queue.stopped.is_some()
+                {
                     return;
                 }
             }

@@ -214,11 +214,8 @@ impl<'a> Reader<'a> {
         } else {
             before.ok_or(EntryFault::NoDimensions)?.record.dimensions.clone()
         };
-        let measure = if flags & MULTI == 0 {
-            Measure::Single(self.value()?)
-        } else {
-            Measure::Multi(self.attributes()?)
-        };
+        let measure =
+            if flags & MULTI == 0 { Measure::Single(self.value()?) } else { Measure::Multi(self.attributes()?) };
         let record = Record { dimensions, measure_name, measure, time, version };
         Ok(LoggedRow { record, replaces: flags & REPLACES != 0 })
     }

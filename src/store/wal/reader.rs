@@ -67,7 +67,9 @@ impl<'a> FrameReader<'a> {
         let reach = self.next.get().saturating_add(LSN_DISTANCE_MAX);
         suspects
             .map(|at| &self.bytes[at..])
-            .filter(|rest| frame::claimed_lsn(rest).is_some_and(|lsn| lsn > self.next && lsn.get() <= reach))
+            .filter(|rest| {
+                frame::claimed_lsn(rest).is_some_and(|lsn| lsn > self.next && lsn.get() <= reach)
+            })
             .take(CANDIDATES_MAX)
             .any(|rest| frame::parse(rest).is_ok_and(|later| later.synced >= self.next))
     }
