@@ -30,9 +30,11 @@ use uuid::Uuid;
 
 use super::context::{Language, QueryContext};
 use super::cursor::{Cursors, Turn};
+use super::deadline::Deadline;
 use super::error::{Locations, QueryError};
 use super::functions::Registry;
 use super::limits::{QueryOptions, STACK_BYTES};
+use super::names::Tables;
 use super::operators::Operators;
 use super::results::{PageSize, Results};
 use super::rows::{ColumnInfo, Datum};
@@ -40,7 +42,7 @@ use super::source::Source;
 use super::statement::{self, Statement};
 use super::table::{PARTS_URL, SnapshotTable};
 use super::unnest::UnnestPlanner;
-use super::{catalog, names, rewrite, rows};
+use super::{catalog, deadline, names, rewrite, rows};
 use crate::clock::Clock;
 
 /// Least bytes a query is metered with (spec 1.3).
@@ -170,7 +172,7 @@ impl Engine {
             permit = inner.turn() => permit?,
             () = inner.stopping.cancelled() => return Err(stopping()),
         };
-        let deadline = super::deadline::Deadline::default();
+        let deadline = Deadline::default();
         let (worker, told) = (Arc::clone(inner), deadline.clone());
         let task = inner.handle.spawn(async move {
             // Held by the work, not by the caller: what does not stop at once still takes its place.
@@ -209,7 +211,7 @@ fn stopping() -> QueryError {
 /// Stops the work when its caller goes away, whether in time or not.
 struct GivenUp<T> {
     task: tokio::task::JoinHandle<T>,
-    deadline: super::deadline::Deadline,
+    deadline: Deadline,
 }
 
 impl<T> Drop for GivenUp<T> {
@@ -285,11 +287,7 @@ impl Inner {
         Arc::clone(&self.turns).acquire_owned().await.map_err(|_| stopping())
     }
 
-    async fn answer(
-        &self,
-        request: QueryRequest,
-        deadline: super::deadline::Deadline,
-    ) -> Result<Page, QueryError> {
+    async fn answer(&self, request: QueryRequest, deadline: Deadline) -> Result<Page, QueryError> {
         let size = PageSize {
             rows: request.max_rows.unwrap_or(self.options.page_rows),
             bytes: self.options.page_bytes,
@@ -300,12 +298,7 @@ impl Inner {
         }
     }
 
-    async fn first_page(
-        &self,
-        sql: &str,
-        size: PageSize,
-        deadline: super::deadline::Deadline,
-    ) -> Result<Page, QueryError> {
+    async fn first_page(&self, sql: &str, size: PageSize, deadline: Deadline) -> Result<Page, QueryError> {
         let mut results = self.start(sql, deadline).await?;
         let query_id = format!("AED{}", Uuid::new_v4().simple()).to_uppercase();
         let (rows, more) = results.page(size).await.map_err(|error| at_run_time(&error))?;
@@ -338,7 +331,7 @@ impl Inner {
     }
 
     /// From text to a running plan.
-    async fn start(&self, sql: &str, deadline: super::deadline::Deadline) -> Result<Results, QueryError> {
+    async fn start(&self, sql: &str, deadline: Deadline) -> Result<Results, QueryError> {
         let statement = statement::parse(sql)?;
         if let Some(answer) = catalog::answer(&statement, self.source.as_ref()) {
             return answer;
@@ -348,29 +341,31 @@ impl Inner {
         };
         let (tables, locations) = names::resolve(&mut query, self.source.as_ref(), &self.language.registry)?;
         rewrite::rewrite(&mut query, self.clock.now())?;
-        let tables = tables
-            .into_iter()
-            .map(|(name, snapshot)| (name, provider_as_source(Arc::new(SnapshotTable::new(snapshot)))));
-        let tables = tables.collect();
-        self.run(*query, tables, deadline)
-            .await
-            .map_err(|error| QueryError::from_datafusion(&error, &locations))
+        let done = self.run(*query, tables, deadline).await;
+        done.map_err(|error| QueryError::from_datafusion(&error, &locations))
     }
 
     async fn run(
         &self,
         query: Query,
-        tables: std::collections::HashMap<(String, String), Arc<dyn datafusion::logical_expr::TableSource>>,
-        deadline: super::deadline::Deadline,
+        tables: Tables,
+        deadline: Deadline,
     ) -> Result<Results, DataFusionError> {
         let state = self.state.clone();
-        let plan =
-            QueryContext { language: &self.language, options: state.config_options(), tables }.plan(query)?;
+        let sources = tables.iter().map(|(name, snapshot)| {
+            (name.clone(), provider_as_source(Arc::new(SnapshotTable::new(Arc::clone(snapshot)))))
+        });
+        let context = QueryContext {
+            language: &self.language,
+            options: state.config_options(),
+            tables: sources.collect(),
+        };
+        let plan = context.plan(query)?;
         let columns = rows::columns(plan.schema().as_arrow())?;
         let plan = state.create_physical_plan(&plan).await?;
-        let plan = super::deadline::guard(plan, &deadline)?;
+        let plan = deadline::guard(plan, &deadline)?;
         let stream = execute_stream(Arc::clone(&plan), state.task_ctx())?;
-        Ok(Results::streamed(columns, stream, plan))
+        Ok(Results::streamed(columns, stream, plan, tables.into_values().collect()))
     }
 }
 

@@ -18,7 +18,11 @@ pub(crate) const TEXT_CHARS_MAX: usize = 262_144;
 pub(crate) const NESTING_MAX: usize = 100;
 
 /// How many operators, joins and set operations a query may chain.
-pub(crate) const CHAIN_MAX: usize = 4_000;
+pub(crate) const CHAIN_MAX: usize = 2_000;
+
+/// How many of them one expression may chain without AND, OR or a comma between: the planner looks at
+/// all of a chain again for every operator it plans.
+pub(crate) const RUN_MAX: usize = 200;
 
 /// Stack of the query runtime's threads: what the two bounds above need, with room to spare.
 pub(crate) const STACK_BYTES: usize = 32 * 1024 * 1024;
@@ -86,49 +90,83 @@ pub(crate) fn check_length(sql: &str) -> Result<(), QueryError> {
 
 /// Whether the tokens can be parsed, planned and dropped within [`STACK_BYTES`].
 pub(crate) fn check_text(tokens: &[TokenWithSpan]) -> Result<(), QueryError> {
-    let (mut depth, mut chain) = (0_usize, 0_usize);
+    let mut counts = Counts::default();
     for token in tokens {
-        match &token.token {
-            Token::LParen | Token::LBracket | Token::LBrace => {
-                depth += 1;
-                chain += usize::from(token.token == Token::LBracket);
-            }
-            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
-            Token::Word(word) if word.quote_style.is_none() => match word.keyword {
-                Keyword::CASE => depth += 1,
-                Keyword::END => depth = depth.saturating_sub(1),
-                keyword => chain += usize::from(makes_trees_deeper(keyword)),
-            },
-            Token::Word(_)
-            | Token::Number(..)
-            | Token::SingleQuotedString(_)
-            | Token::Comma
-            | Token::Whitespace(_)
-            | Token::EOF => {}
-            _ => chain += 1,
-        }
-        if depth > NESTING_MAX {
-            let at = token.span.start;
+        counts.count(&token.token);
+        let at = token.span.start;
+        if counts.depth > NESTING_MAX {
             return Err(QueryError::Validation(format!(
                 "line {}:{}: the query nests deeper than {NESTING_MAX} levels",
                 at.line, at.column
             )));
         }
+        if counts.run > RUN_MAX {
+            return Err(QueryError::Validation(format!(
+                "line {}:{}: an expression may have at most {RUN_MAX} operators",
+                at.line, at.column
+            )));
+        }
     }
-    if chain > CHAIN_MAX {
+    if counts.chain > CHAIN_MAX {
         return Err(QueryError::Validation(format!(
-            "the query has {chain} operators; a query may have at most {CHAIN_MAX}"
+            "the query has {} operators; a query may have at most {CHAIN_MAX}",
+            counts.chain
         )));
     }
     Ok(())
 }
 
-fn makes_trees_deeper(keyword: Keyword) -> bool {
-    matches!(
-        keyword,
-        Keyword::AND
-            | Keyword::OR
-            | Keyword::NOT
+#[derive(Default)]
+struct Counts {
+    depth: usize,
+    chain: usize,
+    run: usize,
+}
+
+impl Counts {
+    fn count(&mut self, token: &Token) {
+        match token {
+            Token::LParen | Token::LBrace => self.depth += 1,
+            Token::LBracket => {
+                self.depth += 1;
+                self.operator();
+            }
+            Token::RParen | Token::RBracket | Token::RBrace => self.depth = self.depth.saturating_sub(1),
+            Token::Comma | Token::SemiColon => self.run = 0,
+            Token::Word(word) if word.quote_style.is_none() => self.keyword(word.keyword),
+            Token::Word(_)
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::Whitespace(_)
+            | Token::EOF => {}
+            // A dot is an operator only in a run of dots.
+            Token::Period => self.run += 1,
+            _ => self.operator(),
+        }
+    }
+
+    fn operator(&mut self) {
+        self.chain += 1;
+        self.run += 1;
+    }
+
+    fn keyword(&mut self, keyword: Keyword) {
+        match keyword {
+            Keyword::CASE => self.depth += 1,
+            Keyword::END => self.depth = self.depth.saturating_sub(1),
+            Keyword::AND | Keyword::OR | Keyword::JOIN | Keyword::SELECT => {
+                self.chain += 1;
+                self.run = 0;
+            }
+            Keyword::FROM
+            | Keyword::WHERE
+            | Keyword::WHEN
+            | Keyword::THEN
+            | Keyword::ELSE
+            | Keyword::ON
+            | Keyword::BY
+            | Keyword::HAVING => self.run = 0,
+            Keyword::NOT
             | Keyword::IS
             | Keyword::IN
             | Keyword::LIKE
@@ -138,9 +176,9 @@ fn makes_trees_deeper(keyword: Keyword) -> bool {
             | Keyword::UNION
             | Keyword::EXCEPT
             | Keyword::INTERSECT
-            | Keyword::JOIN
             | Keyword::UNNEST
-            | Keyword::SELECT
-            | Keyword::OVER
-    )
+            | Keyword::OVER => self.operator(),
+            _ => {}
+        }
+    }
 }

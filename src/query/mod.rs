@@ -3,7 +3,7 @@
 //! The way of a query, a file for each step:
 //!
 //! ```text
-//! text -> limits, dialect, values -> statement -> names (tables, functions) -> rewrite
+//! text -> limits, dialect, values, weight -> statement -> names (tables, functions) -> rewrite
 //!      -> context, operators, unnest (logical plan) -> table, prune (scan) -> deadline (physical plan)
 //!      -> results, rows, wire_text (page) -> cursor (token)
 //! ```
@@ -19,11 +19,11 @@ mod wire_text;
 mod error;
 mod limits;
 mod source;
-mod stored;
 
 mod dialect;
 mod statement;
 mod values;
+mod weight;
 
 mod names;
 mod rewrite;

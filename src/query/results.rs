@@ -15,6 +15,7 @@ use futures::StreamExt;
 
 use super::error::failed;
 use super::rows::{Column, ColumnInfo, Datum};
+use super::source::Snapshot;
 
 /// How much a page may hold.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +31,13 @@ pub(crate) struct Results {
 }
 
 enum Rows {
-    Stream { stream: SendableRecordBatchStream, plan: Arc<dyn ExecutionPlan>, batch: Option<Batch> },
+    Stream {
+        stream: SendableRecordBatchStream,
+        plan: Arc<dyn ExecutionPlan>,
+        batch: Option<Batch>,
+        /// What the stream reads from; it must stay until the stream is done.
+        _tables: Vec<Arc<Snapshot>>,
+    },
     Listed(VecDeque<Vec<Datum>>),
 }
 
@@ -52,8 +59,9 @@ impl Results {
         columns: Arc<[ColumnInfo]>,
         stream: SendableRecordBatchStream,
         plan: Arc<dyn ExecutionPlan>,
+        tables: Vec<Arc<Snapshot>>,
     ) -> Self {
-        Self { columns, rows: Rows::Stream { stream, plan, batch: None } }
+        Self { columns, rows: Rows::Stream { stream, plan, batch: None, _tables: tables } }
     }
 
     /// A result that is there already.

@@ -14,6 +14,7 @@ use object_store::path::Path;
 use roaring::RoaringBitmap;
 
 use crate::clock::Timestamp;
+use crate::store::{ColumnKind, Part, Store, StoreError};
 
 /// Databases, tables and what is in them.
 pub trait Source: fmt::Debug + Send + Sync + 'static {
@@ -58,6 +59,8 @@ pub struct Snapshot {
     pub memory: Vec<RecordBatch>,
     /// The Parquet files. A file may lack columns of `schema`.
     pub parts: Vec<SourcePart>,
+    /// Keeps the files where they are: held until the last page of the last query that reads them.
+    pub hold: Arc<dyn Any + Send + Sync>,
 }
 
 /// One immutable Parquet file of a table.
@@ -75,8 +78,6 @@ pub struct SourcePart {
     pub time_max: Timestamp,
     /// The rows, in file order, that a newer version replaced and that no query may see.
     pub superseded: Option<Arc<RoaringBitmap>>,
-    /// Keeps the file from being removed for as long as it is held.
-    pub pin: Arc<dyn Any + Send + Sync>,
 }
 
 /// One row of `SHOW MEASURES`.
@@ -88,4 +89,80 @@ pub struct MeasureRow {
     pub data_type: String,
     /// The dimensions seen with it.
     pub dimensions: Vec<String>,
+}
+
+// ---- the store as a source ----
+
+impl From<StoreError> for SourceError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::DatabaseNotFound { .. } => Self::NoDatabase,
+            StoreError::TableNotFound { .. } => Self::NoTable,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}
+
+impl Source for Store {
+    fn databases(&self) -> Vec<String> {
+        self.list_databases().into_iter().map(|database| database.name).collect()
+    }
+
+    fn tables(&self, database: &str) -> Option<Vec<String>> {
+        let tables = self.list_tables(Some(database)).ok()?;
+        Some(tables.into_iter().map(|table| table.name).collect())
+    }
+
+    fn snapshot(&self, database: &str, table: &str) -> Result<Snapshot, SourceError> {
+        let taken = Self::snapshot(self, database, table)?;
+        let attributes = taken.schema.columns().iter().map(|column| attribute(column.kind)).collect();
+        Ok(Snapshot {
+            schema: taken.schema.arrow(),
+            attributes,
+            memory: taken.memory,
+            parts: taken.parts.iter().map(|part| source_part(part)).collect(),
+            hold: Arc::new(taken.parts),
+        })
+    }
+
+    fn measures(&self, database: &str, table: &str) -> Result<Vec<MeasureRow>, SourceError> {
+        let mut measures: Vec<MeasureRow> = Self::snapshot(self, database, table)?
+            .schema
+            .measures()
+            .into_iter()
+            .map(|measure| MeasureRow {
+                name: measure.name,
+                data_type: measure.data_type.to_owned(),
+                dimensions: measure.dimensions,
+            })
+            .collect();
+        measures.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(measures)
+    }
+
+    fn object_store(&self) -> Arc<dyn ObjectStore> {
+        Self::object_store(self)
+    }
+}
+
+/// What `DESCRIBE` calls a column (spec 1.3).
+fn attribute(kind: ColumnKind) -> &'static str {
+    match kind {
+        ColumnKind::Dimension => "DIMENSION",
+        ColumnKind::MeasureName => "MEASURE_NAME",
+        ColumnKind::Time => "TIMESTAMP",
+        ColumnKind::MeasureValue(_) => "MEASURE_VALUE",
+        ColumnKind::Multi(_) => "MULTI",
+    }
+}
+
+fn source_part(part: &Part) -> SourcePart {
+    SourcePart {
+        path: part.path().clone(),
+        bytes: part.bytes(),
+        rows: part.rows(),
+        time_min: part.time_min(),
+        time_max: part.time_max(),
+        superseded: part.superseded().map(Arc::clone),
+    }
 }

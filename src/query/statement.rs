@@ -13,6 +13,7 @@ use super::dialect::TimestreamDialect;
 use super::error::{Position, QueryError, syntax};
 use super::limits;
 use super::values::wrap_bare_rows;
+use super::weight;
 
 /// How many levels sqlparser may call itself; a level of parentheses takes it about two.
 const RECURSION_MAX: usize = limits::NESTING_MAX * 3;
@@ -94,9 +95,11 @@ fn parse_query(tokens: Vec<TokenWithSpan>) -> Result<Statement, QueryError> {
         return Err(syntax(parser.peek_token_ref().span.start.into()));
     }
     match query.visit(&mut OnlyQueries) {
-        ControlFlow::Continue(()) => Ok(Statement::Query(query)),
-        ControlFlow::Break(at) => Err(syntax(at)),
+        ControlFlow::Continue(()) => {}
+        ControlFlow::Break(at) => return Err(syntax(at)),
     }
+    weight::check(&query)?;
+    Ok(Statement::Query(query))
 }
 
 /// The first `@name`; only scheduled queries have values for them.

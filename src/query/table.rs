@@ -4,7 +4,6 @@
 //! machine as it is. No sort order is declared, although parts are sorted: a declared order makes
 //! DataFusion group through order-preserving exchanges, several times slower than hashing.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -107,17 +106,12 @@ fn grouped(parts: &[&SourcePart], groups: usize) -> Vec<FileGroup> {
 }
 
 fn file(part: &SourcePart) -> PartitionedFile {
-    // The plan holds its files' extensions, and a result holds its plan until its last page.
-    let file =
-        PartitionedFile::new(part.path.as_ref(), part.bytes).with_extension(Pin(Arc::clone(&part.pin)));
+    let file = PartitionedFile::new(part.path.as_ref(), part.bytes);
     match part.superseded.as_ref().filter(|superseded| !superseded.is_empty()) {
         Some(superseded) => file.with_extension(ParquetRowSelection::new(selection(superseded, part.rows))),
         None => file,
     }
 }
-
-/// Keeps a file on disk.
-struct Pin(#[expect(dead_code, reason = "holding it is what it is for")] Arc<dyn Any + Send + Sync>);
 
 /// The rows of a file of `rows` rows that are not superseded.
 fn selection(superseded: &RoaringBitmap, rows: u64) -> RowSelection {

@@ -5,6 +5,7 @@ mod corpus;
 mod fixture;
 mod hostile;
 mod paging;
+mod road;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
