@@ -15,7 +15,7 @@ use crate::message::Message;
 use crate::mqtt::{Ingest, IngestError, Receipt};
 use crate::record::WriteBatch;
 use crate::rules::{Effect, RuleSet, TimestreamWrite};
-use crate::store::{Pending, Store, StoreError, TableOptions};
+use crate::store::{DatabaseOptions, Pending, Store, StoreError, TableOptions};
 
 /// Runs rules over messages and carries out what they ask for.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Pipeline {
         let (store, database, table) = (self.store.clone(), batch.database.clone(), batch.table.clone());
         let created = tokio::task::spawn_blocking(move || {
             // Somebody else may be quicker; what counts is that both exist afterwards.
-            match store.create_database(&database, None) {
+            match store.create_database(&database, DatabaseOptions::default()) {
                 Ok(_) | Err(StoreError::DatabaseExists { .. }) => {}
                 Err(error) => return Err(error),
             }

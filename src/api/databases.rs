@@ -8,7 +8,7 @@ use super::error::ApiError;
 use super::paging::{self, MAX_RESULTS, PAGING_TOKEN};
 use super::shape::{Shape, optional, required};
 use super::tags::{TAGS, Tag, pairs};
-use crate::store::Database;
+use crate::store::{Database, DatabaseOptions};
 
 const CREATE: Shape = Shape::Structure(&[
     required("DatabaseName", Shape::Name),
@@ -36,8 +36,8 @@ struct Named {
 /// CreateDatabase.
 pub(crate) async fn create(context: &Context, input: &Value) -> Result<Value, ApiError> {
     let Create { database_name, kms_key_id, tags } = super::json::read(&CREATE, input)?;
-    let _ = pairs(tags);
-    let created = context.blocking(move |store| store.create_database(&database_name, kms_key_id)).await?;
+    let options = DatabaseOptions { kms_key_id, tags: pairs(tags) };
+    let created = context.blocking(move |store| store.create_database(&database_name, options)).await?;
     Ok(json!({ "Database": described(context, &created) }))
 }
 

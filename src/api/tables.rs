@@ -109,7 +109,6 @@ struct List {
 /// CreateTable.
 pub(crate) async fn create(context: &Context, input: &Value) -> Result<Value, ApiError> {
     let request: Create = super::json::read(&CREATE, input)?;
-    let _ = pairs(request.tags);
     let options = TableOptions {
         retention: request.retention_properties.map(Retention::from).unwrap_or_default(),
         magnetic_writes: request
@@ -117,6 +116,7 @@ pub(crate) async fn create(context: &Context, input: &Value) -> Result<Value, Ap
             .map(MagneticWrites::from)
             .unwrap_or_default(),
         partition_key: partition_key(request.schema)?,
+        tags: pairs(request.tags),
     };
     let (database, name) = (request.database_name, request.table_name);
     let created = context.blocking(move |store| store.create_table(&database, &name, options)).await?;

@@ -19,6 +19,6 @@ pub(crate) struct Tag {
 }
 
 /// Keys and values of the tags of a request.
-pub(crate) fn pairs(tags: Option<Vec<Tag>>) -> Vec<(String, String)> {
+pub(crate) fn pairs(tags: Option<Vec<Tag>>) -> Vec<crate::store::Tag> {
     tags.into_iter().flatten().map(|tag| (tag.key, tag.value)).collect()
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::options::{
-    Database, MagneticWrites, PartitionKey, PartitionKeyItem, Retention, Table, TableStatus,
+    Database, MagneticWrites, PartitionKey, PartitionKeyItem, Retention, Table, TableStatus, Tag,
 };
 use super::paths::{TableId, WriterId};
 use crate::clock::Timestamp;
@@ -39,6 +39,7 @@ pub(crate) struct Contents {
 #[derive(Serialize, Deserialize)]
 struct DatabaseRow {
     kms_key_id: Option<String>,
+    tags: Vec<Tag>,
     created: i64,
     updated: i64,
 }
@@ -51,6 +52,7 @@ struct TableRow {
     magnetic_writes: bool,
     rejected_data_location: Option<serde_json::Value>,
     partition_key: Vec<KeyRow>,
+    tags: Vec<Tag>,
     created: i64,
     updated: i64,
 }
@@ -82,6 +84,7 @@ impl Catalog {
     pub(crate) fn put_database(&self, database: &Database) -> Result<(), StoreError> {
         let row = DatabaseRow {
             kms_key_id: database.kms_key_id.clone(),
+            tags: database.tags.clone(),
             created: database.created.nanos(),
             updated: database.updated.nanos(),
         };
@@ -219,6 +222,7 @@ impl DatabaseRow {
         Database {
             name,
             kms_key_id: self.kms_key_id,
+            tags: self.tags,
             table_count: 0,
             created: Timestamp::from_nanos(self.created),
             updated: Timestamp::from_nanos(self.updated),
@@ -241,6 +245,7 @@ impl From<&Table> for TableRow {
             magnetic_writes: table.magnetic_writes.enabled,
             rejected_data_location: table.magnetic_writes.rejected_data_location.clone(),
             partition_key: table.partition_key.0.iter().map(key).collect(),
+            tags: table.tags.clone(),
             created: table.created.nanos(),
             updated: table.updated.nanos(),
         }
@@ -269,6 +274,7 @@ impl TableRow {
                 rejected_data_location: self.rejected_data_location,
             },
             partition_key: PartitionKey(self.partition_key.into_iter().map(key).collect()),
+            tags: self.tags,
             created: Timestamp::from_nanos(self.created),
             updated: Timestamp::from_nanos(self.updated),
         })
@@ -294,6 +300,7 @@ mod tests {
                 name: "host".to_owned(),
                 required: true,
             }]),
+            tags: vec![("team".to_owned(), "a".to_owned())],
             created: Timestamp::from_nanos(1_700_000_000_123_456_789),
             updated: Timestamp::from_nanos(i64::MAX),
         }
@@ -307,6 +314,7 @@ mod tests {
         let database = Database {
             name: "iot".to_owned(),
             kms_key_id: Some("key".to_owned()),
+            tags: vec![("cost".to_owned(), String::new())],
             table_count: 0,
             created: Timestamp::from_nanos(5),
             updated: Timestamp::from_nanos(6),

@@ -70,8 +70,8 @@ use crate::shutdown::Shutdown;
 
 pub use self::error::{RejectReason, StoreError};
 pub use self::options::{
-    Compatibility, Database, MagneticWrites, PartitionKey, PartitionKeyItem, Retention, StoreOptions, Table,
-    TableOptions, TableStatus, TableUpdate,
+    Compatibility, Database, DatabaseOptions, MagneticWrites, PartitionKey, PartitionKeyItem, Retention,
+    StoreOptions, Table, TableOptions, TableStatus, TableUpdate, Tag,
 };
 pub use self::part::Part;
 pub use self::paths::TableId;
@@ -243,15 +243,16 @@ impl Store {
     ///
     /// # Errors
     /// When there is one of that name, or the name is not allowed.
-    pub fn create_database(&self, name: &str, kms_key_id: Option<String>) -> Result<Database, StoreError> {
+    pub fn create_database(&self, name: &str, options: DatabaseOptions) -> Result<Database, StoreError> {
         options::check_name(name, self.inner.options.compatibility)?;
         let _changing = self.inner.changing();
         if self.inner.directory.database(name).is_ok() {
             return Err(StoreError::DatabaseExists { database: name.to_owned() });
         }
         let now = self.inner.clock.now();
-        let database =
-            Database { name: name.to_owned(), kms_key_id, table_count: 0, created: now, updated: now };
+        let DatabaseOptions { kms_key_id, tags } = options;
+        let name = name.to_owned();
+        let database = Database { name, kms_key_id, tags, table_count: 0, created: now, updated: now };
         self.inner.catalog.put_database(&database)?;
         self.inner.directory.put_database(database.clone());
         Ok(database)
@@ -333,6 +334,7 @@ impl Store {
             retention: options.retention,
             magnetic_writes: options.magnetic_writes,
             partition_key: options.partition_key,
+            tags: options.tags,
             created: now,
             updated: now,
         };

@@ -149,6 +149,18 @@ impl PartitionKey {
     }
 }
 
+/// A key and a value a user attaches to a database or a table (spec 5.3).
+pub type Tag = (String, String);
+
+/// How a database is created.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DatabaseOptions {
+    /// The key the caller names; nothing is encrypted with it.
+    pub kms_key_id: Option<String>,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+}
+
 /// How a table is created.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TableOptions {
@@ -158,6 +170,8 @@ pub struct TableOptions {
     pub magnetic_writes: MagneticWrites,
     /// Its partition key.
     pub partition_key: PartitionKey,
+    /// Its tags.
+    pub tags: Vec<Tag>,
 }
 
 /// What changes about a table; `None` stays as it is.
@@ -201,6 +215,8 @@ pub struct Database {
     pub name: String,
     /// The key the caller named; nothing is encrypted with it.
     pub kms_key_id: Option<String>,
+    /// Its tags.
+    pub tags: Vec<Tag>,
     /// How many tables it has.
     pub table_count: u64,
     /// When it was created.
@@ -233,6 +249,8 @@ pub struct Table {
     pub magnetic_writes: MagneticWrites,
     /// Its partition key.
     pub partition_key: PartitionKey,
+    /// Its tags.
+    pub tags: Vec<Tag>,
     /// When it was created.
     pub created: Timestamp,
     /// When it was last changed.

@@ -6,7 +6,7 @@ use super::{all_pages, outcome};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::query::{Engine, QueryOptions, Source};
 use crate::record::{Dimension, Measure, MeasureValue, Record, WriteBatch};
-use crate::store::{Store, StoreOptions, TableOptions};
+use crate::store::{DatabaseOptions, Store, StoreOptions, TableOptions};
 
 fn cpu(second: i64, value: f64, version: i64) -> Record {
     Record {
@@ -29,7 +29,7 @@ async fn points_written_to_the_store_come_out_of_a_query() {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::from_nanos(1_636_986_500_000_000_000)));
     let store = Store::open(StoreOptions::new(folder.path()), Arc::clone(&clock)).await.expect("a store");
     let store = Arc::new(store);
-    store.create_database("testDB", None).expect("a database");
+    store.create_database("testDB", DatabaseOptions::default()).expect("a database");
     store.create_table("testDB", "testTable", TableOptions::default()).expect("a table");
     let options = QueryOptions { threads: 2, ..QueryOptions::default() };
     let source = Arc::clone(&store) as Arc<dyn Source>;

@@ -15,7 +15,8 @@ use super::disk::SimDisk;
 use crate::clock::{ManualClock, Timestamp};
 use crate::record::{Attribute, Dimension, Measure, MeasureValue, Record, WriteBatch};
 use crate::store::{
-    ColumnKind, Disks, Part, Store, StoreError, StoreOptions, TableOptions, TableSnapshot, Written,
+    ColumnKind, DatabaseOptions, Disks, Part, Store, StoreError, StoreOptions, TableOptions, TableSnapshot,
+    Written,
 };
 
 /// The clock of all tests: 2026-11-20T00:00:00Z.
@@ -33,7 +34,7 @@ impl Machine {
     pub(crate) async fn with_table() -> Self {
         let machine = Self::empty();
         let store = machine.open().await;
-        store.create_database("db", None).expect("new");
+        store.create_database("db", DatabaseOptions::default()).expect("new");
         store.create_table("db", "t", TableOptions::default()).expect("new");
         store.close().await.expect("healthy");
         machine

@@ -6,8 +6,8 @@ use super::fixture::NOW;
 use crate::clock::{ManualClock, Timestamp};
 use crate::record::WriteBatch;
 use crate::store::{
-    Compatibility, PartitionKey, PartitionKeyItem, Retention, Store, StoreError, StoreOptions, TableOptions,
-    TableUpdate,
+    Compatibility, DatabaseOptions, PartitionKey, PartitionKeyItem, Retention, Store, StoreError,
+    StoreOptions, TableOptions, TableUpdate,
 };
 
 async fn open(folder: &tempfile::TempDir) -> Result<Store, StoreError> {
@@ -43,10 +43,17 @@ async fn table_files(folder: &tempfile::TempDir, expected: usize) -> usize {
 async fn databases_and_tables_come_go_and_stay() {
     let folder = folder();
     let store = open(&folder).await.expect("opens");
-    store.create_database("b", Some("key".to_owned())).expect("new");
-    store.create_database("a", None).expect("new");
-    assert!(matches!(store.create_database("a", None), Err(StoreError::DatabaseExists { .. })));
-    assert!(matches!(store.create_database("a b", None), Err(StoreError::InvalidName { .. })));
+    let keyed = DatabaseOptions { kms_key_id: Some("key".to_owned()), tags: Vec::new() };
+    store.create_database("b", keyed).expect("new");
+    store.create_database("a", DatabaseOptions::default()).expect("new");
+    assert!(matches!(
+        store.create_database("a", DatabaseOptions::default()),
+        Err(StoreError::DatabaseExists { .. })
+    ));
+    assert!(matches!(
+        store.create_database("a b", DatabaseOptions::default()),
+        Err(StoreError::InvalidName { .. })
+    ));
     let table = store.create_table("b", "t", TableOptions::default()).expect("new");
     assert_eq!((table.retention, table.created), (Retention::default(), NOW));
     assert!(matches!(
@@ -99,7 +106,7 @@ async fn a_second_open_is_told_that_the_folder_is_locked() {
 async fn a_dropped_table_is_gone_and_its_name_is_free() {
     let folder = folder();
     let store = open(&folder).await.expect("opens");
-    store.create_database("db", None).expect("new");
+    store.create_database("db", DatabaseOptions::default()).expect("new");
     let first = store.create_table("db", "t", TableOptions::default()).expect("new");
     write(&store, "t", 1).await.expect("written");
     store.flush().await.expect("flushed");
@@ -130,7 +137,7 @@ async fn a_dropped_table_is_gone_and_its_name_is_free() {
 async fn what_a_crash_left_of_a_flush_is_removed_at_the_start() {
     let folder = folder();
     let store = open(&folder).await.expect("opens");
-    store.create_database("db", None).expect("new");
+    store.create_database("db", DatabaseOptions::default()).expect("new");
     let table = store.create_table("db", "t", TableOptions::default()).expect("new");
     write(&store, "t", 1).await.expect("written");
     store.flush().await.expect("flushed");
@@ -152,7 +159,7 @@ async fn aws_refuses_old_and_future_records_and_counts_the_stores() {
     let clock = Arc::new(ManualClock::new(NOW));
     let options = StoreOptions { compatibility: Compatibility::Aws, ..StoreOptions::new(folder.path()) };
     let store = Store::open(options, clock).await.expect("opens");
-    store.create_database("dbs", None).expect("new");
+    store.create_database("dbs", DatabaseOptions::default()).expect("new");
     store.create_table("dbs", "tab", TableOptions::default()).expect("new");
     let record = |time: Timestamp| super::fixture::row("a", time.nanos(), 1, 1);
     let minute = 60_000_000_000;
