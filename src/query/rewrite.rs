@@ -146,27 +146,12 @@ impl Rewriter {
             }
             Expr::Cast { kind: CastKind::DoubleColon, .. } => return Err(syntax(place)),
             Expr::Function(function) => return self.function(function),
-            Expr::Ceil { expr, .. } => call("ceil", vec![take(expr)]),
-            Expr::Floor { expr, .. } => call("floor", vec![take(expr)]),
-            Expr::Position { expr, r#in } => call("strpos", vec![take(r#in), take(expr)]),
-            Expr::Extract { field, expr, .. } => {
-                let function = extract_function(&field.to_string()).ok_or_else(|| syntax(place))?;
-                call(function, vec![take(expr)])
-            }
-            Expr::Substring { expr, substring_from, substring_for, .. } => {
-                let from = substring_from.take().map_or_else(|| number("1"), |from| *from);
-                let mut args = vec![take(expr), from];
-                args.extend(substring_for.take().map(|length| *length));
-                call("substr", args)
-            }
-            Expr::Trim { expr, trim_where, trim_what: None, trim_characters: None } => {
-                let function = match trim_where {
-                    Some(TrimWhereField::Leading) => "ltrim",
-                    Some(TrimWhereField::Trailing) => "rtrim",
-                    Some(TrimWhereField::Both) | None => "trim",
-                };
-                call(function, vec![take(expr)])
-            }
+            Expr::Ceil { .. }
+            | Expr::Floor { .. }
+            | Expr::Position { .. }
+            | Expr::Extract { .. }
+            | Expr::Substring { .. }
+            | Expr::Trim { .. } => spelled_out(expr).ok_or_else(|| syntax(place))?,
             Expr::UnaryOp { op: UnaryOperator::Minus, expr } if is_duration(expr) => {
                 call("__negate", vec![take(expr)])
             }
@@ -246,6 +231,34 @@ impl Rewriter {
         }
         Ok(None)
     }
+}
+
+/// The call behind what SQL spells with words between the operands.
+fn spelled_out(expr: &mut Expr) -> Option<Expr> {
+    Some(match expr {
+        Expr::Ceil { expr, .. } => call("ceil", vec![take(expr)]),
+        Expr::Floor { expr, .. } => call("floor", vec![take(expr)]),
+        Expr::Position { expr, r#in } => call("strpos", vec![take(r#in), take(expr)]),
+        Expr::Extract { field, expr, .. } => {
+            let function = extract_function(&field.to_string())?;
+            call(function, vec![take(expr)])
+        }
+        Expr::Substring { expr, substring_from, substring_for, .. } => {
+            let from = substring_from.take().map_or_else(|| number("1"), |from| *from);
+            let mut args = vec![take(expr), from];
+            args.extend(substring_for.take().map(|length| *length));
+            call("substr", args)
+        }
+        Expr::Trim { expr, trim_where, trim_what: None, trim_characters: None } => {
+            let function = match trim_where {
+                Some(TrimWhereField::Leading) => "ltrim",
+                Some(TrimWhereField::Trailing) => "rtrim",
+                Some(TrimWhereField::Both) | None => "trim",
+            };
+            call(function, vec![take(expr)])
+        }
+        _ => return None,
+    })
 }
 
 fn argument(expr: Expr) -> FunctionArg {
