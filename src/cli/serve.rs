@@ -1,6 +1,6 @@
 //! `tidemill serve`: the daemon from start to signal to stop.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::Context;
@@ -33,7 +33,8 @@ fn start_logging() -> anyhow::Result<()> {
     let directives = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".into());
     let filter = EnvFilter::try_new(&directives)
         .with_context(|| format!("{LOG_VARIABLE}: `{directives}` is not a list of log directives"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     Ok(())
 }
 
