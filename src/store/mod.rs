@@ -1,11 +1,13 @@
 //! Storage: small, durable, columnar.
 //!
 //! A write goes into the log and into memory, and is visible once the log is on disk. Memory is
-//! flushed to Parquet parts, one UTC day each; a manifest per table names the parts. A query gets a
-//! snapshot: the durable rows of one moment, each once and in its newest version.
+//! flushed to Parquet parts, one UTC day each; a manifest per table names the parts. In the background
+//! small parts are merged and those past retention removed. A query gets a snapshot: the durable rows
+//! of one moment, each once and in its newest version.
 //!
 //! ```text
 //! write -> wal -> memtable -> flush -> part -> manifest
+//!                    |       merge <---/  \--> /  |
 //!                    \--------- snapshot --------/
 //! ```
 //!
@@ -39,6 +41,11 @@ mod flush;
 mod flusher;
 mod manifest;
 mod part;
+
+mod compaction;
+mod housekeeper;
+mod retention;
+mod tiers;
 
 mod recovery;
 mod snapshot;
@@ -82,14 +89,15 @@ pub use self::write::{Pending, Rejected, Written};
 /// Writers wait while this much is queued for the log's next write.
 const WAL_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
-/// How long closing waits for a flush that is under way.
-const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
+/// How long closing waits for a flush that is under way. A merge stops by itself.
+const BACKGROUND_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The store of one folder. Clones are the same store.
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-    flusher: Shutdown,
+    /// The tasks in the background: flushes, merges, retention.
+    background: Shutdown,
 }
 
 /// What all clones share.
@@ -107,6 +115,8 @@ pub(crate) struct Inner {
     lookup: Lookup,
     cleaner: Cleaner,
     writer: WriterId,
+    /// Held while parts are merged or removed.
+    housekeeping: tokio::sync::Mutex<()>,
     /// Why the last flush failed, if it did.
     flush_failure: Mutex<Option<String>>,
     lock: Mutex<Option<FolderLock>>,
@@ -163,12 +173,14 @@ impl Store {
             lookup,
             cleaner,
             writer: contents.writer,
+            housekeeping: tokio::sync::Mutex::default(),
             flush_failure: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         });
-        let flusher = Shutdown::new();
-        flusher::start(&inner, &flusher);
-        Ok(Self { inner, flusher })
+        let background = Shutdown::new();
+        flusher::start(&inner, &background);
+        housekeeper::start(&inner, &background, housekeeper::TICK);
+        Ok(Self { inner, background })
     }
 
     /// Writes records to one table. Returns once their order is settled; they are durable when the
@@ -205,13 +217,22 @@ impl Store {
         Ok(())
     }
 
+    /// Removes the parts that are past retention and merges those that should be, now instead of in
+    /// the background.
+    ///
+    /// # Errors
+    /// When the disk or the object store fails; everything stays as it was.
+    pub async fn maintain(&self) -> Result<(), StoreError> {
+        self.inner.keep_house(&self.background).await
+    }
+
     /// Syncs what was submitted, refuses what comes later, and lets go of the folder. Snapshots can
     /// still be taken. Closing twice is closing once.
     ///
     /// # Errors
     /// When the log had failed, so that not everything that was submitted is durable.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.flusher.stop(FLUSH_DEADLINE).await;
+        self.background.stop(BACKGROUND_DEADLINE).await;
         let inner = Arc::clone(&self.inner);
         let closing = tokio::task::spawn_blocking(move || {
             inner.wal.close();

@@ -5,7 +5,7 @@
 //! - Any other bad byte is damage: opening is refused, naming file and offset.
 //! - Entries of tables the catalog does not know belong to dropped tables and are skipped; so are
 //!   rows up to the `flushed_lsn` of their table's manifest.
-//! - Objects that no manifest names are left over from a flush that did not finish, and are deleted.
+//! - Objects that no manifest names are left over from a flush or merge that did not finish, and are deleted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
