@@ -61,6 +61,21 @@ struct Frozen {
 }
 
 impl Inner {
+    /// Moves what all tables hold in memory to parts.
+    pub(crate) async fn flush_all(&self) -> Result<(), StoreError> {
+        for table in self.directory.tables(None)? {
+            self.flush_table(&table).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing of the log but its new segment: after a loss the segments before it may end
+    /// with another number than it begins with.
+    pub(crate) async fn start_afresh(&self) -> Result<(), StoreError> {
+        self.flush_all().await?;
+        self.retire_log()
+    }
+
     /// Moves what `table` holds in memory to parts. Returns whether there was anything.
     pub(crate) async fn flush_table(&self, table: &TableState) -> Result<bool, StoreError> {
         let _flushing = table.flushing.lock().await;

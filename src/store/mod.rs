@@ -47,6 +47,8 @@ mod housekeeper;
 mod retention;
 mod tiers;
 
+mod damage;
+mod examine;
 mod recovery;
 mod snapshot;
 
@@ -76,6 +78,7 @@ use crate::record::WriteBatch;
 use crate::shutdown::Shutdown;
 
 pub use self::error::{RejectReason, StoreError};
+pub use self::examine::{Finding, Report, Severity};
 pub use self::options::{
     Compatibility, Database, DatabaseOptions, MagneticWrites, PartitionKey, PartitionKeyItem, Retention,
     StoreOptions, Table, TableOptions, TableStatus, TableUpdate, Tag,
@@ -148,18 +151,24 @@ impl Store {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
         let lock = FolderLock::take(&options.path)?;
-        let (catalog, contents) = Catalog::open(&options.path)?;
         let Disks { files, objects: store } = disks;
         let objects = Arc::new(Objects::new(Arc::clone(&store), Some(Arc::clone(&files))));
+        if Catalog::is_missing(&options.path) {
+            // Tables that no catalog knows count as deleted: a new one would delete them all.
+            recovery::expect_no_tables(&objects).await?;
+        }
+        let (catalog, contents) = Catalog::open(&options.path)?;
         let cleaner = Cleaner::start(Arc::clone(&objects));
         let lookup = Lookup::new(store, options.lookup_cache_bytes);
-        let recovery = Recovery { files: &*files, objects: &objects, lookup: &lookup, cleaner: &cleaner };
+        let accept_loss = options.accept_loss;
+        let recovery =
+            Recovery { files: &*files, objects: &objects, lookup: &lookup, cleaner: &cleaner, accept_loss };
         let recovered = recovery.run(contents.tables).await?;
         let memory = MemoryBudget::new(options.memory_bytes);
         memory.take(recovered.tables.iter().map(|table| table.live().active.bytes()).sum());
         let wal_options =
             WalOptions { segment_bytes: options.wal_segment_bytes, group_bytes_max: WAL_GROUP_BYTES };
-        let wal = Wal::start(files, recovered.segments, recovered.next, wal_options)
+        let wal = Wal::start(files, recovered.log.segments, recovered.log.next, wal_options)
             .map_err(StoreError::disk("starting the log"))?;
         let inner = Arc::new(Inner {
             options,
@@ -177,6 +186,9 @@ impl Store {
             flush_failure: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         });
+        if recovered.log.lost {
+            inner.start_afresh().await?;
+        }
         let background = Shutdown::new();
         flusher::start(&inner, &background);
         housekeeper::start(&inner, &background, housekeeper::TICK);
@@ -211,10 +223,7 @@ impl Store {
     /// # Errors
     /// When the disk or the object store fails; the rows stay in memory and in the log.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        for table in self.inner.directory.tables(None)? {
-            self.inner.flush_table(&table).await?;
-        }
-        Ok(())
+        self.inner.flush_all().await
     }
 
     /// Removes the parts that are past retention and merges those that should be, now instead of in

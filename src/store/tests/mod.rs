@@ -5,6 +5,7 @@ mod fixture;
 
 mod compaction;
 mod crash;
+mod damage;
 mod limits;
 mod model;
 mod parts;
