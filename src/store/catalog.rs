@@ -6,7 +6,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+use redb::backends::InMemoryBackend;
+use redb::{ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
@@ -69,6 +70,11 @@ fn failed<E: Into<redb::Error>>(doing: &'static str) -> impl FnOnce(E) -> StoreE
 }
 
 impl Catalog {
+    /// Whether [`Catalog::open`] would create a catalog rather than open one.
+    pub(crate) fn is_missing(folder: &Path) -> bool {
+        std::fs::metadata(folder.join("catalog.redb")).map_or(true, |file| file.len() == 0)
+    }
+
     /// Opens the catalog in `folder`, creating it with a writer id of its own.
     pub(crate) fn open(folder: &Path) -> Result<(Self, Contents), StoreError> {
         let file = redb::Builder::new()
@@ -78,6 +84,19 @@ impl Catalog {
         let writer = prepare(&file)?;
         let contents = read(&file, writer)?;
         Ok((Self { file: Mutex::new(Some(file)) }, contents))
+    }
+
+    /// Reads the catalog in `folder` without touching it: what a crash left unfinished in the file is
+    /// put in order in a copy in memory.
+    pub(crate) fn peek(folder: &Path) -> Result<Contents, StoreError> {
+        let bytes =
+            std::fs::read(folder.join("catalog.redb")).map_err(StoreError::disk("reading the catalog"))?;
+        let copy = InMemoryBackend::new();
+        let copied = copy.set_len(bytes.len() as u64).and_then(|()| copy.write(0, &bytes));
+        copied.map_err(StoreError::disk("reading the catalog"))?;
+        let file = redb::Builder::new().create_with_backend(copy).map_err(failed("opened"))?;
+        let writer = prepare(&file)?;
+        read(&file, writer)
     }
 
     /// Stores a database, new or changed.

@@ -16,7 +16,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A file on disk is not what was written; opening is refused rather than losing rows silently.
-    #[error("{path} is damaged at byte {offset}: {reason}; restore the file from a backup")]
+    #[error(
+        "{path} is damaged at byte {offset}: {reason}; restore the file from a backup, or let `tidemill check --store` tell what would be lost without it"
+    )]
     Damaged {
         /// The file, below the store's folder.
         path: String,
