@@ -129,6 +129,21 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the store failed, not the request: a disk, an object store, a damaged file. Nothing may
+    /// be acknowledged on such an error.
+    pub const fn is_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable { .. }
+                | Self::Disk { .. }
+                | Self::Objects { .. }
+                | Self::Catalog { .. }
+                | Self::Part { .. }
+                | Self::Damaged { .. }
+                | Self::Format { .. }
+        )
+    }
+
     pub(crate) fn disk(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Disk { doing, source: Arc::new(source) }
     }

@@ -260,6 +260,9 @@ impl Store {
         if let Some(stopped) = self.inner.wal.stopped() {
             return Err(stopped.to_string());
         }
+        if let Some(failure) = self.inner.catalog.failure() {
+            return Err(failure);
+        }
         match &*self.inner.flush_failure.lock().expect("no holder of the failure panics") {
             Some(failure) => Err(format!("rows cannot be moved to parts: {failure}")),
             None => Ok(()),

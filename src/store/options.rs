@@ -271,7 +271,7 @@ pub(crate) fn check_name(name: &str, compatibility: Compatibility) -> Result<(),
     let reason = if !name.bytes().all(legal) {
         "only letters, digits, underscore, dash and period are allowed."
     } else if name.len() < bytes_min {
-        "it is too short."
+        "it has fewer than 3 characters."
     } else if name.len() > 256 {
         "it is longer than 256 bytes."
     } else {
