@@ -105,10 +105,19 @@ impl Inner {
             doing: "merging parts to",
             path: path.to_string(),
             source: Arc::new(source),
-        })?;
-        if merged.meta.is_some() {
-            self.objects.written(&path).await.map_err(StoreError::objects("writing a merged part"))?;
+        });
+        let written = match &merged {
+            Ok(Merged { meta: Some(_), .. }) => {
+                self.objects.written(&path).await.map_err(StoreError::objects("writing a merged part"))
+            }
+            _ => Ok(()),
+        };
+        if merged.is_err() || written.is_err() {
+            // Nothing names it: what there is of it may go.
+            self.cleaner.delete(path);
         }
+        written?;
+        let merged = merged?;
         let file = merged.meta.clone().map(|meta| PartFile::new(meta, self.cleaner.clone()));
         Ok(Some(Replacement { old, cutoff, merged, file, places: HashMap::new() }))
     }
