@@ -42,7 +42,7 @@ use super::source::Source;
 use super::statement::{self, Statement};
 use super::table::{PARTS_URL, SnapshotTable};
 use super::unnest::UnnestPlanner;
-use super::{catalog, deadline, names, rewrite, rows};
+use super::{catalog, deadline, names, rewrite, rows, union};
 use crate::clock::Clock;
 
 /// Least bytes a query is metered with (spec 1.3).
@@ -370,9 +370,11 @@ impl Inner {
             options: state.config_options(),
             tables: sources.collect(),
         };
-        let plan = context.plan(query)?;
-        let columns = rows::columns(plan.schema().as_arrow())?;
-        let plan = state.create_physical_plan(&plan).await?;
+        let logical = context.plan(query)?;
+        union::check(&logical)?;
+        let plan = state.create_physical_plan(&logical).await?;
+        // Only now every CASE and UNION has the type of its rows; names may have changed on the way.
+        let columns = rows::columns(logical.schema().as_arrow(), &plan.schema())?;
         let plan = deadline::guard(plan, &deadline)?;
         let stream = execute_stream(Arc::clone(&plan), state.task_ctx())?;
         Ok(Results::streamed(columns, stream, plan, tables.into_values().collect()))

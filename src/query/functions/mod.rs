@@ -38,7 +38,6 @@ use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUD
 
 use scalar::Def;
 
-#[cfg(test)]
 pub(crate) use conversion::cast_array;
 pub(crate) use scalar::Counts;
 

@@ -13,6 +13,7 @@ use datafusion::common::Result;
 use super::regexp::texts;
 use super::scalar::{Call, Code, Def, def};
 use crate::query::error::{failed, invalid};
+use crate::query::like;
 
 /// Longest text a function may make; a repeated `rpad` must not eat the machine.
 const CHARS_MAX: i64 = 1_000_000;
@@ -73,6 +74,17 @@ pub(super) const FUNCTIONS: &[Def] = &[
                     ));
                 }
                 Ok(whole(a.chars().zip(b.chars()).filter(|(a, b)| a != b).count()))
+            })
+        })],
+    ),
+    // The second operand is the escape character or empty.
+    def(
+        "__like_pattern",
+        &[("__like_pattern(varchar, varchar) -> varchar", |call| {
+            call.map::<_, StringViewArray>(|row| {
+                let escape = call.text(1).value(row).chars().next();
+                let spelled = like::pattern(call.text(0).value(row), escape);
+                spelled.map(Some).ok_or_else(|| failed(like::WRONG_ESCAPE))
             })
         })],
     ),
