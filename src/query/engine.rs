@@ -364,6 +364,9 @@ impl Inner {
     ) -> Result<Results, DataFusionError> {
         let mut state = self.state.clone();
         state.config_mut().options_mut().extensions.insert(deadline.clone());
+        // Expressions of the running plan have their options from here.
+        let options = Arc::clone(state.config_options());
+        state.execution_props_mut().config_options = Some(options);
         let sources = tables.iter().map(|(name, snapshot)| {
             (name.clone(), provider_as_source(Arc::new(SnapshotTable::new(Arc::clone(snapshot)))))
         });

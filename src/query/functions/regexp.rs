@@ -297,30 +297,30 @@ fn expand(
     text: &str,
     whole: &mut Text<'_>,
 ) -> Result<()> {
-    let mut piece = [0; 4];
-    let mut rest = replacement.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            '\\' => whole.push(rest.next().map_or("", |c| c.encode_utf8(&mut piece)))?,
-            '$' => {
-                let group = match rest.next_if_eq(&'{') {
-                    Some(_) => {
-                        let name: String = std::iter::from_fn(|| rest.next_if(|c| *c != '}')).collect();
-                        rest.next();
-                        pattern.groups.iter().position(|group| group.as_deref() == Some(name.as_str()))
-                    }
-                    None => {
-                        let digits: String =
-                            std::iter::from_fn(|| rest.next_if(char::is_ascii_digit)).collect();
-                        digits.parse().ok().filter(|group| *group < pattern.groups.len())
-                    }
-                };
-                let group =
-                    group.ok_or_else(|| failed(format!("Illegal replacement sequence: {replacement}")))?;
-                whole.push(found.group(group, text).unwrap_or_default())?;
-            }
-            other => whole.push(other.encode_utf8(&mut piece))?,
+    let mut rest = replacement;
+    while let Some(at) = rest.find(['\\', '$']) {
+        whole.push(&rest[..at])?;
+        let (sign, after) = rest[at..].split_at(1);
+        if sign == "\\" {
+            let end = after.chars().next().map_or(0, char::len_utf8);
+            whole.push(&after[..end])?;
+            rest = &after[end..];
+            continue;
         }
+        let group = match after.strip_prefix('{') {
+            Some(named) => {
+                let (name, behind) = named.split_once('}').unwrap_or((named, ""));
+                rest = behind;
+                pattern.groups.iter().position(|group| group.as_deref() == Some(name))
+            }
+            None => {
+                let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+                rest = &after[end..];
+                after[..end].parse().ok().filter(|group| *group < pattern.groups.len())
+            }
+        };
+        let group = group.ok_or_else(|| failed(format!("Illegal replacement sequence: {replacement}")))?;
+        whole.push(found.group(group, text).unwrap_or_default())?;
     }
-    Ok(())
+    whole.push(rest)
 }
