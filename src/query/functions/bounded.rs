@@ -148,7 +148,9 @@ impl Weights {
                 let inner = Self::of(list.values(), texts);
                 #[expect(clippy::cast_sign_loss, reason = "offsets of a list are not negative")]
                 let ranges = list.value_offsets().windows(2).map(|pair| pair[0] as usize..pair[1] as usize);
-                Self::Each(ranges.map(|range| ELEMENT_BYTES + range.map(|i| inner.at(i)).sum::<usize>()).collect())
+                Self::Each(
+                    ranges.map(|range| ELEMENT_BYTES + range.map(|i| inner.at(i)).sum::<usize>()).collect(),
+                )
             }
             DataType::Struct(_) => {
                 let columns = column.as_struct().columns();

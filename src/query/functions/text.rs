@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, UInt32Array,
-};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, UInt32Array};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::DataType;
@@ -301,12 +299,7 @@ fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
     offsets[row] as usize..offsets[row + 1] as usize
 }
 
-fn gathered(
-    call: &Call<'_>,
-    values: &ArrayRef,
-    places: &[Vec<u32>],
-    valid: Vec<bool>,
-) -> Result<ArrayRef> {
+fn gathered(call: &Call<'_>, values: &ArrayRef, places: &[Vec<u32>], valid: Vec<bool>) -> Result<ArrayRef> {
     let DataType::List(item) = call.returns else { return Err(invalid("an array is a list")) };
     let offsets = OffsetBuffer::from_lengths(places.iter().map(Vec::len));
     let places: UInt32Array = places.iter().flatten().copied().collect();

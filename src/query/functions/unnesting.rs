@@ -109,7 +109,8 @@ impl ScalarUDFImpl for Zip {
         let columns: Vec<_> =
             args.args.iter().map(|arg| arg.to_array(args.number_rows)).collect::<Result<_>>()?;
         let allowance = Allowance::new("zip", &args.config_options);
-        let zipped = super::array::zip(&columns, args.number_rows, args.return_field.data_type(), &allowance)?;
+        let zipped =
+            super::array::zip(&columns, args.number_rows, args.return_field.data_type(), &allowance)?;
         Ok(ColumnarValue::Array(zipped))
     }
 }

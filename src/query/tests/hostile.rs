@@ -209,7 +209,10 @@ async fn work_that_multiplies_is_refused() {
         "SELECT regexp_like(lpad('a',1000000,'b'),'((b?){50}c){100}')",
     ] {
         let result = engine.query(request(text)).await;
-        assert!(matches!(&result, Err(QueryError::Execution(e)) if e.contains("too l")), "{text}: {result:?}");
+        assert!(
+            matches!(&result, Err(QueryError::Execution(e)) if e.contains("too l")),
+            "{text}: {result:?}"
+        );
     }
 }
 
