@@ -4,6 +4,7 @@
 //! meaning is Trino's. A name that begins with two underscores is for `dialect`, `rewrite` and
 //! `operators`; a user who writes one is told that there is no such function.
 
+mod bounded;
 mod signature;
 
 mod scalar;
@@ -26,6 +27,7 @@ mod regexp_lambda;
 mod sequence;
 mod series;
 mod spline;
+mod sum;
 mod text;
 mod time;
 mod unnesting;
