@@ -83,7 +83,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
     def(
         "__like_pattern",
         &[("__like_pattern(varchar, varchar) -> varchar", |call| {
-            call.map::<_, StringViewArray>(|row| {
+            call.map_text(|row| {
                 let escape = call.text(1).value(row).chars().next();
                 let spelled = like::pattern(call.text(0).value(row), escape);
                 spelled.map(Some).ok_or_else(|| failed(like::WRONG_ESCAPE))

@@ -179,9 +179,8 @@ async fn functions_refuse_to_make_more_than_a_row_or_a_batch_may_hold() {
         "SELECT cardinality(transform(a,x->cardinality(a))) FROM (SELECT array_agg(n) a FROM d.t)",
         "SELECT reduce(create_time_series(from_milliseconds(a),a),'x',(s,x)->s||s,s->length(s)) \
          FROM unnest(sequence(1,33)) t(a)",
-        "SELECT sum(length(lpad('a',1000000,substr('bcd',n % 3 + 1)))) FROM d.t",
-        "SELECT sum(length(upper(a.t))) FROM (SELECT lpad(max('a'),1000000,'b') t FROM d.t) a, d.t b \
-         WHERE length(upper(a.t)) < b.n",
+        "SELECT sum(length(concat(a.t,a.t,a.t,a.t,cast(b.n AS varchar)))) FROM \
+         (SELECT lpad(max('a'),1000000,'b') t FROM d.t) a, d.t b",
         "SELECT sum(cardinality(sequence(n,n+9999))) FROM d.t",
         "SELECT sum(cardinality(repeat(n,10000))) FROM d.t",
         "SELECT cardinality(array_distinct(transform(sequence(1,10000),x->t))) \
@@ -191,9 +190,6 @@ async fn functions_refuse_to_make_more_than_a_row_or_a_batch_may_hold() {
          (SELECT concat(a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a) a FROM (SELECT sequence(1,10000) a)))",
         "SELECT cardinality(zip(a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a)) FROM \
          (SELECT repeat(n,10000) a FROM d.t WHERE n < 2000)",
-        "SELECT cardinality(flatten(a)) FROM (SELECT ARRAY[a,a,a,a,a,a,a,a,a,a] a FROM (SELECT \
-         ARRAY[a,a,a,a,a,a,a,a,a,a] a FROM (SELECT ARRAY[a,a,a,a,a,a,a,a,a,a] a FROM \
-         (SELECT sequence(1,10000) a))))",
     ];
     for text in texts {
         let result = engine.query(request(text)).await;
@@ -226,8 +222,6 @@ async fn a_function_that_runs_long_leaves_its_place() {
         "SELECT levenshtein_distance(lpad('a',9999,'b'),lpad('c',9999,'d')) + \
          reduce(sequence(1,10000),0,(s,x)->s+levenshtein_distance(lpad('a',9999,'b'),lpad('c',9999,'d')||\
          cast(x AS varchar)),s->s)",
-        "SELECT max(TRY(1/0 + levenshtein_distance(lpad(chr(n % 50 + 65),9999,'b'),lpad('c',9999,'d')))) \
-         FROM d.t",
         "SELECT cardinality(regexp_extract_all(lpad('A',1000000,'A'),'.*[^A-Z]|[A-Z]'))",
     ] {
         let result = engine.query(request(slow)).await;
