@@ -14,7 +14,7 @@ use tracing::warn;
 use crate::message::Message;
 use crate::mqtt::{Ingest, IngestError, Receipt};
 use crate::record::WriteBatch;
-use crate::rules::{Effect, RuleSet, TimestreamWrite};
+use crate::rules::{ActionKind, Effect, FailedAction, Failure, RuleSet, TimestreamWrite};
 use crate::store::{DatabaseOptions, Pending, Store, StoreError, TableOptions};
 
 /// Runs rules over messages and carries out what they ask for.
@@ -22,57 +22,87 @@ use crate::store::{DatabaseOptions, Pending, Store, StoreError, TableOptions};
 pub struct Pipeline {
     rules: RuleSet,
     store: Store,
-    failures: Arc<Failures>,
+    failures: Failures,
 }
 
-/// A batch on its way to the disk, and the rule that made it.
-struct Submitted {
-    rule: Arc<str>,
-    pending: Pending,
+/// What one message has set going.
+#[derive(Default)]
+struct Run {
+    /// Batches on their way to the disk.
+    pending: Vec<Pending>,
+    /// Actions that failed, with their rule, for the rule's error action.
+    failed: Vec<(Arc<str>, FailedAction)>,
 }
 
 impl Pipeline {
     /// A pipeline that evaluates `rules` and writes to `store`.
     pub fn new(rules: RuleSet, store: Store) -> Self {
-        Self { rules, store, failures: Arc::default() }
+        Self { rules, store, failures: Failures::default() }
     }
 
-    /// Starts every effect of `message`, in order.
-    async fn start(&self, message: &Message) -> Result<Vec<Submitted>, IngestError> {
-        let mut submitted = Vec::new();
+    /// Starts every effect of `message` in order, then the error actions of the rules whose actions
+    /// failed, one for all failures of a rule (spec 6.1).
+    async fn start(&self, message: &Message) -> Result<Vec<Pending>, IngestError> {
+        let mut run = Run::default();
         for effect in self.rules.evaluate(message) {
-            match effect {
-                Effect::Write(write) => submitted.extend(self.write(write).await?),
-                Effect::Failed(failure) => self.failures.count(&failure.rule, &failure.reason),
+            self.carry_out(effect, &mut run).await?;
+        }
+        let mut failed = std::mem::take(&mut run.failed);
+        while let Some((rule, _)) = failed.first() {
+            let rule = Arc::clone(rule);
+            let (of_rule, others): (Vec<_>, Vec<_>) =
+                failed.into_iter().partition(|(other, _)| *other == rule);
+            failed = others;
+            let actions: Vec<FailedAction> = of_rule.into_iter().map(|(_, action)| action).collect();
+            for effect in self.rules.error_effects(&rule, message, &actions) {
+                self.carry_out(effect, &mut run).await?;
             }
         }
-        Ok(submitted)
+        Ok(run.pending)
     }
 
-    /// Hands a batch to the store, creating database and table on first use if the rule allows it.
-    async fn write(&self, write: TimestreamWrite) -> Result<Option<Submitted>, IngestError> {
+    async fn carry_out(&self, effect: Effect, run: &mut Run) -> Result<(), IngestError> {
+        match effect {
+            Effect::Write(write) => self.write(write, run).await,
+            Effect::Failed(Failure { rule, action, reason }) => {
+                self.failures.count(&rule, &reason);
+                // What fails before any action has no error action (spec 6.1).
+                if let Some(action) = action {
+                    let message = reason.to_string();
+                    run.failed.push((rule, FailedAction { action, resource: String::new(), message }));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands a batch to the store, creating database and table on first use if the rule allows it. A
+    /// store that takes no writes fails the message, anything else only the action.
+    async fn write(&self, write: TimestreamWrite, run: &mut Run) -> Result<(), IngestError> {
         let TimestreamWrite { rule, batch, create } = write;
-        if create
-            && !self.store.has_table(&batch.database, &batch.table)
-            && let Err(error) = self.create(&batch).await
-        {
-            return self.refused(&rule, error);
+        let resource = format!("{}/{}", batch.database, batch.table);
+        let mut fail = |reason: &dyn fmt::Display| {
+            self.failures.count(&rule, reason);
+            let (action, resource) = (ActionKind::Timestream, resource.clone());
+            let message = reason.to_string();
+            run.failed.push((Arc::clone(&rule), FailedAction { action, resource, message }));
+        };
+        match self.submit(batch, create).await {
+            Ok(pending) => {
+                pending.rejected().iter().for_each(|rejected| fail(&rejected.reason));
+                run.pending.push(pending);
+            }
+            Err(StoreError::Unavailable { reason }) => return Err(IngestError::Unavailable(reason)),
+            Err(error) => fail(&error),
         }
-        match self.store.submit(batch).await {
-            Ok(pending) => Ok(Some(Submitted { rule, pending })),
-            Err(error) => self.refused(&rule, error),
-        }
+        Ok(())
     }
 
-    /// A store that takes no writes fails the message, anything else only the rule.
-    fn refused<T>(&self, rule: &Arc<str>, error: StoreError) -> Result<Option<T>, IngestError> {
-        match error {
-            StoreError::Unavailable { reason } => Err(IngestError::Unavailable(reason)),
-            error => {
-                self.failures.count(rule, &error);
-                Ok(None)
-            }
+    async fn submit(&self, batch: WriteBatch, create: bool) -> Result<Pending, StoreError> {
+        if create && !self.store.has_table(&batch.database, &batch.table) {
+            self.create(&batch).await?;
         }
+        self.store.submit(batch).await
     }
 
     async fn create(&self, batch: &WriteBatch) -> Result<(), StoreError> {
@@ -96,17 +126,9 @@ impl Pipeline {
 impl Ingest for Pipeline {
     async fn submit(&self, message: &Arc<Message>) -> Receipt {
         let started = self.start(message).await;
-        let failures = Arc::clone(&self.failures);
         Box::pin(async move {
-            for Submitted { rule, pending } in started? {
-                match pending.await {
-                    Ok(written) => {
-                        for rejected in &written.rejected {
-                            failures.count(&rule, &rejected.reason);
-                        }
-                    }
-                    Err(error) => return Err(IngestError::Unavailable(error.to_string())),
-                }
+            for pending in started? {
+                pending.await.map_err(|error| IngestError::Unavailable(error.to_string()))?;
             }
             Ok(())
         })

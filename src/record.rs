@@ -28,7 +28,7 @@ pub enum NameError {
     #[error("it contains a colon, a double quote or a control character")]
     Character,
     /// The name, or its beginning, belongs to the system (spec 5.2).
-    #[error("time, measure_value and names that begin with ts_, measure_name or measure_value are reserved")]
+    #[error("time and names that begin with ts_, measure_name or measure_value are reserved")]
     Reserved,
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::Page;
+use super::deadline::Deadline;
 use super::error::QueryError;
 use super::results::Results;
 use crate::clock::Timestamp;
@@ -23,13 +24,16 @@ const ID_CHARS: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Cursor {
     pub(crate) query_id: String,
+    /// Whether anyone still waits for the query behind it.
+    pub(crate) deadline: Deadline,
     sql: Arc<str>,
     state: tokio::sync::Mutex<State>,
 }
 
 #[derive(Debug)]
 pub(crate) struct State {
-    /// What is left; nothing after the last page.
+    /// What is left; nothing after the last page, and nothing while a page is being made: if that is
+    /// given up half way, rows are lost and the result must not go on without them.
     pub(crate) results: Option<Results>,
     /// The token of the page that was not given yet.
     next: Option<String>,
@@ -44,6 +48,13 @@ pub(crate) struct Cursors {
     most: usize,
     lifetime: Duration,
     uses: u32,
+}
+
+/// A result to be kept.
+pub(crate) struct Kept {
+    pub(crate) query_id: String,
+    pub(crate) results: Results,
+    pub(crate) deadline: Deadline,
 }
 
 /// What a token leads to.
@@ -77,11 +88,12 @@ impl Cursors {
     }
 
     /// Keeps a result and returns the token of its next page.
-    pub(crate) fn keep(&self, query_id: String, sql: &str, results: Results, now: Timestamp) -> String {
+    pub(crate) fn keep(&self, kept: Kept, sql: &str, now: Timestamp) -> String {
         let id = Uuid::new_v4().simple().to_string();
         let next = token(&id);
+        let Kept { query_id, results, deadline } = kept;
         let state = State { results: Some(results), next: Some(next.clone()), given: None };
-        let cursor = Cursor { query_id, sql: sql.into(), state: tokio::sync::Mutex::new(state) };
+        let cursor = Cursor { query_id, deadline, sql: sql.into(), state: tokio::sync::Mutex::new(state) };
         let mut open = self.open();
         while open.len() >= self.most {
             let oldest = open.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| id.clone());
@@ -146,13 +158,11 @@ impl State {
         }
     }
 
-    /// Remembers the page `token` gave. With `more` to come the page gets the next token.
-    pub(crate) fn give(&mut self, token_used: &str, mut page: Page, more: bool) -> Page {
-        self.next = more.then(|| token(id_of(token_used).unwrap_or_default()));
+    /// Remembers the page `token` gave. With more to come, in `rest`, the page gets the next token.
+    pub(crate) fn give(&mut self, token_used: &str, mut page: Page, rest: Option<Results>) -> Page {
+        self.next = rest.is_some().then(|| token(id_of(token_used).unwrap_or_default()));
         page.next_token.clone_from(&self.next);
-        if !more {
-            self.results = None;
-        }
+        self.results = rest;
         self.given = Some((token_used.to_owned(), page.clone(), 1));
         page
     }

@@ -29,7 +29,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::context::{Language, QueryContext};
-use super::cursor::{Cursors, Turn};
+use super::cursor::{Cursor, Cursors, Kept, Turn};
 use super::deadline::Deadline;
 use super::error::{Locations, QueryError};
 use super::functions::Registry;
@@ -172,12 +172,17 @@ impl Engine {
             permit = inner.turn() => permit?,
             () = inner.stopping.cancelled() => return Err(stopping()),
         };
-        let deadline = Deadline::default();
+        let cursor = match &request.next_token {
+            Some(token) => Some(inner.cursors.find(token, &request.sql, inner.clock.now())?),
+            None => None,
+        };
+        // The joins of a plan ask the deadline they were given when the first page was made.
+        let deadline = cursor.as_ref().map_or_else(Deadline::default, |cursor| cursor.deadline.clone());
         let (worker, told) = (Arc::clone(inner), deadline.clone());
         let task = inner.handle.spawn(async move {
             // Held by the work, not by the caller: what does not stop at once still takes its place.
             let _permit: OwnedSemaphorePermit = permit;
-            worker.answer(request, told).await
+            worker.answer(request, cursor, told).await
         });
         let mut task = GivenUp { task, deadline };
         tokio::select! {
@@ -287,41 +292,46 @@ impl Inner {
         Arc::clone(&self.turns).acquire_owned().await.map_err(|_| stopping())
     }
 
-    async fn answer(&self, request: QueryRequest, deadline: Deadline) -> Result<Page, QueryError> {
+    async fn answer(
+        &self,
+        request: QueryRequest,
+        cursor: Option<Arc<Cursor>>,
+        deadline: Deadline,
+    ) -> Result<Page, QueryError> {
         let size = PageSize {
             rows: request.max_rows.unwrap_or(self.options.page_rows),
             bytes: self.options.page_bytes,
         };
-        match &request.next_token {
-            Some(token) => self.next_page(&request.sql, token, size).await,
-            None => self.first_page(&request.sql, size, deadline).await,
+        match (&request.next_token, cursor) {
+            (Some(token), Some(cursor)) => self.next_page(&cursor, token, size).await,
+            _ => self.first_page(&request.sql, size, deadline).await,
         }
     }
 
     async fn first_page(&self, sql: &str, size: PageSize, deadline: Deadline) -> Result<Page, QueryError> {
-        let mut results = self.start(sql, deadline).await?;
+        let mut results = self.start(sql, deadline.clone()).await?;
         let query_id = format!("AED{}", Uuid::new_v4().simple()).to_uppercase();
         let (rows, more) = results.page(size).await.map_err(|error| at_run_time(&error))?;
         let mut page = page(query_id.clone(), &results, rows, more);
         if more {
-            page.next_token = Some(self.cursors.keep(query_id, sql, results, self.clock.now()));
+            let kept = Kept { query_id, results, deadline };
+            page.next_token = Some(self.cursors.keep(kept, sql, self.clock.now()));
         }
         Ok(page)
     }
 
-    async fn next_page(&self, sql: &str, token: &str, size: PageSize) -> Result<Page, QueryError> {
-        let cursor = self.cursors.find(token, sql, self.clock.now())?;
+    async fn next_page(&self, cursor: &Cursor, token: &str, size: PageSize) -> Result<Page, QueryError> {
         let mut state = cursor.lock().await;
         if let Turn::Again(page) = state.turn(token, &self.cursors)? {
             return Ok(*page);
         }
-        let Some(results) = &mut state.results else {
+        let Some(mut results) = state.results.take() else {
             return Err(QueryError::Internal("a page without a result".to_owned()));
         };
         match results.page(size).await {
             Ok((rows, more)) => {
-                let page = page(cursor.query_id.clone(), results, rows, more);
-                Ok(state.give(token, page, more))
+                let page = page(cursor.query_id.clone(), &results, rows, more);
+                Ok(state.give(token, page, more.then_some(results)))
             }
             Err(error) => {
                 self.cursors.forget(token);

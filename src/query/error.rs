@@ -153,6 +153,20 @@ impl QueryError {
             DataFusionError::Plan(text) if text.contains("must appear in the GROUP BY clause") => {
                 not_grouped(text, at)
             }
+            DataFusionError::Plan(text) | DataFusionError::NotImplemented(text)
+                if text.contains("does not support logical expression") =>
+            {
+                Self::Validation(
+                    "this subquery is not supported here: EXISTS, IN (SELECT ..) and subqueries that name \
+                     outer columns work in WHERE and HAVING"
+                        .to_owned(),
+                )
+            }
+            DataFusionError::Plan(text)
+                if text.contains("No function matches") || text.contains("any signature") =>
+            {
+                wrong_operands(text, at)
+            }
             DataFusionError::Plan(text)
             | DataFusionError::NotImplemented(text)
             | DataFusionError::Configuration(text) => Self::Validation(first_line(text)),
@@ -211,6 +225,13 @@ impl QueryError {
             other => Self::Execution(first_line(&other.to_string())),
         }
     }
+}
+
+/// A call of one of DataFusion's own aggregates, which it names in single quotes.
+fn wrong_operands(text: &str, at: &Locations) -> QueryError {
+    let function = text.split('\'').nth(1).unwrap_or_default();
+    let place = at.of_function(function);
+    QueryError::Validation(format!("line {place}: Unexpected parameters for function {function}"))
 }
 
 /// DataFusion names the column in double quotes, with its table.

@@ -3,7 +3,7 @@
 //! The way of a query, a file for each step:
 //!
 //! ```text
-//! text -> limits, dialect, values, weight -> statement -> names (tables, functions) -> rewrite
+//! text -> limits, dialect, values, weight -> statement -> names (tables, functions) -> rewrite, select_list
 //!      -> context, operators, unnest (logical plan) -> table, prune (scan) -> deadline (physical plan)
 //!      -> results, rows, wire_text (page) -> cursor (token)
 //! ```
@@ -27,6 +27,7 @@ mod weight;
 
 mod names;
 mod rewrite;
+mod select_list;
 
 mod context;
 mod functions;

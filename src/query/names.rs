@@ -251,10 +251,11 @@ impl Spelling {
     }
 
     fn correct(&mut self, name: &mut Ident) {
-        if name.quote_style.is_none() && !self.exact.contains(&name.value) {
-            if let Some(Some(spelling)) = self.folded.get(&name.value.to_lowercase()) {
-                name.value.clone_from(spelling);
-            }
+        if name.quote_style.is_none()
+            && !self.exact.contains(&name.value)
+            && let Some(Some(spelling)) = self.folded.get(&name.value.to_lowercase())
+        {
+            name.value.clone_from(spelling);
         }
         self.locations.column(&name.value, name.span);
     }

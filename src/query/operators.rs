@@ -156,6 +156,10 @@ impl ExprPlanner for Operators {
         let fields = nested_names
             .iter()
             .try_fold(column, |inner, name| self.call("get_field", vec![inner, lit(name.as_str())]))?;
-        Ok(PlannerResult::Planned(fields))
+        // The field names the column of a result.
+        Ok(PlannerResult::Planned(match nested_names.last() {
+            Some(name) => fields.alias(name),
+            None => fields,
+        }))
     }
 }

@@ -4,23 +4,20 @@
 //! fields of lambda parameters become `get_field`, `now()` becomes the moment the query started, items
 //! of the select list get names that are unique, integer literals get Trino's type.
 
-use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, GroupByExpr, Ident, Interval, Join, JoinConstraint, JoinOperator, LimitClause,
-    OneOrManyWithParens, OrderByKind, Query, Select, SelectItem, SetExpr, SetOperator, Spanned, TableFactor,
-    TableWithJoins, TrimWhereField, UnaryOperator, Value, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, OneOrManyWithParens, OrderByKind, Query,
+    Select, SelectItem, SetExpr, SetOperator, Spanned, TrimWhereField, UnaryOperator, Value, VisitMut,
+    VisitorMut, WindowFrameBound, WindowType,
 };
 
 use super::dialect::{call, duration_literal, text};
 use super::duration;
 use super::error::{Position, QueryError, syntax};
+use super::select_list::{gather_unnests, name_items, number_after_wildcards};
 use crate::clock::Timestamp;
-
-/// Parts an item's number from its name where two items have one name; the encoder cuts it off.
-pub(crate) const DUPLICATE: char = '\u{2}';
 
 /// Rewrites `query`, which starts at the moment `now`.
 pub(crate) fn rewrite(query: &mut Query, now: Timestamp) -> Result<(), QueryError> {
@@ -149,27 +146,12 @@ impl Rewriter {
             }
             Expr::Cast { kind: CastKind::DoubleColon, .. } => return Err(syntax(place)),
             Expr::Function(function) => return self.function(function),
-            Expr::Ceil { expr, .. } => call("ceil", vec![take(expr)]),
-            Expr::Floor { expr, .. } => call("floor", vec![take(expr)]),
-            Expr::Position { expr, r#in } => call("strpos", vec![take(r#in), take(expr)]),
-            Expr::Extract { field, expr, .. } => {
-                let function = extract_function(&field.to_string()).ok_or_else(|| syntax(place))?;
-                call(function, vec![take(expr)])
-            }
-            Expr::Substring { expr, substring_from, substring_for, .. } => {
-                let from = substring_from.take().map_or_else(|| number("1"), |from| *from);
-                let mut args = vec![take(expr), from];
-                args.extend(substring_for.take().map(|length| *length));
-                call("substr", args)
-            }
-            Expr::Trim { expr, trim_where, trim_what: None, trim_characters: None } => {
-                let function = match trim_where {
-                    Some(TrimWhereField::Leading) => "ltrim",
-                    Some(TrimWhereField::Trailing) => "rtrim",
-                    Some(TrimWhereField::Both) | None => "trim",
-                };
-                call(function, vec![take(expr)])
-            }
+            Expr::Ceil { .. }
+            | Expr::Floor { .. }
+            | Expr::Position { .. }
+            | Expr::Extract { .. }
+            | Expr::Substring { .. }
+            | Expr::Trim { .. } => spelled_out(expr).ok_or_else(|| syntax(place))?,
             Expr::UnaryOp { op: UnaryOperator::Minus, expr } if is_duration(expr) => {
                 call("__negate", vec![take(expr)])
             }
@@ -251,6 +233,34 @@ impl Rewriter {
     }
 }
 
+/// The call behind what SQL spells with words between the operands.
+fn spelled_out(expr: &mut Expr) -> Option<Expr> {
+    Some(match expr {
+        Expr::Ceil { expr, .. } => call("ceil", vec![take(expr)]),
+        Expr::Floor { expr, .. } => call("floor", vec![take(expr)]),
+        Expr::Position { expr, r#in } => call("strpos", vec![take(r#in), take(expr)]),
+        Expr::Extract { field, expr, .. } => {
+            let function = extract_function(&field.to_string())?;
+            call(function, vec![take(expr)])
+        }
+        Expr::Substring { expr, substring_from, substring_for, .. } => {
+            let from = substring_from.take().map_or_else(|| number("1"), |from| *from);
+            let mut args = vec![take(expr), from];
+            args.extend(substring_for.take().map(|length| *length));
+            call("substr", args)
+        }
+        Expr::Trim { expr, trim_where, trim_what: None, trim_characters: None } => {
+            let function = match trim_where {
+                Some(TrimWhereField::Leading) => "ltrim",
+                Some(TrimWhereField::Trailing) => "rtrim",
+                Some(TrimWhereField::Both) | None => "trim",
+            };
+            call(function, vec![take(expr)])
+        }
+        _ => return None,
+    })
+}
+
 fn argument(expr: Expr) -> FunctionArg {
     FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
 }
@@ -263,7 +273,7 @@ fn number(digits: &str) -> Expr {
     Expr::Value(Value::Number(digits.to_owned(), false).into())
 }
 
-fn take(expr: &mut Expr) -> Expr {
+pub(super) fn take(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, Expr::Value(Value::Null.into()))
 }
 
@@ -440,118 +450,6 @@ fn constant_rows(body: &SetExpr) -> Option<Vec<Expr>> {
             Some(rows)
         }
         SetExpr::Query(query) if query.limit_clause.is_none() => constant_rows(&query.body),
-        _ => None,
-    }
-}
-
-/// `a CROSS JOIN UNNEST(..)` becomes one relation, which `unnest` plans: an UNNEST needs what stands
-/// left of it.
-fn gather_unnests(select: &mut Select) {
-    let is_unnest = |relation: &TableFactor| matches!(relation, TableFactor::UNNEST { .. });
-    let mut from: Vec<TableWithJoins> = Vec::with_capacity(select.from.len());
-    for item in std::mem::take(&mut select.from) {
-        match from.last_mut() {
-            // The comma before an UNNEST is a CROSS JOIN with all that stands left of it.
-            Some(_) if is_unnest(&item.relation) => {
-                let mut left = nested_cross_join(std::mem::take(&mut from));
-                left.joins.push(cross_join(item.relation));
-                left.joins.extend(item.joins);
-                from.push(left);
-            }
-            _ => from.push(item),
-        }
-    }
-    for item in &mut from {
-        let joins = std::mem::take(&mut item.joins);
-        for join in joins {
-            let closes = is_unnest(&join.relation);
-            item.joins.push(join);
-            if closes {
-                let inner = std::mem::replace(item, TableWithJoins { relation: nothing(), joins: vec![] });
-                item.relation = TableFactor::NestedJoin { table_with_joins: Box::new(inner), alias: None };
-            }
-        }
-    }
-    select.from = from;
-}
-
-fn nothing() -> TableFactor {
-    TableFactor::UNNEST {
-        alias: None,
-        array_exprs: vec![],
-        with_offset: false,
-        with_offset_alias: None,
-        with_ordinality: false,
-    }
-}
-
-fn cross_join(relation: TableFactor) -> Join {
-    Join { relation, global: false, join_operator: JoinOperator::CrossJoin(JoinConstraint::None) }
-}
-
-fn nested_cross_join(items: Vec<TableWithJoins>) -> TableWithJoins {
-    let mut items = items.into_iter().map(|item| match item.joins.is_empty() {
-        true => item.relation,
-        false => TableFactor::NestedJoin { table_with_joins: Box::new(item), alias: None },
-    });
-    let relation = items.next().unwrap_or_else(nothing);
-    TableWithJoins { relation, joins: items.map(cross_join).collect() }
-}
-
-/// Names what has none `_colN`, and numbers what has a name that came before: DataFusion takes no two
-/// items of one name, Timestream does.
-fn name_items(items: &mut [SelectItem]) {
-    let mut seen = HashSet::new();
-    for (i, item) in items.iter_mut().enumerate() {
-        let (expr, name) = match item {
-            SelectItem::UnnamedExpr(expr) => {
-                let name = column_name(expr);
-                (expr, name)
-            }
-            SelectItem::ExprWithAlias { expr, alias } => (expr, Some(alias.value.clone())),
-            _ => continue,
-        };
-        let alias = match name {
-            None => format!("_col{i}"),
-            Some(name) if !seen.insert(name.clone()) => format!("{name}{DUPLICATE}{i}"),
-            Some(_) => continue,
-        };
-        *item = SelectItem::ExprWithAlias { expr: take(expr), alias: Ident::with_quote('"', alias) };
-    }
-}
-
-/// Numbers the columns after a `*`, which may have brought them already. Only where nothing but the
-/// encoder sees the names, that is, not inside a derived table.
-fn number_after_wildcards(body: &mut SetExpr) {
-    match body {
-        SetExpr::Select(select) => {
-            let mut wildcard = false;
-            for (i, item) in select.projection.iter_mut().enumerate() {
-                match item {
-                    SelectItem::UnnamedExpr(expr) if wildcard => {
-                        if let Some(name) = column_name(expr) {
-                            let alias = Ident::with_quote('"', format!("{name}{DUPLICATE}{i}"));
-                            *item = SelectItem::ExprWithAlias { expr: take(expr), alias };
-                        }
-                    }
-                    SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) => wildcard = true,
-                    _ => {}
-                }
-            }
-        }
-        SetExpr::SetOperation { left, right, .. } => {
-            number_after_wildcards(left);
-            number_after_wildcards(right);
-        }
-        SetExpr::Query(query) => number_after_wildcards(&mut query.body),
-        _ => {}
-    }
-}
-
-fn column_name(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Identifier(name) => Some(name.value.clone()),
-        Expr::CompoundIdentifier(names) => names.last().map(|name| name.value.clone()),
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ use datafusion::common::Result;
 
 use super::error::failed;
 use super::functions::Counts;
-use super::rewrite::DUPLICATE;
+use super::select_list::DUPLICATE;
 use super::sql_type::SqlType;
 use super::wire_text;
 

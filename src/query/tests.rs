@@ -6,6 +6,7 @@ mod fixture;
 mod hostile;
 mod paging;
 mod road;
+mod scan;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

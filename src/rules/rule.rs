@@ -11,13 +11,12 @@ use super::file::{self, ActionFile, RuleFile, Text, TimestreamFile};
 use super::sql::error::SqlErrors;
 use super::sql::{self, Query, Version};
 use super::template::Template;
+use crate::record::check_dimension_name;
 
 /// The most actions a rule has (spec 6.4).
 const ACTIONS_MAX: usize = 10;
 /// The most dimensions an action has (spec 5.1).
 const DIMENSIONS_MAX: usize = 128;
-/// The longest dimension name, in bytes (spec 5.1).
-const DIMENSION_NAME_BYTES_MAX: usize = 60;
 /// The longest rule name.
 const NAME_CHARACTERS_MAX: usize = 128;
 
@@ -270,19 +269,12 @@ impl Checker<'_> {
         }
         let mut seen = HashSet::new();
         for (name, _) in &file.dimensions {
-            let problem = match name.text.as_str() {
-                "" => Some("is empty".to_owned()),
-                text if text.len() > DIMENSION_NAME_BYTES_MAX => {
-                    Some(format!("is longer than {DIMENSION_NAME_BYTES_MAX} bytes"))
-                }
-                text if text.contains("${") => Some("cannot be a template, only its value can".to_owned()),
-                text if text.contains(':') => Some("contains a colon".to_owned()),
-                "time" | "measure_name" => Some("is reserved".to_owned()),
-                text if text.starts_with("ts_") || text.starts_with("measure_value") => {
-                    Some("starts with ts_ or measure_value, which is reserved".to_owned())
-                }
-                text if !seen.insert(text) => Some("is given twice".to_owned()),
-                _ => None,
+            let text = name.text.as_str();
+            let problem = match check_dimension_name(text) {
+                _ if text.contains("${") => Some("cannot be a template, only its value can".to_owned()),
+                Err(reason) => Some(format!("is invalid: {reason}")),
+                Ok(()) if !seen.insert(text) => Some("is given twice".to_owned()),
+                Ok(()) => None,
             };
             if let Some(problem) = problem {
                 self.mistake(name.start, format!("the dimension name {:?} {problem}", name.text));

@@ -7,14 +7,12 @@ use std::collections::HashSet;
 use super::error::RejectReason;
 use super::{Compatibility, MagneticWrites, PartitionKey, Retention};
 use crate::clock::Timestamp;
-use crate::record::{Measure, MeasureValue, Record};
+use crate::record::{
+    Measure, MeasureValue, NameError, Record, check_attribute_name, check_dimension_name, check_measure_name,
+};
 
 /// Attributes a multi-measure record may have (spec 5.4).
 pub(crate) const ATTRIBUTES_PER_RECORD_MAX: usize = 256;
-/// Bytes of a measure name or attribute name.
-pub(crate) const MEASURE_NAME_BYTES_MAX: usize = 256;
-/// Bytes of a dimension name as AWS has it.
-pub(crate) const DIMENSION_NAME_BYTES_MAX: usize = 60;
 /// Bytes of a dimension's name and value, and of a VARCHAR value, as AWS has it.
 pub(crate) const VALUE_BYTES_MAX: usize = 2048;
 /// The same outside AWS's mode: what a page of a query answer can still carry.
@@ -72,9 +70,8 @@ impl Admission<'_> {
         if record.dimensions.len() > super::schema::DIMENSIONS_MAX {
             return Err(RejectReason::TooManyDimensions { max: super::schema::DIMENSIONS_MAX });
         }
-        let name_max = if self.aws() { DIMENSION_NAME_BYTES_MAX } else { MEASURE_NAME_BYTES_MAX };
         for dimension in &record.dimensions {
-            check_column_name("dimension", &dimension.name, name_max)?;
+            named("dimension", &dimension.name, check_dimension_name)?;
             let pair = dimension.name.len() + dimension.value.len();
             check_length("dimension", &dimension.name, pair, self.value_bytes_max())?;
         }
@@ -89,10 +86,7 @@ impl Admission<'_> {
 
     fn check_measure(&self, record: &Record) -> Result<(), RejectReason> {
         let name = &record.measure_name;
-        check_length("measure name", name, name.len(), MEASURE_NAME_BYTES_MAX)?;
-        if name.is_empty() {
-            return Err(RejectReason::Name { what: "measure", name: String::new(), reason: "it is empty" });
-        }
+        named("measure", name, check_measure_name)?;
         match &record.measure {
             Measure::Single(MeasureValue::Timestamp(_)) => Err(RejectReason::SingleTimestamp),
             Measure::Single(value) => self.check_value(name, value),
@@ -102,7 +96,7 @@ impl Admission<'_> {
                     return Err(RejectReason::AttributeCount { given, max });
                 }
                 for attribute in attributes {
-                    check_column_name("measure", &attribute.name, MEASURE_NAME_BYTES_MAX)?;
+                    named("measure", &attribute.name, check_attribute_name)?;
                     self.check_value(&attribute.name, &attribute.value)?;
                 }
                 check_unique("measure", attributes.iter().map(|attribute| attribute.name.as_str()))
@@ -162,24 +156,12 @@ fn check_length(what: &'static str, name: &str, given: usize, max: usize) -> Res
     Err(RejectReason::TooLong { what, name: shortened(name), given, max })
 }
 
-fn check_column_name(what: &'static str, name: &str, bytes_max: usize) -> Result<(), RejectReason> {
-    check_length(
-        if what == "dimension" { "dimension name" } else { "measure name" },
-        name,
-        name.len(),
-        bytes_max,
-    )?;
-    let reason = if name.is_empty() {
-        "it is empty"
-    } else if name == super::schema::TIME {
-        "time is a column of every table"
-    } else if name.starts_with("ts_") || name.starts_with("measure_name") || name.starts_with("measure_value")
-    {
-        "names that start with ts_, measure_name or measure_value are reserved"
-    } else {
-        return Ok(());
-    };
-    Err(RejectReason::Name { what, name: shortened(name), reason })
+fn named(
+    what: &'static str,
+    name: &str,
+    check: impl FnOnce(&str) -> Result<(), NameError>,
+) -> Result<(), RejectReason> {
+    check(name).map_err(|reason| RejectReason::Name { what, name: shortened(name), reason })
 }
 
 fn check_unique<'a>(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
+use crate::record::NameError;
 
 /// A failure of a whole call.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -272,7 +273,7 @@ pub enum RejectReason {
         /// The name, shortened.
         name: String,
         /// The rule it breaks.
-        reason: &'static str,
+        reason: NameError,
     },
     /// A dimension or attribute comes twice.
     #[error("The {what} {name} is specified more than once.")]

@@ -58,6 +58,14 @@ pub struct Pending {
     written: Written,
 }
 
+impl Pending {
+    /// The records that were refused: known at once, whereas the others are stored only when this
+    /// resolves.
+    pub fn rejected(&self) -> &[Rejected] {
+        &self.written.rejected
+    }
+}
+
 impl fmt::Debug for Pending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pending").field("written", &self.written).finish_non_exhaustive()

@@ -106,3 +106,21 @@ fn two_rules_see_one_message_and_a_broken_file_stops_neither() {
     let rows = daemon.rows("SELECT measure_name FROM iot.telemetry ORDER BY 1");
     assert_eq!(rows, [["rssi"], ["temperature"]]);
 }
+
+#[test]
+fn an_action_that_fails_runs_the_error_action() {
+    let site = Site::new();
+    let error_action = "[error_action.timestream]\ndatabase_name = \"iot\"\ntable_name = \"errors\"\n\
+                        dimensions = [{ name = \"source\", value = \"${topic()}\" }]";
+    site.rule("r", "SELECT v FROM 'iot/topic'", error_action);
+    let daemon = site.start();
+    // The dimension's template has no value.
+    publish(daemon.mqtt, Protocol::V5, QoS::AtLeastOnce, "iot/topic", r#"{"v":1}"#);
+    let rows = daemon.rows(
+        "SELECT source, measure_value::varchar FROM iot.errors WHERE measure_name IN ('ruleName', 'failures') \
+         ORDER BY measure_name",
+    );
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert!(rows[0][1].contains("TimestreamAction") && rows[0][1].contains("device_id"), "{rows:?}");
+    assert_eq!(rows[1], ["iot/topic", "r"]);
+}

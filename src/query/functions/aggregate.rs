@@ -127,7 +127,7 @@ pub(super) fn all() -> Vec<(&'static str, Arc<AggregateUDF>)> {
         FUNCTIONS.iter().map(|function| (function.name, Arc::new(function.udaf()))).collect();
     all.extend([
         ("avg", stock::average::avg_udaf()),
-        ("count", stock::count::count_udaf()),
+        ("count", count_udaf()),
         ("max", stock::min_max::max_udaf()),
         ("min", stock::min_max::min_udaf()),
         ("sum", stock::sum::sum_udaf()),

@@ -264,7 +264,7 @@ fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
 }
 
 /// Columns of one type in a form in which values can be compared and hashed.
-fn keys(columns: &[&ArrayRef]) -> Result<Vec<Rows>> {
+pub(super) fn keys(columns: &[&ArrayRef]) -> Result<Vec<Rows>> {
     let of = columns.first().map_or(DataType::Null, |column| column.data_type().clone());
     let converter = RowConverter::new(vec![SortField::new(of)])?;
     columns.iter().map(|column| Ok(converter.convert_columns(&[Arc::clone(*column)])?)).collect()

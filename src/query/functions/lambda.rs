@@ -1,4 +1,4 @@
-//! Functions that take lambdas, and `TRY`, which the dialect turns into one.
+//! Functions of arrays that take lambdas.
 //!
 //! A lambda is evaluated over all elements of all arrays of a batch at once; `reduce` goes through the
 //! arrays in step, the k-th elements of all of them at a time. The outer columns a lambda names are
@@ -6,12 +6,9 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, ListArray, StringViewBuilder, UInt32Array, new_empty_array,
-    new_null_array,
-};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, UInt32Array};
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::compute::{cast, concat, filter, interleave, nullif, take, take_arrays};
+use datafusion::arrow::compute::{cast, filter, interleave, nullif, take, take_arrays};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
@@ -19,11 +16,11 @@ use datafusion::logical_expr::{
     HigherOrderUDFImpl, LambdaArgument, LambdaParametersProgress, ValueOrLambda, Volatility,
 };
 
-use super::regexp::Patterns;
+use super::{attempt, regexp_lambda};
 use crate::query::error::{SqlError, failed, invalid};
 use crate::query::sql_type::{SqlType, list_of};
 
-type Fields<'a> = &'a [ValueOrLambda<FieldRef, Option<FieldRef>>];
+pub(super) type Fields<'a> = &'a [ValueOrLambda<FieldRef, Option<FieldRef>>];
 
 /// All functions that take lambdas.
 pub(super) fn all() -> Vec<HigherOrderUDF> {
@@ -39,13 +36,13 @@ pub(super) fn all() -> Vec<HigherOrderUDF> {
         each("none_match", What::Match { decided_by: true, decides: false }),
         HigherOrderUDF::new_from_impl(ZipWith(signature(&[false, false, true], Volatility::Immutable))),
         HigherOrderUDF::new_from_impl(Reduce(signature(&[false, false, true, true], Volatility::Immutable))),
-        HigherOrderUDF::new_from_impl(RegexpReplace(signature(&[false, false, true], Volatility::Immutable))),
-        HigherOrderUDF::new_from_impl(Try(signature(&[true], Volatility::Volatile))),
+        regexp_lambda::regexp_replace(),
+        attempt::attempt(),
     ]
 }
 
 /// Values and lambdas in this order; `true` is a lambda.
-fn signature(lambdas: &[bool], volatility: Volatility) -> HigherOrderSignature {
+pub(super) fn signature(lambdas: &[bool], volatility: Volatility) -> HigherOrderSignature {
     let arg = |is_lambda: &bool| match is_lambda {
         true => ValueOrLambda::Lambda(()),
         false => ValueOrLambda::Value(()),
@@ -53,7 +50,7 @@ fn signature(lambdas: &[bool], volatility: Volatility) -> HigherOrderSignature {
     HigherOrderSignature::exact(lambdas.iter().map(arg).collect(), volatility)
 }
 
-fn wrong(function: &str, expected: &str, given: &[DataType]) -> SqlError {
+pub(super) fn wrong(function: &str, expected: &str, given: &[DataType]) -> SqlError {
     let given: Vec<String> = given.iter().map(SqlType::name_of).collect();
     SqlError::Parameters {
         function: function.to_owned(),
@@ -76,28 +73,28 @@ fn value_field(fields: Fields<'_>, i: usize) -> Result<&FieldRef> {
     }
 }
 
-fn result_field(args: &HigherOrderReturnFieldArgs<'_>, lambda: usize) -> Result<DataType> {
+pub(super) fn result_field(args: &HigherOrderReturnFieldArgs<'_>, lambda: usize) -> Result<DataType> {
     match args.arg_fields.get(lambda) {
         Some(ValueOrLambda::Lambda(field)) => Ok(field.data_type().clone()),
         _ => Err(invalid("a lambda expected where a value stands")),
     }
 }
 
-fn column(args: &HigherOrderFunctionArgs, i: usize) -> Result<ArrayRef> {
+pub(super) fn column(args: &HigherOrderFunctionArgs, i: usize) -> Result<ArrayRef> {
     match args.args.get(i) {
         Some(ValueOrLambda::Value(value)) => value.to_array(args.number_rows),
         _ => Err(invalid("a value expected where a lambda stands")),
     }
 }
 
-fn lambda(args: &HigherOrderFunctionArgs, i: usize) -> Result<&LambdaArgument> {
+pub(super) fn lambda(args: &HigherOrderFunctionArgs, i: usize) -> Result<&LambdaArgument> {
     match args.args.get(i) {
         Some(ValueOrLambda::Lambda(lambda)) => Ok(lambda),
         _ => Err(invalid("a lambda expected where a value stands")),
     }
 }
 
-fn nullable(of: DataType) -> FieldRef {
+pub(super) fn nullable(of: DataType) -> FieldRef {
     Arc::new(Field::new("", of, true))
 }
 
@@ -130,7 +127,7 @@ impl Elements {
     }
 }
 
-fn index(place: usize) -> Result<u32> {
+pub(super) fn index(place: usize) -> Result<u32> {
     u32::try_from(place).map_err(|_| failed("too many elements in one batch"))
 }
 
@@ -419,132 +416,5 @@ impl HigherOrderUDFImpl for Reduce {
             None => result,
         };
         Ok(ColumnarValue::Array(result))
-    }
-}
-
-/// `regexp_replace(text, pattern, groups -> text)`
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct RegexpReplace(HigherOrderSignature);
-
-impl HigherOrderUDFImpl for RegexpReplace {
-    fn name(&self) -> &str {
-        "__regexp_replace_lambda"
-    }
-
-    fn signature(&self) -> &HigherOrderSignature {
-        &self.0
-    }
-
-    fn coerce_value_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        let texts =
-            types.iter().all(|of| matches!(SqlType::of(of), Some(SqlType::Varchar | SqlType::Unknown)));
-        match texts {
-            true => Ok(vec![DataType::Utf8View, DataType::Utf8View]),
-            false => {
-                let expected = "regexp_replace(varchar, varchar, function(array(varchar), varchar))";
-                Err(wrong("regexp_replace", expected, types).into())
-            }
-        }
-    }
-
-    fn lambda_parameters(&self, _: usize, _: Fields<'_>) -> Result<LambdaParametersProgress> {
-        Ok(LambdaParametersProgress::Complete(vec![vec![nullable(list_of(DataType::Utf8View))]]))
-    }
-
-    fn return_field_from_args(&self, args: HigherOrderReturnFieldArgs<'_>) -> Result<FieldRef> {
-        result_field(&args, 2)?;
-        Ok(nullable(DataType::Utf8View))
-    }
-
-    fn invoke_with_args(&self, args: HigherOrderFunctionArgs) -> Result<ColumnarValue> {
-        let (texts, patterns) = (column(&args, 0)?, column(&args, 1)?);
-        let (texts, patterns) = (texts.as_string_view(), patterns.as_string_view());
-        let mut known = Patterns::default();
-        let (mut rows, mut found) = (vec![], vec![]);
-        let mut groups = datafusion::arrow::array::ListBuilder::new(StringViewBuilder::new());
-        for row in (0..args.number_rows).filter(|row| texts.is_valid(*row) && patterns.is_valid(*row)) {
-            let text = texts.value(row);
-            for one in known.get(patterns.value(row))?.all(text) {
-                one.groups().for_each(|group| {
-                    groups.values().append_option(group.and_then(|group| text.get(group)));
-                });
-                groups.append(true);
-                found.push((row, one.whole()));
-                rows.push(index(row)?);
-            }
-        }
-        let groups: ArrayRef = Arc::new(groups.finish());
-        let rows = UInt32Array::from(rows);
-        let results = lambda(&args, 2)?
-            .evaluate(&[&|| Ok(Arc::clone(&groups))], |captures| Ok(take_arrays(captures, &rows, None)?))?;
-        let results = cast(&results.into_array(rows.len())?, &DataType::Utf8View)?;
-        let results = results.as_string_view();
-        let mut replaced = StringViewBuilder::new();
-        let mut next = 0;
-        for row in 0..args.number_rows {
-            if texts.is_null(row) || patterns.is_null(row) {
-                replaced.append_null();
-                continue;
-            }
-            let (text, mut from, mut whole) = (texts.value(row), 0, String::new());
-            while let Some((_, range)) = found.get(next).filter(|(of, _)| *of == row) {
-                whole.push_str(&text[from..range.start]);
-                if results.is_valid(next) {
-                    whole.push_str(results.value(next));
-                }
-                from = range.end;
-                next += 1;
-            }
-            whole.push_str(&text[from..]);
-            replaced.append_value(whole);
-        }
-        Ok(ColumnarValue::Array(Arc::new(replaced.finish())))
-    }
-}
-
-/// `TRY(e)` as `__try(x -> e)`: the whole batch, and row by row only if that fails.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Try(HigherOrderSignature);
-
-impl HigherOrderUDFImpl for Try {
-    fn name(&self) -> &str {
-        "__try"
-    }
-
-    fn signature(&self) -> &HigherOrderSignature {
-        &self.0
-    }
-
-    fn coerce_value_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        Ok(types.to_vec())
-    }
-
-    fn lambda_parameters(&self, _: usize, _: Fields<'_>) -> Result<LambdaParametersProgress> {
-        Ok(LambdaParametersProgress::Complete(vec![vec![nullable(DataType::Boolean)]]))
-    }
-
-    fn return_field_from_args(&self, args: HigherOrderReturnFieldArgs<'_>) -> Result<FieldRef> {
-        Ok(nullable(result_field(&args, 0)?))
-    }
-
-    fn invoke_with_args(&self, args: HigherOrderFunctionArgs) -> Result<ColumnarValue> {
-        let body = lambda(&args, 0)?;
-        let unused = |rows| move || Ok(new_null_array(&DataType::Boolean, rows));
-        if let Ok(all) = body.evaluate(&[&unused(args.number_rows)], |captures| Ok(captures.to_vec())) {
-            return Ok(ColumnarValue::Array(all.into_array(args.number_rows)?));
-        }
-        let of = args.return_field.data_type();
-        let rows = (0..args.number_rows).map(|row| {
-            let one = body.evaluate(&[&unused(1)], |captures| {
-                Ok(captures.iter().map(|column| column.slice(row, 1)).collect())
-            });
-            match one {
-                Ok(value) => value.into_array(1),
-                Err(_) => Ok(new_null_array(of, 1)),
-            }
-        });
-        let rows: Vec<ArrayRef> = rows.collect::<Result<_>>()?;
-        let rows: Vec<&dyn Array> = rows.iter().map(AsRef::as_ref).collect();
-        Ok(ColumnarValue::Array(if rows.is_empty() { new_empty_array(of) } else { concat(&rows)? }))
     }
 }

@@ -13,13 +13,16 @@ mod collecting;
 mod aggregate;
 mod arithmetic;
 mod array;
+mod attempt;
 mod bits;
 mod calendar;
+mod comparison;
 mod conversion;
 mod date_format;
 mod lambda;
 mod number;
 mod regexp;
+mod regexp_lambda;
 mod sequence;
 mod series;
 mod spline;
@@ -55,6 +58,7 @@ const FAMILIES: &[&[Def]] = &[
     arithmetic::FUNCTIONS,
     array::FUNCTIONS,
     bits::FUNCTIONS,
+    comparison::FUNCTIONS,
     conversion::FUNCTIONS,
     date_format::FUNCTIONS,
     number::FUNCTIONS,

@@ -72,12 +72,15 @@ pub(super) const FUNCTIONS: &[Def] = &[
     ),
 ];
 
+/// The first so many matches in a text.
+type Find = Box<dyn Fn(&str, usize) -> Vec<Match>>;
+
 /// A compiled pattern.
 pub(super) struct Pattern {
     /// The names of its groups, the whole match first.
     groups: Vec<Option<String>>,
     is_match: Box<dyn Fn(&str) -> bool>,
-    find: Box<dyn Fn(&str, usize) -> Vec<Match>>,
+    find: Find,
 }
 
 /// Where a pattern matched: the whole, then each group.

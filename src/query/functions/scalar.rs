@@ -8,8 +8,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, StringViewArray,
-    TimestampNanosecondArray,
+    Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListArray, StringViewArray,
 };
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, DurationNanosecondType, Float64Type, Int32Type, Int64Type, IntervalYearMonthType,
@@ -160,16 +159,8 @@ impl Call<'_> {
         self.args[i].as_primitive::<Int32Type>()
     }
 
-    pub(super) fn boolean(&self, i: usize) -> &BooleanArray {
-        self.args[i].as_boolean()
-    }
-
     pub(super) fn text(&self, i: usize) -> &StringViewArray {
         self.args[i].as_string_view()
-    }
-
-    pub(super) fn timestamp(&self, i: usize) -> &TimestampNanosecondArray {
-        self.args[i].as_primitive::<TimestampNanosecondType>()
     }
 
     pub(super) fn list(&self, i: usize) -> &ListArray {

@@ -125,7 +125,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
     def(
         "correlate_pearson",
         &[("correlate_pearson(timeseries(double), timeseries(double)) -> double", |call| {
-            correlate(call, |a, b| pearson(a, b))
+            correlate(call, pearson)
         })],
     ),
     def(

@@ -1,7 +1,7 @@
 //! What operands a function takes, written down as Trino writes it: `date_add(varchar, bigint, date)`.
 //!
 //! A function has one or more forms. A call takes the first form that fits its operands as they are;
-//! failing that, the first that fits after Trino's widening (NULL to anything, INTEGER to BIGINT to
+//! failing that, the one with the fewest casts that fits after Trino's widening (NULL to anything, INTEGER to BIGINT to
 //! DOUBLE, DATE to TIMESTAMP); failing that, after text is read as a timestamp, which Timestream does
 //! and Trino does not (spec 3.3). `T` and `U` stand for any type, the same wherever they appear; the
 //! last operand may be repeated: `concat(varchar...)`.
@@ -88,11 +88,13 @@ impl Form {
 pub(super) fn choose(forms: &[Form], given: &[DataType]) -> Option<(usize, Vec<DataType>, DataType)> {
     let given: Vec<DataType> = given.iter().map(plain).collect();
     [Reach::Exact, Reach::Widened, Reach::FromText].into_iter().find_map(|reach| {
-        forms.iter().enumerate().find_map(|(i, form)| {
+        let fitting = forms.iter().enumerate().filter_map(|(i, form)| {
             let (taken, bindings) = form.take(&given, reach)?;
             let result = form.result.resolve(&bindings)?;
             Some((i, taken, result))
-        })
+        });
+        let casts = |taken: &[DataType]| taken.iter().zip(&given).filter(|(a, b)| a != b).count();
+        fitting.min_by_key(|(_, taken, _)| casts(taken))
     })
 }
 

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray, new_null_array};
+use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, new_null_array};
 use datafusion::arrow::compute::{cast, concat_batches};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::parquet::arrow::ArrowWriter;
@@ -50,6 +50,19 @@ impl TestSource {
         let snapshot = Snapshot { schema, attributes, memory: batches, parts: vec![], hold: Arc::new(()) };
         self.databases.entry(database.to_owned()).or_default().insert(table.to_owned(), snapshot);
         self
+    }
+
+    /// Adds a part of one moment to a table whose file is not there.
+    pub(super) fn lose_part(&mut self, database: &str, table: &str, time: Timestamp) {
+        let tables = self.databases.get_mut(database).expect("a database");
+        tables.get_mut(table).expect("a table").parts.push(SourcePart {
+            path: Path::from("parts/lost.parquet"),
+            bytes: 1_000,
+            rows: 10,
+            time_min: time,
+            time_max: time,
+            superseded: None,
+        });
     }
 
     /// Reads a block of a test file; one that is a query is left alone.
@@ -106,7 +119,7 @@ impl TestSource {
             fields.push(field.as_ref().clone().with_data_type(plain));
         }
         fields.push(Field::new("ts_version", DataType::Int64, false));
-        columns.push(Arc::new(datafusion::arrow::array::Int64Array::from(vec![1; rows.num_rows()])));
+        columns.push(Arc::new(Int64Array::from(vec![1; rows.num_rows()])));
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("a batch");
         let properties = WriterProperties::builder()
             .set_max_row_group_row_count(Some(2))

@@ -141,3 +141,19 @@ async fn metadata_is_paged_too() {
     let second = engine.query(next(sql, &first, Some(1))).await.expect("a page");
     assert_eq!((second.rows.len(), second.next_token), (1, None));
 }
+
+#[tokio::test]
+async fn a_page_given_up_half_way_ends_its_result() {
+    let source = numbers(1);
+    let clock = Arc::new(ManualClock::new(source.now()));
+    let options = QueryOptions { timeout: Duration::from_secs(1), threads: 4, ..QueryOptions::default() };
+    let engine = Engine::new(Arc::new(source), options, clock).expect("an engine");
+    // The rows of the first half are there at once, those of the second half never come.
+    let sql = "SELECT n FROM d.t UNION ALL SELECT a.n FROM d.t a, d.t b, d.t c WHERE a.n + b.n * c.n < -1";
+    let first = engine.query(QueryRequest { max_rows: Some(1), ..request(sql) }).await.expect("a page");
+    let second = engine.query(next(sql, &first, Some(1_000_000))).await;
+    assert!(matches!(&second, Err(QueryError::Execution(text)) if text.contains("timed out")), "{second:?}");
+    // What was pulled for the lost page is lost: the result must not go on behind it.
+    let again = engine.query(next(sql, &first, Some(1_000_000))).await;
+    assert!(invalid_token(&again), "{again:?}");
+}

@@ -121,12 +121,16 @@ async fn records_that_are_wrong_in_themselves_are_told_why() {
             with(Measure::Multi(vec![])),
             "A multi-measure record must have 1 to 256 measure values, this one has 0.",
         ),
-        (named("time"), "The dimension name \"time\" is invalid: time is a column of every table."),
+        (
+            named("time"),
+            "The dimension name \"time\" is invalid: time and names that begin with ts_, measure_name or \
+             measure_value are reserved.",
+        ),
         (named(""), "The dimension name \"\" is invalid: it is empty."),
         (
             named("ts_version"),
-            "The dimension name \"ts_version\" is invalid: names that start with ts_, measure_name or \
-             measure_value are reserved.",
+            "The dimension name \"ts_version\" is invalid: time and names that begin with ts_, measure_name \
+             or measure_value are reserved.",
         ),
         (
             measured(&[("a", "1"), ("a", "1")], "m", 1, 1, double(1.0)),
@@ -145,7 +149,8 @@ async fn records_that_are_wrong_in_themselves_are_told_why() {
     let told: Vec<String> = rejections(&store, records).await.into_iter().map(|(_, text)| text).collect();
     assert_eq!(told, texts);
     let told = rejections(&store, vec![measured(&[], &long, 1, 1, double(1.0)), named(&long)]).await;
-    assert!(told[0].1.contains("is 300 bytes long, more than the 256 allowed"), "{told:?}");
+    assert!(told[0].1.ends_with("is invalid: it is longer than 256 bytes."), "{told:?}");
+    assert!(told[1].1.ends_with("is invalid: it is longer than 60 bytes."), "{told:?}");
     assert_eq!(told.len(), 2);
     assert!(rows(&store).await.is_empty());
     assert_eq!(names(&store.snapshot("db", "t").expect("there")), ["measure_name", "time"]);
