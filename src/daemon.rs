@@ -68,19 +68,23 @@ struct Room {
 }
 
 impl Daemon {
-    /// Starts every room; when this returns, all of them listen.
+    /// Starts every room; when this returns, all of them listen. With `accept_loss` a damaged log is cut
+    /// at the damage instead of refused.
     ///
     /// # Errors
     /// When a folder or an address cannot be used; nothing is left running then.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(config: Config, accept_loss: bool) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // What an operator gets wrong most often is tried first, before the store replays its log.
         let (mqtt, mqtt_address) = listen("mqtt.listen", config.mqtt_listen).await?;
         let (http, http_address) = listen("http.listen", config.http_listen).await?;
         let rules = load_rules(&config.rules_path, &config.account_id)?;
 
-        let store_options =
-            StoreOptions { compatibility: config.compatibility, ..StoreOptions::new(config.store_path) };
+        let store_options = StoreOptions {
+            compatibility: config.compatibility,
+            accept_loss,
+            ..StoreOptions::new(config.store_path)
+        };
         let path = store_options.path.clone();
         let opened = Store::open(store_options, Arc::clone(&clock)).await;
         let store = opened.map_err(|source| StartError::Store { path, source })?;

@@ -4,12 +4,12 @@
 //! only: the failure is counted and logged and the publisher still gets its acknowledgement, as on
 //! AWS (spec 6.2). Only a store that can no longer keep its promise withholds it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::message::Message;
 use crate::mqtt::{Ingest, IngestError, Receipt};
@@ -92,7 +92,7 @@ impl Pipeline {
                 pending.rejected().iter().for_each(|rejected| fail(&rejected.reason));
                 run.pending.push(pending);
             }
-            Err(StoreError::Unavailable { reason }) => return Err(IngestError::Unavailable(reason)),
+            Err(error) if error.is_fault() => return Err(IngestError::Unavailable(error.to_string())),
             Err(error) => fail(&error),
         }
         Ok(())
@@ -135,20 +135,35 @@ impl Ingest for Pipeline {
     }
 }
 
-/// How often each rule failed. The first failure is logged, and then every time the count doubles,
-/// so that a rule that fails for every message does not fill the disk with its complaint.
+/// How many different reasons are remembered of a rule.
+const REASONS_MAX: usize = 32;
+
+/// How often each rule failed. The first failure for a reason is logged, and every time a rule's count
+/// doubles, so that a rule that fails for every message does not fill the disk with its complaint.
 #[derive(Debug, Default)]
 struct Failures {
-    counts: Mutex<HashMap<Arc<str>, u64>>,
+    rules: Mutex<HashMap<Arc<str>, RuleFailures>>,
+}
+
+#[derive(Debug, Default)]
+struct RuleFailures {
+    count: u64,
+    reasons: HashSet<String>,
 }
 
 impl Failures {
     fn count(&self, rule: &Arc<str>, reason: &dyn fmt::Display) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(Arc::clone(rule)).or_default();
-        *count += 1;
-        if count.is_power_of_two() {
-            warn!(rule = &**rule, count = *count, %reason, "rule failed");
+        let reason = reason.to_string();
+        let mut rules = self.rules.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = rules.entry(Arc::clone(rule)).or_default();
+        failures.count += 1;
+        let count = failures.count;
+        let unheard = failures.reasons.len() < REASONS_MAX && failures.reasons.insert(reason.clone());
+        drop(rules);
+        if unheard || count.is_power_of_two() {
+            warn!(rule = &**rule, count, reason, "rule failed; repetitions are logged at debug level");
+        } else {
+            debug!(rule = &**rule, count, reason, "rule failed");
         }
     }
 }

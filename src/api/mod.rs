@@ -42,7 +42,7 @@ use target::Operation;
 /// room for larger records.
 const BODY_BYTES_MAX: usize = 8 << 20;
 /// How long a client may take to send a body.
-const BODY_WITHIN: Duration = Duration::from_secs(60);
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the API needs to know about the installation.
 #[derive(Debug, Clone)]

@@ -13,7 +13,11 @@ const REQUEST: Shape = Shape::Structure(&[
     optional("ClientToken", Shape::Text(32, 128)),
     optional("NextToken", Shape::Text(1, 2048)),
     optional("MaxRows", Shape::Integer(1, 1000)),
+    optional("QueryInsights", INSIGHTS),
 ]);
+/// Checked as AWS does; no insights are given yet, and the answer's member is optional.
+const INSIGHTS: Shape =
+    Shape::Structure(&[required("Mode", Shape::Choice(&["ENABLED_WITH_RATE_CONTROL", "DISABLED"]))]);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -18,9 +18,9 @@ use tracing::{debug, warn};
 use crate::shutdown::Shutdown;
 
 /// How many connections are served at once; further ones wait in the system's backlog.
-const CONNECTIONS_MAX: usize = 1024;
+const CONNECTIONS_MAX: usize = 4096;
 /// How long a client may take to send the headers of a request, and how long it may stay idle.
-const HEADERS_WITHIN: Duration = Duration::from_secs(60);
+const HEADERS_WITHIN: Duration = Duration::from_secs(20);
 /// How much of a request is buffered before its headers are complete, in bytes.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// How long to wait after the system refused to accept, so that running out of files does not spin.
@@ -30,6 +30,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Shutdown) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
+        if permits.available_permits() == 0 {
+            warn!(limit = CONNECTIONS_MAX, "no room for another HTTP connection until one ends");
+        }
         let next = async {
             let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
             (permit, listener.accept().await)

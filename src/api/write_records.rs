@@ -222,6 +222,9 @@ fn multi(
     Ok(Measure::Multi(attributes?))
 }
 
+/// How much of a value that cannot be read is repeated in the answer, in characters.
+const ECHO_CHARS_MAX: usize = 64;
+
 /// The value `text` stands for (spec 4.3). A TIMESTAMP counts in the record's time unit.
 fn parsed(text: &str, value_type: &str, nanos_per_unit: i64) -> Result<MeasureValue, ApiError> {
     let value = match value_type {
@@ -233,9 +236,16 @@ fn parsed(text: &str, value_type: &str, nanos_per_unit: i64) -> Result<MeasureVa
         "TIMESTAMP" => moment(text, nanos_per_unit).map(MeasureValue::Timestamp),
         _ => None,
     };
-    value.ok_or_else(|| {
-        let value_type = value_type.to_lowercase();
-        ApiError::validation(format!("Invalid value {text} for {value_type} measure value type."))
+    value.ok_or_else(|| match (value_type, text.char_indices().nth(ECHO_CHARS_MAX)) {
+        ("VARCHAR", _) => ApiError::validation(format!(
+            "A varchar measure value has at most {VARCHAR_BYTES_MAX} bytes, this one has {}.",
+            text.len()
+        )),
+        (_, end) => {
+            let shown = end.map_or(text, |(end, _)| &text[..end]);
+            let value_type = value_type.to_lowercase();
+            ApiError::validation(format!("Invalid value {shown} for {value_type} measure value type."))
+        }
     })
 }
 

@@ -1,4 +1,4 @@
-//! `tidemill check`: would the daemon start with this configuration and these rules?
+//! `tidemill check`: would the daemon start with this configuration, these rules and, if asked, this store?
 
 use std::path::Path;
 
@@ -6,14 +6,15 @@ use anyhow::bail;
 
 use crate::config::Config;
 use crate::rules::{RuleOptions, RuleSet};
+use crate::store::Store;
 
-/// Checks the configuration at `path` and the rule files it names; says what it found on standard
-/// output.
+/// Checks the configuration at `path`, the rule files and, with `store`, the store it names; says what it
+/// found on standard output.
 ///
 /// # Errors
-/// When the configuration or any rule file has a mistake; each mistake is one line.
+/// When the configuration or any rule file has a mistake, or the store is damaged; each is one line.
 #[expect(clippy::print_stdout, reason = "the command's result")]
-pub(super) fn check(path: &Path) -> anyhow::Result<()> {
+pub(super) fn check(path: &Path, store: bool) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     let options = RuleOptions { account_id: config.account_id, ..RuleOptions::default() };
     let loaded = RuleSet::load(&config.rules_path, &options)
@@ -22,11 +23,27 @@ pub(super) fn check(path: &Path) -> anyhow::Result<()> {
         let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
         bail!("{}", problems.join("\n"));
     }
+    if store {
+        examine(&config.store_path)?;
+    }
     println!(
         "ok: {} is valid, {} rules in {}",
         path.display(),
         loaded.rules.len(),
         config.rules_path.display()
     );
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the command's result")]
+fn examine(folder: &Path) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let report = runtime
+        .block_on(Store::examine(folder))
+        .map_err(|error| anyhow::anyhow!("store.path: {}: {error}", folder.display()))?;
+    if !report.is_sound() {
+        bail!("{report}");
+    }
+    println!("{report}");
     Ok(())
 }

@@ -27,9 +27,17 @@ struct Shared {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start the daemon (the default)
-    Serve,
+    Serve {
+        /// Start on a damaged log without what the damage took; `check --store` says what that is
+        #[arg(long)]
+        accept_loss: bool,
+    },
     /// Check the configuration and every rule file without starting
-    Check,
+    Check {
+        /// Also read everything in the store, which no daemon may be using, and say what is damaged
+        #[arg(long)]
+        store: bool,
+    },
 }
 
 /// Runs the command the process was started with.
@@ -38,8 +46,8 @@ enum Command {
 /// One sentence for the operator, who has something to change.
 pub fn run() -> anyhow::Result<()> {
     let Arguments { command, shared } = Arguments::parse();
-    match command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::serve(&shared.config),
-        Command::Check => check::check(&shared.config),
+    match command.unwrap_or(Command::Serve { accept_loss: false }) {
+        Command::Serve { accept_loss } => serve::serve(&shared.config, accept_loss),
+        Command::Check { store } => check::check(&shared.config, store),
     }
 }

@@ -1,6 +1,6 @@
 //! `tidemill serve`: the daemon from start to signal to stop.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::Context;
@@ -14,11 +14,12 @@ use crate::daemon::Daemon;
 /// The environment variable that sets what is logged, in the syntax of `tracing`'s directives.
 const LOG_VARIABLE: &str = "TIDEMILL_LOG";
 
-/// Runs the daemon with the configuration at `path` until it is told to stop.
+/// Runs the daemon with the configuration at `path` until it is told to stop. With `accept_loss` it
+/// also starts on a damaged log, without what the damage took.
 ///
 /// # Errors
 /// When it cannot start, or could not write everything it held when it stopped.
-pub(super) fn serve(path: &Path) -> anyhow::Result<()> {
+pub(super) fn serve(path: &Path, accept_loss: bool) -> anyhow::Result<()> {
     let config = Config::load(path)?;
     start_logging()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -26,22 +27,23 @@ pub(super) fn serve(path: &Path) -> anyhow::Result<()> {
         .thread_name("tidemill")
         .build()
         .context("cannot start the threads of the daemon")?;
-    runtime.block_on(run(config))
+    runtime.block_on(run(config, accept_loss))
 }
 
 fn start_logging() -> anyhow::Result<()> {
     let directives = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".into());
     let filter = EnvFilter::try_new(&directives)
         .with_context(|| format!("{LOG_VARIABLE}: `{directives}` is not a list of log directives"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
     Ok(())
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(config: Config, accept_loss: bool) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut flush = signal(SignalKind::user_defined1()).context("cannot listen for signals")?;
-    let daemon = Daemon::start(config).await?;
+    let daemon = Daemon::start(config, accept_loss).await?;
     announce(&daemon)?;
     loop {
         tokio::select! {

@@ -2,8 +2,10 @@
 //!
 //! A query that is given up is dropped where it next yields. Scans, groups and sorts yield often;
 //! a join whose condition lets nothing through works off whole products of its inputs first (a minute
-//! and more was seen). So the condition of every join asks whether anyone still waits.
+//! and more was seen). So the condition of every join asks whether anyone still waits, and so does every
+//! function of ours, row by row and within its longer loops.
 
+use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -13,13 +15,14 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder};
 
-use super::error::failed;
+use super::error::{failed, invalid};
 
 /// Whether a query is still wanted. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -31,11 +34,40 @@ impl Deadline {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn check(&self) -> Result<()> {
+    /// Fails once nobody waits any more.
+    pub(crate) fn check(&self) -> Result<()> {
         match self.0.load(Ordering::Relaxed) {
             true => Err(failed("Query timed out")),
             false => Ok(()),
         }
+    }
+}
+
+/// The options of a query carry its deadline to the functions it calls.
+impl ConfigExtension for Deadline {
+    const PREFIX: &'static str = "deadline";
+}
+
+impl ExtensionOptions for Deadline {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    /// Shares the deadline: whoever copies the options runs the same query.
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, _: &str) -> Result<()> {
+        Err(invalid(format!("a deadline has no setting {key}")))
+    }
+
+    fn entries(&self) -> Vec<ConfigEntry> {
+        Vec::new()
     }
 }
 

@@ -25,7 +25,7 @@ use datafusion::sql::sqlparser::ast::Query;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::error;
 use uuid::Uuid;
 
 use super::context::{Language, QueryContext};
@@ -42,7 +42,7 @@ use super::source::Source;
 use super::statement::{self, Statement};
 use super::table::{PARTS_URL, SnapshotTable};
 use super::unnest::UnnestPlanner;
-use super::{catalog, deadline, names, rewrite, rows};
+use super::{catalog, deadline, names, rewrite, rows, union};
 use crate::clock::Clock;
 
 /// Least bytes a query is metered with (spec 1.3).
@@ -189,8 +189,9 @@ impl Engine {
             done = &mut task.task => match done {
                 Ok(answer) => answer,
                 Err(error) if error.is_panic() => {
-                    warn!("a query panicked");
-                    Err(QueryError::Internal("the query failed inside the engine".to_owned()))
+                    error!("a query panicked");
+                    // The same query would panic again: not an error that SDKs repeat.
+                    Err(QueryError::Execution("the query failed inside the engine".to_owned()))
                 }
                 Err(_) => Err(stopping()),
             },
@@ -361,7 +362,11 @@ impl Inner {
         tables: Tables,
         deadline: Deadline,
     ) -> Result<Results, DataFusionError> {
-        let state = self.state.clone();
+        let mut state = self.state.clone();
+        state.config_mut().options_mut().extensions.insert(deadline.clone());
+        // Expressions of the running plan have their options from here.
+        let options = Arc::clone(state.config_options());
+        state.execution_props_mut().config_options = Some(options);
         let sources = tables.iter().map(|(name, snapshot)| {
             (name.clone(), provider_as_source(Arc::new(SnapshotTable::new(Arc::clone(snapshot)))))
         });
@@ -370,9 +375,11 @@ impl Inner {
             options: state.config_options(),
             tables: sources.collect(),
         };
-        let plan = context.plan(query)?;
-        let columns = rows::columns(plan.schema().as_arrow())?;
-        let plan = state.create_physical_plan(&plan).await?;
+        let logical = context.plan(query)?;
+        union::check(&logical)?;
+        let plan = state.create_physical_plan(&logical).await?;
+        // Only now every CASE and UNION has the type of its rows; names may have changed on the way.
+        let columns = rows::columns(logical.schema().as_arrow(), &plan.schema())?;
         let plan = deadline::guard(plan, &deadline)?;
         let stream = execute_stream(Arc::clone(&plan), state.task_ctx())?;
         Ok(Results::streamed(columns, stream, plan, tables.into_values().collect()))

@@ -7,9 +7,12 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
+
+use super::sql_type::SqlType;
 
 /// Why a query has no answer. The text is meant for the person who wrote the query.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +67,7 @@ impl fmt::Display for Position {
 }
 
 /// What a function or an operator has to say about its operands.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SqlError {
     /// A call that no form of the function takes; found while planning.
     #[error("Unexpected parameters ({given}) for function {function}. Expected: {expected}")]
@@ -78,6 +81,30 @@ pub(crate) enum SqlError {
     /// A mistake that depends on the data: division by zero, a failed cast.
     #[error("{0}")]
     Failed(String),
+}
+
+/// Parquet's row filter keeps of an error only what `Debug` writes, so that says what
+/// [`SqlError::from_debug`] needs: a mark, the kind, the length of the text, the text.
+impl fmt::Debug for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if matches!(self, Self::Failed(_)) { "failed" } else { "invalid" };
+        let text = self.to_string();
+        write!(f, "{DEBUG_MARK}{kind}:{}:{text}", text.len())
+    }
+}
+
+/// Begins an [`SqlError`] inside the text of another error.
+const DEBUG_MARK: &str = "\u{1}sql-error:";
+
+impl SqlError {
+    /// The error whose `Debug` is inside `text`.
+    fn from_debug(text: &str) -> Option<Self> {
+        let (_, rest) = text.split_once(DEBUG_MARK)?;
+        let (kind, rest) = rest.split_once(':')?;
+        let (length, rest) = rest.split_once(':')?;
+        let text = rest.get(..length.parse().ok()?)?.to_owned();
+        Some(if kind == "failed" { Self::Failed(text) } else { Self::Invalid(text) })
+    }
 }
 
 impl From<SqlError> for DataFusionError {
@@ -105,6 +132,8 @@ pub(crate) fn syntax(at: Position) -> QueryError {
 #[derive(Debug, Default)]
 pub(crate) struct Locations {
     columns: HashMap<String, Position>,
+    /// Those written after a table's name and a dot.
+    qualified: HashMap<String, Position>,
     functions: HashMap<String, Position>,
 }
 
@@ -114,6 +143,19 @@ impl Locations {
         if let Some(at) = Position::of(span) {
             self.columns.entry(name.to_owned()).or_insert(at);
         }
+    }
+
+    /// Remembers that a column of this name is written after a qualifier that stands at `span`.
+    pub(crate) fn qualified(&mut self, name: &str, span: Span) {
+        if let Some(at) = Position::of(span) {
+            self.qualified.entry(name.to_owned()).or_insert(at);
+        }
+    }
+
+    /// Where the column is first named, alone if it ever is.
+    fn of_column(&self, name: &str) -> Position {
+        let at = self.columns.get(name).or_else(|| self.qualified.get(name));
+        at.copied().unwrap_or(Position::START)
     }
 
     /// Remembers that a call of this function is written at `span`; `name` in lower case.
@@ -147,6 +189,9 @@ impl QueryError {
             DataFusionError::ObjectStore(error) => {
                 Self::Unavailable(format!("a part of the table could not be read: {error}"))
             }
+            DataFusionError::ParquetError(error) if error.to_string().contains(ROW_FILTER) => {
+                Self::from_row_filter(&error.to_string())
+            }
             DataFusionError::ParquetError(error) => {
                 Self::Unavailable(format!("a part of the table could not be read: {error}"))
             }
@@ -171,7 +216,22 @@ impl QueryError {
             | DataFusionError::NotImplemented(text)
             | DataFusionError::Configuration(text) => Self::Validation(first_line(text)),
             DataFusionError::Execution(text) => Self::Execution(first_line(text)),
-            other => Self::Internal(first_line(&other.to_string())),
+            DataFusionError::Internal(text) if text.contains("any signature") => wrong_operands(text, at),
+            // Files of parts are read through the object store; what spills is not.
+            other @ (DataFusionError::IoError(_) | DataFusionError::ExecutionJoin(_)) => {
+                Self::Internal(first_line(&other.to_string()))
+            }
+            // The same text fails again however often it is sent, and a client sends a 5xx again.
+            other => Self::Validation(format!("The query is not supported: {}", planner_words(other))),
+        }
+    }
+
+    /// What went wrong in a condition that Parquet's reader was checking.
+    fn from_row_filter(text: &str) -> Self {
+        match SqlError::from_debug(text) {
+            Some(error) => Self::from_sql(&error, &Locations::default()),
+            None if text.contains("DivideByZero") => Self::Execution("Division by zero".to_owned()),
+            None => Self::Execution("The condition of WHERE failed on a row".to_owned()),
         }
     }
 
@@ -193,16 +253,15 @@ impl QueryError {
                     .spans
                     .first()
                     .map(|span| Position { line: span.start.line, column: span.start.column });
-                let place = spanned.or_else(|| at.columns.get(&field.name).copied());
+                let place = spanned.unwrap_or_else(|| at.of_column(&field.name));
                 let name = match &field.relation {
                     Some(relation) => format!("{relation}.{}", field.name),
                     None => field.name.clone(),
                 };
-                let place = place.unwrap_or(Position::START);
                 Self::Validation(format!("line {place}: Column '{name}' does not exist"))
             }
             SchemaError::AmbiguousReference { field } => {
-                let place = at.columns.get(&field.name).copied().unwrap_or(Position::START);
+                let place = at.of_column(&field.name);
                 Self::Validation(format!("line {place}: Column '{}' is ambiguous", field.name))
             }
             SchemaError::DuplicateQualifiedField { name, .. }
@@ -222,22 +281,48 @@ impl QueryError {
                 Some(inner) => Self::from_datafusion(inner, &Locations::default()),
                 None => Self::Execution(other.to_string()),
             },
+            // Only literals are read by Arrow: a text in BETWEEN or IN that should be a moment.
+            ArrowError::ParseError(text) if text.starts_with("Error parsing timestamp from '") => {
+                let written = text.split('\'').nth(1).unwrap_or_default();
+                Self::Validation(format!("Cannot cast '{written}' to timestamp"))
+            }
+            ArrowError::ParquetError(text) | ArrowError::ComputeError(text) if text.contains(ROW_FILTER) => {
+                Self::from_row_filter(text)
+            }
             other => Self::Execution(first_line(&other.to_string())),
         }
     }
 }
 
-/// A call of one of DataFusion's own aggregates, which it names in single quotes.
+/// A call of one of DataFusion's own functions. It says `argument types 'sum(Utf8View)'`, or only
+/// `'sum'` where it has no types.
 fn wrong_operands(text: &str, at: &Locations) -> QueryError {
-    let function = text.split('\'').nth(1).unwrap_or_default();
+    let typed = text.split_once("argument types '").map(|(_, call)| call);
+    let named = text.split_once('\'').map(|(_, call)| call);
+    let call = typed.or(named).and_then(|call| call.split('\'').next()).unwrap_or_default();
+    let (function, given) =
+        call.strip_suffix(')').and_then(|call| call.split_once('(')).unwrap_or((call, ""));
     let place = at.of_function(function);
-    QueryError::Validation(format!("line {place}: Unexpected parameters for function {function}"))
+    let given = match given.parse::<DataType>() {
+        Ok(of) => format!(" ({})", SqlType::name_of(&of)),
+        Err(_) => String::new(),
+    };
+    QueryError::Validation(format!("line {place}: Unexpected parameters{given} for function {function}"))
+}
+
+/// What Parquet's reader says before the error of a condition.
+const ROW_FILTER: &str = "Error evaluating filter predicate";
+
+/// DataFusion's own text without its request to report a bug.
+fn planner_words(error: &DataFusionError) -> String {
+    let text = error.to_string();
+    first_line(text.strip_prefix("Internal error: ").unwrap_or(&text))
 }
 
 /// DataFusion names the column in double quotes, with its table.
 fn not_grouped(text: &str, at: &Locations) -> QueryError {
     let column = text.split('"').nth(1).and_then(|column| column.rsplit('.').next()).unwrap_or_default();
-    let place = at.columns.get(column).copied().unwrap_or(Position::START);
+    let place = at.of_column(column);
     QueryError::Validation(format!(
         "line {place}: '{column}' must be an aggregate expression or appear in GROUP BY clause"
     ))

@@ -27,6 +27,15 @@ pub(crate) const RUN_MAX: usize = 200;
 /// Stack of the query runtime's threads: what the two bounds above need, with room to spare.
 pub(crate) const STACK_BYTES: usize = 32 * 1024 * 1024;
 
+/// Most bytes of a text, or of an array, that a function makes. A row of a result has at most 1 MB.
+pub(crate) const VALUE_BYTES_MAX: usize = 16 << 20;
+
+/// Most bytes one call of a function makes for the rows of one batch.
+pub(crate) const CALL_BYTES_MAX: usize = 256 << 20;
+
+/// Most steps of a function whose work is a product of the lengths of its operands, for one row.
+pub(crate) const STEPS_MAX: usize = 100_000_000;
+
 /// What the query engine may use.
 #[derive(Debug, Clone)]
 pub struct QueryOptions {

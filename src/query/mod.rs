@@ -3,8 +3,8 @@
 //! The way of a query, a file for each step:
 //!
 //! ```text
-//! text -> limits, dialect, values, weight -> statement -> names (tables, functions) -> rewrite, select_list
-//!      -> context, operators, unnest (logical plan) -> table, prune (scan) -> deadline (physical plan)
+//! text -> limits, dialect, values, weight -> statement -> names (tables, functions) -> rewrite, like, select_list
+//!      -> context, operators, unnest, union (logical plan) -> table, prune (scan) -> deadline (physical plan)
 //!      -> results, rows, wire_text (page) -> cursor (token)
 //! ```
 //!
@@ -21,6 +21,7 @@ mod limits;
 mod source;
 
 mod dialect;
+mod like;
 mod statement;
 mod values;
 mod weight;
@@ -32,6 +33,7 @@ mod select_list;
 mod context;
 mod functions;
 mod operators;
+mod union;
 mod unnest;
 
 mod prune;

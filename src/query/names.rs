@@ -251,13 +251,17 @@ impl Spelling {
     }
 
     fn correct(&mut self, name: &mut Ident) {
+        self.spell(name);
+        self.locations.column(&name.value, name.span);
+    }
+
+    fn spell(&self, name: &mut Ident) {
         if name.quote_style.is_none()
             && !self.exact.contains(&name.value)
             && let Some(Some(spelling)) = self.folded.get(&name.value.to_lowercase())
         {
             name.value.clone_from(spelling);
         }
-        self.locations.column(&name.value, name.span);
     }
 }
 
@@ -270,10 +274,10 @@ impl VisitorMut for Spelling {
             Expr::CompoundIdentifier(names) => {
                 // The place of a qualified column is where its qualifier stands.
                 let place = names.first().map(|first| first.span);
+                names.iter_mut().for_each(|name| self.spell(name));
                 if let (Some(last), Some(place)) = (names.last(), place) {
-                    self.locations.column(&last.value, place);
+                    self.locations.qualified(&last.value, place);
                 }
-                names.iter_mut().for_each(|name| self.correct(name));
             }
             _ => {}
         }

@@ -8,14 +8,14 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::common::{Column, DFSchema, Result, TableReference};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, TableReference};
 use datafusion::functions_nested::make_array::make_array_udf;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
 use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::error::invalid;
-use super::functions::Registry;
+use super::functions::{Registry, cast_array};
 use super::sql_type::SqlType;
 
 /// Plans the operators whose meaning is ours.
@@ -36,7 +36,17 @@ impl Operators {
         }
     }
 
+    /// Text where a moment is wanted. A literal that is none is a mistake in the query, found before
+    /// any row is.
     fn cast(&self, operand: Expr, to: &SqlType) -> Result<Expr> {
+        if let Expr::Literal(text, _) = &operand
+            && let Err(error) = cast_array(&text.to_array()?, to, false)
+        {
+            return Err(match error.find_root() {
+                DataFusionError::External(error) => invalid(error.to_string()),
+                _ => error,
+            });
+        }
         self.call("__cast", vec![operand, lit(to.to_string())])
     }
 }
@@ -102,9 +112,7 @@ impl ExprPlanner for Operators {
                 (moment, SqlType::Varchar) if is_moment(moment) => {
                     (left_expr, self.cast(right_expr, moment)?)
                 }
-                (SqlType::Varchar, other) | (other, SqlType::Varchar)
-                    if !matches!(other, SqlType::Varchar | SqlType::Unknown) =>
-                {
+                (left, right) if left.wider(right).is_none() => {
                     return Err(invalid(format!("Cannot apply operator: {left} {op} {right}")));
                 }
                 _ => (left_expr, right_expr),

@@ -9,13 +9,14 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, OneOrManyWithParens, OrderByKind, Query,
-    Select, SelectItem, SetExpr, SetOperator, Spanned, TrimWhereField, UnaryOperator, Value, VisitMut,
-    VisitorMut, WindowFrameBound, WindowType,
+    Select, SelectItem, SetExpr, SetOperator, Spanned, TrimWhereField, UnaryOperator, Value, ValueWithSpan,
+    VisitMut, VisitorMut, WindowFrameBound, WindowType,
 };
 
 use super::dialect::{call, duration_literal, text};
 use super::duration;
 use super::error::{Position, QueryError, syntax};
+use super::like;
 use super::select_list::{gather_unnests, name_items, number_after_wildcards};
 use crate::clock::Timestamp;
 
@@ -167,6 +168,10 @@ impl Rewriter {
                 quantified(take(left), compare_op.clone(), right, Quantifier::All)
                     .ok_or_else(|| syntax(place))?
             }
+            Expr::Like { pattern, escape_char, .. } => {
+                **pattern = like_pattern(take(pattern), escape_char.take(), place)?;
+                return Ok(None);
+            }
             Expr::AtTimeZone { .. } => {
                 return Err(QueryError::Validation(format!(
                     "line {place}: AT TIME ZONE is not supported: Timestream has no type with a time zone"
@@ -198,6 +203,9 @@ impl Rewriter {
             }
             FunctionArguments::Subquery(_) => return Ok(None),
         };
+        if function.over.is_some() {
+            check_offset(&name, args)?;
+        }
         match (name.as_str(), args.len()) {
             ("now" | "current_timestamp" | "localtimestamp", 0) => return Ok(Some(cast_now("timestamp"))),
             ("ago", 1) => args.push(argument(cast_now("timestamp"))),
@@ -230,6 +238,45 @@ impl Rewriter {
             _ => {}
         }
         Ok(None)
+    }
+}
+
+/// A pattern of LIKE as DataFusion reads it.
+fn like_pattern(written: Expr, escape: Option<ValueWithSpan>, place: Position) -> Result<Expr, QueryError> {
+    let wrong = |text: &str| QueryError::Validation(format!("line {place}: {text}"));
+    let escape = escape.map(|escape| escape.value.into_string().unwrap_or_default());
+    let character = escape.as_deref().and_then(|escape| escape.chars().next());
+    if escape.as_ref().is_some_and(|escape| escape.chars().count() != 1) {
+        return Err(wrong("Escape string must be a single character"));
+    }
+    if let Expr::Value(value) = &written
+        && let Value::SingleQuotedString(written) = &value.value
+    {
+        let spelled = like::pattern(written, character);
+        return spelled.map(text).ok_or_else(|| wrong(like::WRONG_ESCAPE));
+    }
+    Ok(call("__like_pattern", vec![written, text(escape.unwrap_or_default())]))
+}
+
+/// DataFusion answers NULL where a window function looks at a row that cannot be.
+fn check_offset(name: &str, args: &[FunctionArg]) -> Result<(), QueryError> {
+    let least = match name {
+        "nth_value" => 1,
+        "lag" | "lead" => 0,
+        _ => return Ok(()),
+    };
+    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(offset))) = args.get(1) else { return Ok(()) };
+    let digits = match offset {
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
+            number_text(expr).map(|digits| format!("-{digits}"))
+        }
+        other => number_text(other),
+    };
+    match digits.and_then(|digits| digits.parse::<i64>().ok()) {
+        Some(offset) if offset < least => Err(QueryError::Validation(format!(
+            "{name}: Offset must be at least {least}, but it is {offset}"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Float64Type, Schema};
-use datafusion::common::Result;
+use datafusion::common::{Result, internal_err};
 
 use super::error::failed;
 use super::functions::Counts;
@@ -146,10 +146,14 @@ impl ColumnInfo {
     }
 }
 
-/// The columns of a result with this schema.
-pub(crate) fn columns(schema: &Schema) -> Result<Arc<[ColumnInfo]>> {
-    let column = |field: &FieldRef| {
-        let name = field.name().split(DUPLICATE).next().unwrap_or_default().to_owned();
+/// The columns of a result: the names of the plan the user's text became, the types of the plan that
+/// runs. The first does not know yet what a CASE or a UNION of several types comes to.
+pub(crate) fn columns(named: &Schema, typed: &Schema) -> Result<Arc<[ColumnInfo]>> {
+    if named.fields().len() != typed.fields().len() {
+        return internal_err!("a plan of {} columns has {}", named.fields().len(), typed.fields().len());
+    }
+    let column = |(named, field): (&FieldRef, &FieldRef)| {
+        let name = named.name().split(DUPLICATE).next().unwrap_or_default().to_owned();
         match SqlType::of(field.data_type()) {
             Some(of) => Ok(ColumnInfo::of(Some(name), &of)),
             None => Err(failed(format!(
@@ -158,7 +162,7 @@ pub(crate) fn columns(schema: &Schema) -> Result<Arc<[ColumnInfo]>> {
             ))),
         }
     };
-    schema.fields().iter().map(column).collect()
+    named.fields().iter().zip(typed.fields()).map(column).collect()
 }
 
 /// A column ready to be read value by value.

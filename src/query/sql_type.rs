@@ -84,6 +84,31 @@ impl SqlType {
         })
     }
 
+    /// The type that holds values of both, if one can be had by widening.
+    pub(crate) fn wider(&self, other: &Self) -> Option<Self> {
+        let widened = match (self, other) {
+            (one, other) if one == other => one,
+            (Self::Unknown, known) | (known, Self::Unknown) => known,
+            (Self::Integer, wide @ (Self::Bigint | Self::Double))
+            | (wide @ (Self::Bigint | Self::Double), Self::Integer)
+            | (Self::Bigint, wide @ Self::Double)
+            | (wide @ Self::Double, Self::Bigint)
+            | (Self::Date, wide @ Self::Timestamp)
+            | (wide @ Self::Timestamp, Self::Date) => wide,
+            (Self::Array(one), Self::Array(other)) => {
+                return Some(Self::Array(Box::new(one.wider(other)?)));
+            }
+            (Self::Row(ones), Self::Row(others)) if ones.len() == others.len() => {
+                let fields = ones.iter().zip(others).map(|((name, one), (other_name, other))| {
+                    Some((name.clone().filter(|name| Some(name) == other_name.as_ref()), one.wider(other)?))
+                });
+                return Some(Self::Row(fields.collect::<Option<_>>()?));
+            }
+            _ => return None,
+        };
+        Some(widened.clone())
+    }
+
     /// How Arrow holds this type.
     pub(crate) fn arrow(&self) -> DataType {
         match self {

@@ -84,6 +84,10 @@ fn parse_query(tokens: Vec<TokenWithSpan>) -> Result<Statement, QueryError> {
             "line {at}: parameters are not supported yet: replace {name} by its value"
         )));
     }
+    // Only prepared statements have values for them, and there are none.
+    if let Some(token) = tokens.iter().find(|token| matches!(token.token, Token::Placeholder(_))) {
+        return Err(syntax(token.span.start.into()));
+    }
     let end = tokens.last().map_or(Position::START, |token| token.span.end.into());
     let mut parser = Parser::new(&TimestreamDialect)
         .with_recursion_limit(RECURSION_MAX)

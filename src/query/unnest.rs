@@ -129,6 +129,9 @@ impl UnnestPlanner {
             arrays.into_iter().map(|array| context.sql_to_expr(array, &schema)).collect::<Result<_>>()?;
         let types: Vec<DataType> =
             arrays.iter().map(|array| array.get_type(&schema)).collect::<Result<_>>()?;
+        if let Some(of) = types.iter().find(|of| !matches!(of, DataType::List(_))) {
+            return Err(invalid(format!("Cannot unnest type: {}", SqlType::name_of(of))));
+        }
         let mut projected = self.left_columns(&schema);
         let mut unnested = Vec::with_capacity(arrays.len() + 1);
         if ordinality {

@@ -3,10 +3,12 @@
 //! Rows are JSON under readable keys, so that a row can gain a member without a migration.
 //! A table is dropped by removing its row; its log entries and files are ignored from then on.
 
+use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use redb::{ReadableDatabase, ReadableTable, TableDefinition};
+use redb::backends::InMemoryBackend;
+use redb::{ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
@@ -22,10 +24,21 @@ const STORE: TableDefinition<'_, &str, &str> = TableDefinition::new("store");
 
 const FORMAT: &str = "1";
 
-/// The open catalog; empty after [`Catalog::close`].
-#[derive(Debug)]
+/// How the file is opened, the first time and after a failure.
+type Opener = Box<dyn Fn() -> Result<redb::Database, redb::DatabaseError> + Send + Sync>;
+
+/// The catalog.
 pub(crate) struct Catalog {
-    file: Mutex<Option<redb::Database>>,
+    opener: Opener,
+    file: Mutex<File>,
+}
+
+/// The file behind the catalog.
+enum File {
+    Open(redb::Database),
+    /// A change failed, for this reason. redb takes no further change until the file is opened anew.
+    Failed(String),
+    Closed,
 }
 
 /// Everything the catalog holds at the start.
@@ -69,15 +82,35 @@ fn failed<E: Into<redb::Error>>(doing: &'static str) -> impl FnOnce(E) -> StoreE
 }
 
 impl Catalog {
+    /// Whether [`Catalog::open`] would create a catalog rather than open one.
+    pub(crate) fn is_missing(folder: &Path) -> bool {
+        std::fs::metadata(folder.join("catalog.redb")).map_or(true, |file| file.len() == 0)
+    }
+
     /// Opens the catalog in `folder`, creating it with a writer id of its own.
     pub(crate) fn open(folder: &Path) -> Result<(Self, Contents), StoreError> {
-        let file = redb::Builder::new()
-            .set_cache_size(4 * 1024 * 1024)
-            .create(folder.join("catalog.redb"))
-            .map_err(failed("opened"))?;
+        let path = folder.join("catalog.redb");
+        Self::open_with(Box::new(move || redb::Builder::new().set_cache_size(4 * 1024 * 1024).create(&path)))
+    }
+
+    fn open_with(opener: Opener) -> Result<(Self, Contents), StoreError> {
+        let file = opener().map_err(failed("opened"))?;
         let writer = prepare(&file)?;
         let contents = read(&file, writer)?;
-        Ok((Self { file: Mutex::new(Some(file)) }, contents))
+        Ok((Self { opener, file: Mutex::new(File::Open(file)) }, contents))
+    }
+
+    /// Reads the catalog in `folder` without touching it: what a crash left unfinished in the file is
+    /// put in order in a copy in memory.
+    pub(crate) fn peek(folder: &Path) -> Result<Contents, StoreError> {
+        let bytes =
+            std::fs::read(folder.join("catalog.redb")).map_err(StoreError::disk("reading the catalog"))?;
+        let copy = InMemoryBackend::new();
+        let copied = copy.set_len(bytes.len() as u64).and_then(|()| copy.write(0, &bytes));
+        copied.map_err(StoreError::disk("reading the catalog"))?;
+        let file = redb::Builder::new().create_with_backend(copy).map_err(failed("opened"))?;
+        let writer = prepare(&file)?;
+        read(&file, writer)
     }
 
     /// Stores a database, new or changed.
@@ -123,18 +156,43 @@ impl Catalog {
 
     /// Closes the file, so that another process may open it.
     pub(crate) fn close(&self) {
-        drop(self.file.lock().expect("no holder of the catalog panics").take());
+        *self.file() = File::Closed;
+    }
+
+    /// Why the last change failed, if it did.
+    pub(crate) fn failure(&self) -> Option<String> {
+        match &*self.file() {
+            File::Failed(reason) => Some(reason.clone()),
+            File::Open(_) | File::Closed => None,
+        }
+    }
+
+    fn file(&self) -> MutexGuard<'_, File> {
+        self.file.lock().expect("no holder of the catalog panics")
     }
 
     fn write(
         &self,
         change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), StoreError> {
-        let file = self.file.lock().expect("no holder of the catalog panics");
-        let Some(file) = &*file else {
+        let mut file = self.file();
+        if let File::Failed(_) = *file {
+            *file = File::Open((self.opener)().map_err(failed("opened again"))?);
+        }
+        let File::Open(open) = &*file else {
             return Err(StoreError::Unavailable { reason: "the store is closed".to_owned() });
         };
-        write(file, change)
+        let written = write(open, change);
+        if let Err(error) = &written {
+            *file = File::Failed(error.to_string());
+        }
+        written
+    }
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Catalog").field("failure", &self.failure()).finish_non_exhaustive()
     }
 }
 
@@ -283,6 +341,12 @@ impl TableRow {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use redb::StorageBackend;
+    use redb::backends::InMemoryBackend;
+
     use super::*;
 
     fn table() -> Table {
@@ -335,5 +399,57 @@ mod tests {
         assert_eq!(contents.writer, empty.writer);
         assert_eq!(contents.databases, [database]);
         assert_eq!(contents.tables, [kept]);
+    }
+
+    /// A file in memory that fails to write while it is told to.
+    #[derive(Debug, Clone, Default)]
+    struct Failing {
+        bytes: Arc<InMemoryBackend>,
+        full: Arc<AtomicBool>,
+    }
+
+    impl StorageBackend for Failing {
+        fn len(&self) -> io::Result<u64> {
+            self.bytes.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.bytes.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.bytes.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            if self.full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            if self.full.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.bytes.write(offset, data)
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_forgotten_once_there_is_room() {
+        let disk = Failing::default();
+        let opened = disk.clone();
+        let opener = Box::new(move || redb::Builder::new().create_with_backend(opened.clone()));
+        let (catalog, _) = Catalog::open_with(opener).expect("a new catalog");
+        disk.full.store(true, Ordering::SeqCst);
+        for _ in 0..2 {
+            assert!(matches!(catalog.put_table(&table()), Err(StoreError::Catalog { .. })));
+            assert!(catalog.failure().is_some());
+        }
+        disk.full.store(false, Ordering::SeqCst);
+        catalog.put_table(&table()).expect("room again");
+        assert_eq!(catalog.failure(), None);
+        let again =
+            Catalog::open_with(Box::new(move || redb::Builder::new().create_with_backend(disk.clone())));
+        catalog.close();
+        assert_eq!(again.expect("a readable catalog").1.tables, [table()]);
     }
 }

@@ -16,7 +16,9 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A file on disk is not what was written; opening is refused rather than losing rows silently.
-    #[error("{path} is damaged at byte {offset}: {reason}; restore the file from a backup")]
+    #[error(
+        "{path} is damaged at byte {offset}: {reason}; restore the file from a backup, or let `tidemill check --store` tell what would be lost without it"
+    )]
     Damaged {
         /// The file, below the store's folder.
         path: String,
@@ -127,6 +129,21 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the store failed, not the request: a disk, an object store, a damaged file. Nothing may
+    /// be acknowledged on such an error.
+    pub const fn is_fault(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable { .. }
+                | Self::Disk { .. }
+                | Self::Objects { .. }
+                | Self::Catalog { .. }
+                | Self::Part { .. }
+                | Self::Damaged { .. }
+                | Self::Format { .. }
+        )
+    }
+
     pub(crate) fn disk(doing: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Disk { doing, source: Arc::new(source) }
     }

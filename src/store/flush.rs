@@ -61,6 +61,21 @@ struct Frozen {
 }
 
 impl Inner {
+    /// Moves what all tables hold in memory to parts.
+    pub(crate) async fn flush_all(&self) -> Result<(), StoreError> {
+        for table in self.directory.tables(None)? {
+            self.flush_table(&table).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing of the log but its new segment: after a loss the segments before it may end
+    /// with another number than it begins with.
+    pub(crate) async fn start_afresh(&self) -> Result<(), StoreError> {
+        self.flush_all().await?;
+        self.retire_log()
+    }
+
     /// Moves what `table` holds in memory to parts. Returns whether there was anything.
     pub(crate) async fn flush_table(&self, table: &TableState) -> Result<bool, StoreError> {
         let _flushing = table.flushing.lock().await;
@@ -83,19 +98,18 @@ impl Inner {
         // Parts hold durable rows only; a manifest counts on it.
         let synced = self.wal.synced(memtable.last()).await;
         synced.map_err(|_| StoreError::Unavailable { reason: "the log's thread ended".to_owned() })??;
-        let (frozen, mut number) = {
+        let frozen = {
             let mut live = table.live();
             let durable = self.wal.durable();
             let hidden = live.frozen.as_mut().and_then(|frozen| frozen.marks.settle(durable));
             let schema = Arc::clone(&live.schema);
             let hidden = hidden.unwrap_or_default();
             let series = memtable.index().sorted_series();
-            (Frozen { memtable, schema, hidden, series }, live.next_part)
+            Frozen { memtable, schema, hidden, series }
         };
         let mut parts = Vec::new();
         for day in frozen.days() {
-            let path = paths::part(table.id, day.day, &self.writer, number);
-            number += 1;
+            let path = paths::part(table.id, day.day, &self.writer, table.live().take_part_number());
             let work = frozen.clone();
             let encoding = move || work.encode(&day).map(|file| (day, file));
             let failed = |source| StoreError::Part {
@@ -116,7 +130,7 @@ impl Inner {
             self.objects.put(&meta.path, bytes).await.map_err(StoreError::objects("writing a part"))?;
             parts.push(NewPart { meta, day });
         }
-        self.commit(table, &frozen, parts, number).await?;
+        self.commit(table, &frozen, parts).await?;
         self.retire_log()
     }
 
@@ -125,7 +139,6 @@ impl Inner {
         table: &TableState,
         frozen: &Frozen,
         parts: Vec<NewPart>,
-        next_part: u64,
     ) -> Result<(), StoreError> {
         let flushed = frozen.memtable.last();
         let mut manifest = {
@@ -133,7 +146,8 @@ impl Inner {
             if table.is_dropped() {
                 return Ok(());
             }
-            live.next_manifest(self.wal.durable(), flushed, next_part, &parts)
+            let new = parts.iter().map(|part| (part.meta.clone(), RoaringBitmap::new()));
+            live.next_manifest(self.wal.durable(), flushed, &[], new)
         };
         manifest::commit(&self.objects, table.id, &self.writer, &mut manifest).await?;
         let mut live = table.live();
@@ -162,22 +176,6 @@ impl Inner {
 }
 
 impl Live {
-    fn next_manifest(&mut self, durable: Lsn, flushed: Lsn, next_part: u64, new: &[NewPart]) -> Manifest {
-        // Only marks whose replacement is on disk: the others are found again by replaying the log.
-        let parts = self.parts.iter_mut().map(|part| {
-            let superseded = part.marks.settle(durable).map(|marks| RoaringBitmap::clone(&marks));
-            (part.file.meta.clone(), superseded.unwrap_or_default())
-        });
-        let new = new.iter().map(|part| (part.meta.clone(), RoaringBitmap::new()));
-        Manifest {
-            number: self.manifest + 1,
-            flushed,
-            next_part,
-            schema: TableSchema::clone(&self.schema),
-            parts: parts.chain(new).collect(),
-        }
-    }
-
     /// Puts the parts in the place of the frozen memtable.
     fn swap(&mut self, frozen: &Frozen, parts: Vec<NewPart>, files: Vec<Arc<PartFile>>, manifest: &Manifest) {
         // Rows that were replaced while the parts were written.
@@ -190,7 +188,6 @@ impl Live {
         }
         self.manifest = manifest.number;
         self.flushed = manifest.flushed;
-        self.next_part = manifest.next_part;
     }
 }
 

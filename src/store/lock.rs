@@ -22,6 +22,19 @@ impl FolderLock {
             .truncate(false)
             .open(folder.join("lock"))
             .map_err(StoreError::disk("creating the lock file"))?;
+        Self::lock(file, folder)
+    }
+
+    /// Locks `folder` without writing to it; `None` when it was never locked, so nobody uses it.
+    pub(crate) fn take_existing(folder: &Path) -> Result<Option<Self>, StoreError> {
+        match File::open(folder.join("lock")) {
+            Ok(file) => Self::lock(file, folder).map(Some),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StoreError::disk("opening the lock file")(error)),
+        }
+    }
+
+    fn lock(file: File, folder: &Path) -> Result<Self, StoreError> {
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: folder.to_owned() }),
@@ -37,10 +50,14 @@ mod tests {
     #[test]
     fn a_folder_is_locked_once_until_the_lock_is_dropped() {
         let folder = tempfile::tempdir().expect("temporary folder");
+        assert!(FolderLock::take_existing(folder.path()).expect("nobody").is_none());
+        assert!(!folder.path().join("lock").exists());
         let lock = FolderLock::take(folder.path()).expect("free");
+        assert!(matches!(FolderLock::take_existing(folder.path()), Err(StoreError::Locked { .. })));
         let error = FolderLock::take(folder.path()).expect_err("taken");
         assert!(matches!(error, StoreError::Locked { path } if path == folder.path()));
         drop(lock);
+        assert!(FolderLock::take_existing(folder.path()).expect("free again").is_some());
         FolderLock::take(folder.path()).expect("free again");
     }
 }

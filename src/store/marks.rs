@@ -44,6 +44,11 @@ impl Marks {
         self.settled.contains(row) || self.pending.iter().any(|(_, marked)| *marked == row)
     }
 
+    /// How many rows are marked for good.
+    pub(crate) fn settled(&self) -> u64 {
+        self.settled.len()
+    }
+
     /// The marks that are not in `known`, with the place from which they count; `Lsn::START` for those
     /// that count already.
     pub(crate) fn beyond(&self, known: &RoaringBitmap) -> Vec<(Lsn, u32)> {

@@ -1,11 +1,13 @@
 //! Storage: small, durable, columnar.
 //!
 //! A write goes into the log and into memory, and is visible once the log is on disk. Memory is
-//! flushed to Parquet parts, one UTC day each; a manifest per table names the parts. A query gets a
-//! snapshot: the durable rows of one moment, each once and in its newest version.
+//! flushed to Parquet parts, one UTC day each; a manifest per table names the parts. In the background
+//! small parts are merged and those past retention removed. A query gets a snapshot: the durable rows
+//! of one moment, each once and in its newest version.
 //!
 //! ```text
 //! write -> wal -> memtable -> flush -> part -> manifest
+//!                    |       merge <---/  \--> /  |
 //!                    \--------- snapshot --------/
 //! ```
 //!
@@ -40,6 +42,13 @@ mod flusher;
 mod manifest;
 mod part;
 
+mod compaction;
+mod housekeeper;
+mod retention;
+mod tiers;
+
+mod damage;
+mod examine;
 mod recovery;
 mod snapshot;
 
@@ -69,6 +78,7 @@ use crate::record::WriteBatch;
 use crate::shutdown::Shutdown;
 
 pub use self::error::{RejectReason, StoreError};
+pub use self::examine::{Finding, Report, Severity};
 pub use self::options::{
     Compatibility, Database, DatabaseOptions, MagneticWrites, PartitionKey, PartitionKeyItem, Retention,
     StoreOptions, Table, TableOptions, TableStatus, TableUpdate, Tag,
@@ -82,14 +92,15 @@ pub use self::write::{Pending, Rejected, Written};
 /// Writers wait while this much is queued for the log's next write.
 const WAL_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
-/// How long closing waits for a flush that is under way.
-const FLUSH_DEADLINE: Duration = Duration::from_secs(60);
+/// How long closing waits for a flush that is under way. A merge stops by itself.
+const BACKGROUND_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The store of one folder. Clones are the same store.
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-    flusher: Shutdown,
+    /// The tasks in the background: flushes, merges, retention.
+    background: Shutdown,
 }
 
 /// What all clones share.
@@ -107,6 +118,8 @@ pub(crate) struct Inner {
     lookup: Lookup,
     cleaner: Cleaner,
     writer: WriterId,
+    /// Held while parts are merged or removed.
+    housekeeping: tokio::sync::Mutex<()>,
     /// Why the last flush failed, if it did.
     flush_failure: Mutex<Option<String>>,
     lock: Mutex<Option<FolderLock>>,
@@ -138,18 +151,24 @@ impl Store {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
         let lock = FolderLock::take(&options.path)?;
-        let (catalog, contents) = Catalog::open(&options.path)?;
         let Disks { files, objects: store } = disks;
         let objects = Arc::new(Objects::new(Arc::clone(&store), Some(Arc::clone(&files))));
+        if Catalog::is_missing(&options.path) {
+            // Tables that no catalog knows count as deleted: a new one would delete them all.
+            recovery::expect_no_tables(&objects).await?;
+        }
+        let (catalog, contents) = Catalog::open(&options.path)?;
         let cleaner = Cleaner::start(Arc::clone(&objects));
         let lookup = Lookup::new(store, options.lookup_cache_bytes);
-        let recovery = Recovery { files: &*files, objects: &objects, lookup: &lookup, cleaner: &cleaner };
+        let accept_loss = options.accept_loss;
+        let recovery =
+            Recovery { files: &*files, objects: &objects, lookup: &lookup, cleaner: &cleaner, accept_loss };
         let recovered = recovery.run(contents.tables).await?;
         let memory = MemoryBudget::new(options.memory_bytes);
         memory.take(recovered.tables.iter().map(|table| table.live().active.bytes()).sum());
         let wal_options =
             WalOptions { segment_bytes: options.wal_segment_bytes, group_bytes_max: WAL_GROUP_BYTES };
-        let wal = Wal::start(files, recovered.segments, recovered.next, wal_options)
+        let wal = Wal::start(files, recovered.log.segments, recovered.log.next, wal_options)
             .map_err(StoreError::disk("starting the log"))?;
         let inner = Arc::new(Inner {
             options,
@@ -163,12 +182,17 @@ impl Store {
             lookup,
             cleaner,
             writer: contents.writer,
+            housekeeping: tokio::sync::Mutex::default(),
             flush_failure: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         });
-        let flusher = Shutdown::new();
-        flusher::start(&inner, &flusher);
-        Ok(Self { inner, flusher })
+        if recovered.log.lost {
+            inner.start_afresh().await?;
+        }
+        let background = Shutdown::new();
+        flusher::start(&inner, &background);
+        housekeeper::start(&inner, &background, housekeeper::TICK);
+        Ok(Self { inner, background })
     }
 
     /// Writes records to one table. Returns once their order is settled; they are durable when the
@@ -199,10 +223,16 @@ impl Store {
     /// # Errors
     /// When the disk or the object store fails; the rows stay in memory and in the log.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        for table in self.inner.directory.tables(None)? {
-            self.inner.flush_table(&table).await?;
-        }
-        Ok(())
+        self.inner.flush_all().await
+    }
+
+    /// Removes the parts that are past retention and merges those that should be, now instead of in
+    /// the background.
+    ///
+    /// # Errors
+    /// When the disk or the object store fails; everything stays as it was.
+    pub async fn maintain(&self) -> Result<(), StoreError> {
+        self.inner.keep_house(&self.background).await
     }
 
     /// Syncs what was submitted, refuses what comes later, and lets go of the folder. Snapshots can
@@ -211,7 +241,7 @@ impl Store {
     /// # Errors
     /// When the log had failed, so that not everything that was submitted is durable.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.flusher.stop(FLUSH_DEADLINE).await;
+        self.background.stop(BACKGROUND_DEADLINE).await;
         let inner = Arc::clone(&self.inner);
         let closing = tokio::task::spawn_blocking(move || {
             inner.wal.close();
@@ -229,6 +259,9 @@ impl Store {
     pub fn health(&self) -> Result<(), String> {
         if let Some(stopped) = self.inner.wal.stopped() {
             return Err(stopped.to_string());
+        }
+        if let Some(failure) = self.inner.catalog.failure() {
+            return Err(failure);
         }
         match &*self.inner.flush_failure.lock().expect("no holder of the failure panics") {
             Some(failure) => Err(format!("rows cannot be moved to parts: {failure}")),

@@ -47,6 +47,11 @@ impl Objects {
         self.sync(path.clone(), true).await
     }
 
+    /// Makes an object durable that was written through [`Objects::store`] and nothing refers to yet.
+    pub(crate) async fn written(&self, path: &Path) -> Result<(), Error> {
+        self.sync(path.clone(), true).await
+    }
+
     /// Writes an object at once, and only if there is none.
     pub(crate) async fn create(&self, path: &Path, bytes: Bytes) -> Result<Creation, Error> {
         let result = if self.local.is_some() {

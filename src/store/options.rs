@@ -35,6 +35,12 @@ pub struct StoreOptions {
     pub memory_bytes: usize,
     /// What look-ups of late records keep of the keys of parts. Default 64 MiB.
     pub lookup_cache_bytes: usize,
+    /// Opens although the log is damaged: the log is cut at the damage, and every row behind it that
+    /// is in no part is lost, even if the damage is a single bit. A row in a part that was replaced
+    /// by one of those is lost too. The bytes that are cut off are kept in files beside the log that
+    /// end in `.damaged`. Meant for one start, after [`Store::examine`](super::Store::examine) has
+    /// told what would be lost and there is no backup. Default `false`: opening is refused.
+    pub accept_loss: bool,
 }
 
 impl StoreOptions {
@@ -56,6 +62,7 @@ impl Default for StoreOptions {
             flush_interval: Duration::from_secs(15 * 60),
             memory_bytes: 512 * MIB,
             lookup_cache_bytes: 64 * MIB,
+            accept_loss: false,
         }
     }
 }
@@ -264,7 +271,7 @@ pub(crate) fn check_name(name: &str, compatibility: Compatibility) -> Result<(),
     let reason = if !name.bytes().all(legal) {
         "only letters, digits, underscore, dash and period are allowed."
     } else if name.len() < bytes_min {
-        "it is too short."
+        "it has fewer than 3 characters."
     } else if name.len() > 256 {
         "it is longer than 256 bytes."
     } else {

@@ -1,18 +1,21 @@
-//! From files to tables: manifests, then the log. The only place that decides what damage means.
+//! From files to tables: manifests, then the log. Acts on what `damage` says.
 //!
-//! - A bad frame at the end of the newest segment that was never synced is what a crash leaves: it is
-//!   cut off, and said so. Nothing acknowledged is in it.
-//! - Any other bad byte is damage: opening is refused, naming file and offset.
+//! - What a crash left unfinished at the end of the log is cut off, and said so.
+//! - Damage refuses opening, naming file and offset. Only when the operator accepts the loss is the log
+//!   cut there; what is cut off is kept beside it, in files that end in `.damaged`.
 //! - Entries of tables the catalog does not know belong to dropped tables and are skipped; so are
 //!   rows up to the `flushed_lsn` of their table's manifest.
-//! - Objects that no manifest names are left over from a flush that did not finish, and are deleted.
+//! - A catalog that is missing where tables are is damage.
+//! - Objects that no manifest names are left over from a flush or merge that did not finish, and are deleted.
 
 use std::collections::{HashMap, HashSet};
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use object_store::path::Path;
 use tracing::{info, warn};
 
+use super::damage::{self, Damage, Flaw, LogWalk, Segment};
 use super::error::StoreError;
 use super::files::Files;
 use super::manifest;
@@ -24,16 +27,25 @@ use super::series::SeriesKey;
 use super::table::{Place, TableState};
 use super::wal::entry::{self, LoggedRow};
 use super::wal::position::Lsn;
-use super::wal::reader::{Fault, FrameReader};
+use super::wal::reader::Fault;
 use super::wal::segment;
 use super::write;
 
-/// The tables as they were and where the log goes on.
+/// The tables as they were and their log.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) tables: Vec<Arc<TableState>>,
+    pub(crate) log: Replayed,
+}
+
+/// Where the log goes on.
+#[derive(Debug)]
+pub(crate) struct Replayed {
     pub(crate) segments: Vec<Lsn>,
     pub(crate) next: Lsn,
+    /// Whether damage was cut off. The numbers up to `next` may have a hole then: the segments must
+    /// be flushed and gone before the log is read again.
+    pub(crate) lost: bool,
 }
 
 /// What recovery works with.
@@ -43,6 +55,19 @@ pub(crate) struct Recovery<'a> {
     pub(crate) objects: &'a Objects,
     pub(crate) lookup: &'a Lookup,
     pub(crate) cleaner: &'a Cleaner,
+    /// Whether the log may be cut at damage.
+    pub(crate) accept_loss: bool,
+}
+
+/// Refuses a folder that lost its catalog but has tables.
+pub(crate) async fn expect_no_tables(objects: &Objects) -> Result<(), StoreError> {
+    let listed = objects.list(&paths::tables()).await.map_err(StoreError::objects("listing parts"))?;
+    match listed.first() {
+        Some(path) => {
+            Err(StoreError::damaged("catalog.redb", 0, format!("it is missing or empty, but {path} exists")))
+        }
+        None => Ok(()),
+    }
 }
 
 impl Recovery<'_> {
@@ -56,8 +81,8 @@ impl Recovery<'_> {
             states.insert(table.id, TableState::new(table, manifest, self.cleaner));
         }
         self.remove_left_overs(&states).await?;
-        let (segments, next) = self.replay(&states, flushed).await?;
-        Ok(Recovered { tables: states.into_values().collect(), segments, next })
+        let log = self.replay(&states, flushed).await?;
+        Ok(Recovered { tables: states.into_values().collect(), log })
     }
 
     async fn remove_left_overs(&self, tables: &HashMap<TableId, Arc<TableState>>) -> Result<(), StoreError> {
@@ -83,94 +108,131 @@ impl Recovery<'_> {
         &self,
         tables: &HashMap<TableId, Arc<TableState>>,
         flushed: Lsn,
-    ) -> Result<(Vec<Lsn>, Lsn), StoreError> {
-        let names = self.files.list(segment::FOLDER).map_err(StoreError::disk("listing the log"))?;
-        let mut firsts: Vec<Lsn> = names.iter().filter_map(|name| segment::first_lsn_of_name(name)).collect();
+    ) -> Result<Replayed, StoreError> {
+        let mut walk = LogWalk::start(self.files, flushed)?;
+        let mut replayed = Replayed { segments: Vec::new(), next: Lsn::START, lost: false };
         let mut next = None;
-        for (at, &first) in firsts.clone().iter().enumerate() {
-            let newest = at + 1 == firsts.len();
-            let path = segment::path(first);
-            let bytes = self.files.read(&path).map_err(StoreError::disk("reading the log"))?;
-            if newest && bytes.len() <= segment::HEADER_BYTES {
-                // Without a frame there is nothing to keep, whole or torn, and the name may be needed.
-                self.remove_segment(&path)?;
-                let whole = segment::parse_header(&bytes).is_ok();
-                firsts.pop();
-                next = if whole { Some(first) } else { next };
+        while let Some(mut segment) = walk.next_segment()? {
+            if let Some((end, damage)) = self.replay_segment(tables, &segment).await? {
+                segment.good = usize::try_from(damage.offset).expect("an offset in memory");
+                segment.next = Some(end);
+                segment.flaw = Some(Flaw::Damaged(damage));
+            }
+            next = segment.next;
+            match segment.flaw.take() {
+                None => {}
+                Some(Flaw::Torn(fault)) => self.cut(&segment, &fault)?,
+                Some(Flaw::Damaged(damage)) if !self.accept_loss => return Err(damage.of(&segment.path)),
+                Some(Flaw::Damaged(damage)) => {
+                    self.set_aside(&segment, &damage, walk.rest().rev())?;
+                    replayed.lost = true;
+                }
+            }
+            if segment.is_empty() {
+                // Nothing to keep, and the log may go on with a segment of this name.
+                self.remove_segment(&segment.path)?;
+            } else {
+                replayed.segments.push(segment.first);
+            }
+            if replayed.lost {
                 break;
             }
-            let named =
-                segment::parse_header(&bytes).map_err(|fault| StoreError::damaged(&path, 0, fault))?;
-            if named != first || next.is_some_and(|next| next != first) {
-                let expected = next.unwrap_or(first);
-                let reason = format!("it starts with frame {named} where frame {expected} must follow");
-                return Err(StoreError::damaged(&path, 0, reason));
-            }
-            let after = self.replay_segment(tables, &path, &bytes, first, newest.then_some(flushed)).await?;
-            next = Some(after);
-            if after == first {
-                // All of it was cut off; the log goes on with a new segment of this name.
-                self.remove_segment(&path)?;
-                firsts.retain(|kept| *kept != first);
-            }
         }
-        let next = match next {
-            Some(next) if next <= flushed && !firsts.is_empty() => {
-                let path = firsts.last().map(|first| segment::path(*first)).unwrap_or_default();
-                let reason = format!("the log ends before frame {next}, but parts go up to frame {flushed}");
-                return Err(StoreError::damaged(path, 0, reason));
+        if let Some((path, damage)) = damage::ends_early(&replayed.segments, next, flushed) {
+            if !self.accept_loss {
+                return Err(damage.of(&path));
             }
-            Some(next) => next.max(flushed.next()),
-            None => flushed.next(),
-        };
-        Ok((firsts, next))
+            warn!(path, reason = %damage.reason, "a log that ends too early is accepted");
+            replayed.lost = true;
+        }
+        replayed.next = next.map_or(flushed.next(), |next| next.max(flushed.next()));
+        Ok(replayed)
     }
 
     fn remove_segment(&self, path: &str) -> Result<(), StoreError> {
         let removed = self.files.remove(path).and_then(|()| self.files.sync_folder(segment::FOLDER));
-        removed.map_err(StoreError::disk("removing an empty log segment"))
+        removed.map_err(StoreError::disk("removing a log segment"))
     }
 
-    /// Applies the frames of a segment and returns the LSN that follows. `tail` is given for the newest
-    /// segment only: up to where its frames are known to have been synced.
+    /// Applies the good frames of a segment. An entry that cannot be read is damage, although its
+    /// frame is good; the answer names it and the number of its frame.
     async fn replay_segment(
         &self,
         tables: &HashMap<TableId, Arc<TableState>>,
-        path: &str,
-        bytes: &[u8],
-        first: Lsn,
-        tail: Option<Lsn>,
-    ) -> Result<Lsn, StoreError> {
-        let mut frames = FrameReader::new(bytes, first);
+        segment: &Segment,
+    ) -> Result<Option<(Lsn, Damage)>, StoreError> {
+        let mut frames = segment.frames();
         loop {
-            let (offset, next) = (frames.offset(), frames.next_lsn());
-            match frames.next() {
-                None => return Ok(next),
-                Some(Ok(frame)) => {
-                    let damaged = |fault| StoreError::damaged(path, offset, fault);
-                    let table = entry::table_of(frame.entry).map_err(damaged)?;
-                    let wanted = tables.get(&table).filter(|table| frame.lsn > table.live().flushed);
-                    if let Some(table) = wanted {
-                        let (_, rows) = entry::decode(frame.entry).map_err(damaged)?;
-                        self.apply(table, frame.lsn, rows).await?;
-                    }
-                }
-                Some(Err(fault)) => {
-                    let torn = tail.is_some_and(|synced| !fault.was_synced && next > synced);
-                    if !torn {
-                        return Err(StoreError::damaged(path, fault.offset, fault.kind));
-                    }
-                    self.cut(path, bytes.len(), &fault)?;
-                    return Ok(next);
+            let offset = frames.offset();
+            let Some(Ok(frame)) = frames.next() else { return Ok(None) };
+            let damage = |fault| Ok(Some((frame.lsn, Damage::new(offset, fault))));
+            let table = match entry::table_of(frame.entry) {
+                Ok(table) => tables.get(&table).filter(|table| frame.lsn > table.live().flushed),
+                Err(fault) => return damage(fault),
+            };
+            if let Some(table) = table {
+                match entry::decode(frame.entry) {
+                    Ok((_, rows)) => self.apply(table, frame.lsn, rows).await?,
+                    Err(fault) => return damage(fault),
                 }
             }
         }
     }
 
-    fn cut(&self, path: &str, bytes: usize, fault: &Fault) -> Result<(), StoreError> {
-        let lost = bytes as u64 - fault.offset;
+    fn cut(&self, segment: &Segment, fault: &Fault) -> Result<(), StoreError> {
+        let (path, lost) = (&segment.path, segment.bytes.len() - segment.good);
         warn!(path, offset = fault.offset, bytes = lost, reason = %fault.kind, "unfinished end of the log cut off");
         self.files.truncate(path, fault.offset).map_err(StoreError::disk("cutting the log"))
+    }
+
+    /// Ends the log at the damage. Every byte behind it is kept in a file beside its own.
+    fn set_aside(
+        &self,
+        segment: &Segment,
+        damage: &Damage,
+        later: impl Iterator<Item = Lsn>,
+    ) -> Result<(), StoreError> {
+        let kept = self.keep(&segment.path, &segment.bytes[segment.good..])?;
+        warn!(
+            path = segment.path,
+            offset = damage.offset,
+            reason = damage.reason,
+            kept,
+            "damaged log cut off"
+        );
+        // The newest first: a hole in the middle would be damage that nobody has seen yet.
+        for path in later.map(segment::path) {
+            let bytes = self.files.read(&path).map_err(StoreError::disk("reading the log"))?;
+            let kept = self.keep(&path, &bytes)?;
+            warn!(path, kept, "log behind the damage set aside");
+            self.remove_segment(&path)?;
+        }
+        self.files.truncate(&segment.path, segment.good as u64).map_err(StoreError::disk("cutting the log"))
+    }
+
+    /// Writes bytes of `path` to a new file, whose name is the answer.
+    fn keep(&self, path: &str, bytes: &[u8]) -> Result<String, StoreError> {
+        let write = || {
+            let (name, mut file) = (1..)
+                .find_map(|number| {
+                    // An earlier attempt may have left a file that is not whole.
+                    let name = if number == 1 {
+                        format!("{path}.damaged")
+                    } else {
+                        format!("{path}.{number}.damaged")
+                    };
+                    match self.files.create(&name) {
+                        Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
+                        created => Some(created.map(|file| (name, file))),
+                    }
+                })
+                .expect("numbers do not end")?;
+            file.append(bytes)?;
+            file.sync()?;
+            self.files.sync_folder(segment::FOLDER)?;
+            Ok(name)
+        };
+        write().map_err(StoreError::disk("setting damaged bytes aside"))
     }
 
     async fn apply(&self, table: &TableState, lsn: Lsn, rows: Vec<LoggedRow>) -> Result<(), StoreError> {

@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
+use roaring::RoaringBitmap;
+
 use super::manifest::Manifest;
 use super::marks::Marks;
 use super::memtable::Memtable;
@@ -24,7 +26,7 @@ pub(crate) struct TableState {
     definition: RwLock<Arc<Table>>,
     /// Held by the write that is next.
     pub(crate) turn: tokio::sync::Mutex<()>,
-    /// Held by the flush.
+    /// Held by whoever is about to commit a manifest: a flush from its start, a compaction at its end.
     pub(crate) flushing: tokio::sync::Mutex<()>,
     dropped: AtomicBool,
     live: Mutex<Live>,
@@ -42,7 +44,7 @@ pub(crate) struct Live {
     pub(crate) manifest: u64,
     /// Rows up to here are in the parts.
     pub(crate) flushed: Lsn,
-    pub(crate) next_part: u64,
+    next_part: u64,
     pub(crate) newest: NewestTimes,
     /// The newest frame of the table, 0 after the start.
     pub(crate) last: Lsn,
@@ -151,6 +153,36 @@ impl Live {
         let marks = std::mem::take(&mut self.active_marks);
         self.frozen = Some(Frozen { memtable: Arc::clone(&memtable), marks });
         Some((memtable, false))
+    }
+
+    /// A number for a part that no other part of this writer has, a failed attempt's included.
+    pub(crate) fn take_part_number(&mut self) -> u64 {
+        let number = self.next_part;
+        self.next_part += 1;
+        number
+    }
+
+    /// The manifest that follows: the parts that are not `gone`, and `new` ones.
+    pub(crate) fn next_manifest(
+        &mut self,
+        durable: Lsn,
+        flushed: Lsn,
+        gone: &[Arc<PartFile>],
+        new: impl Iterator<Item = (PartMeta, RoaringBitmap)>,
+    ) -> Manifest {
+        // Only marks whose replacement is on disk: the others are found again by replaying the log.
+        let stays = |part: &&mut LivePart| !gone.iter().any(|gone| Arc::ptr_eq(gone, &part.file));
+        let parts = self.parts.iter_mut().filter(stays).map(|part| {
+            let superseded = part.marks.settle(durable).map(|marks| RoaringBitmap::clone(&marks));
+            (part.file.meta.clone(), superseded.unwrap_or_default())
+        });
+        Manifest {
+            number: self.manifest + 1,
+            flushed,
+            next_part: self.next_part,
+            schema: TableSchema::clone(&self.schema),
+            parts: parts.chain(new).collect(),
+        }
     }
 
     /// The parts as they are when everything up to `durable` is on disk.

@@ -27,7 +27,8 @@ def pytest_addoption(parser):
 class Daemon:
     """A running tidemill."""
 
-    def __init__(self, process, mqtt, http):
+    def __init__(self, folder, process, mqtt, http):
+        self.folder = folder
         self.process = process
         self.mqtt_host, mqtt_port = mqtt.rsplit(":", 1)
         self.mqtt_port = int(mqtt_port)
@@ -65,7 +66,7 @@ def daemon(tmp_path, pytestconfig):
         ready = process.stdout.readline().split()
         assert ready[:1] == ["ready"], (tmp_path / "log").read_text()
         addresses = dict(word.split("=", 1) for word in ready[1:])
-        yield Daemon(process, **addresses)
+        yield Daemon(tmp_path, process, **addresses)
     finally:
         process.terminate()
         try:

@@ -1,5 +1,6 @@
 //! The AWS calls of the tests, as an SDK sends them.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -9,22 +10,23 @@ use crate::daemon::{Daemon, PATIENCE};
 /// An answer: its status and its JSON.
 pub(crate) type Answer = (u16, Value);
 
+/// Sends one operation; nothing if the daemon goes away before it has answered.
+pub(crate) fn call(address: SocketAddr, operation: &str, input: &Value) -> Option<Answer> {
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
+    let mut response = ureq::Agent::from(config.build())
+        .post(format!("http://{address}/"))
+        .header("X-Amz-Target", format!("Timestream_20181101.{operation}"))
+        .header("Content-Type", "application/x-amz-json-1.0")
+        .send(input.to_string())
+        .ok()?;
+    let body = response.body_mut().read_to_string().ok()?;
+    Some((response.status().as_u16(), serde_json::from_str(&body).expect("JSON")))
+}
+
 impl Daemon {
     /// Sends one operation.
     pub(crate) fn call(&self, operation: &str, input: &Value) -> Answer {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
-            .build()
-            .into();
-        let mut response = agent
-            .post(format!("http://{}/", self.http))
-            .header("X-Amz-Target", format!("Timestream_20181101.{operation}"))
-            .header("Content-Type", "application/x-amz-json-1.0")
-            .send(input.to_string())
-            .expect("an answer");
-        let body = response.body_mut().read_to_string().expect("UTF-8");
-        (response.status().as_u16(), serde_json::from_str(&body).expect("JSON"))
+        call(self.http, operation, input).expect("an answer")
     }
 
     /// Sends one operation that must succeed.

@@ -1,12 +1,14 @@
 //! Starting and stopping as an operator does: every mistake is one sentence and exit code 2.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use rumqttc::QoS;
 use serde_json::json;
 
 use crate::daemon::{PATIENCE, Site};
+use crate::publish::{Protocol, publish};
 
 const ANY_PORTS: &str = "[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n";
 
@@ -119,4 +121,37 @@ fn check_validates_configuration_and_rules_without_starting() {
     let (code, _, error) = site.run(&["check"]);
     assert_eq!(code, Some(2));
     assert!(error.contains("acount_id"), "{error}");
+}
+
+#[test]
+fn a_damaged_log_is_told_and_accepted_only_when_asked() {
+    let site = Site::new();
+    site.rule("r", "SELECT v FROM 'a'", "");
+    for v in 0..2 {
+        let daemon = site.start();
+        let payload = format!(r#"{{"v":{v},"device_id":1}}"#);
+        publish(daemon.mqtt, Protocol::V311, QoS::AtLeastOnce, "a", &payload);
+        daemon.kill();
+    }
+    let (code, out, error) = site.run(&["check", "--store"]);
+    assert_eq!(code, Some(0), "{out}{error}");
+
+    let log = site.files("data/wal", ".log").into_iter().min().expect("a log");
+    let mut bytes = std::fs::read(&log).expect("a readable log");
+    bytes[60] ^= 1;
+    std::fs::write(&log, bytes).expect("a written log");
+    let name = log.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
+    for arguments in [&["check", "--store"][..], &[]] {
+        let (code, _, error) = site.run(arguments);
+        assert_eq!(code, Some(2), "{error}");
+        assert!(error.contains(&name), "{error}");
+    }
+    let (code, _, error) = site.run(&["check"]);
+    assert_eq!(code, Some(0), "{error}");
+    let mut accepted = site.command(&["serve", "--accept-loss"]).spawn().expect("a started daemon");
+    let ready = BufReader::new(accepted.stdout.take().expect("a pipe")).lines().next();
+    assert!(ready.is_some_and(|line| line.is_ok_and(|line| line.starts_with("ready "))));
+    accepted.kill().expect("a killed daemon");
+    accepted.wait().expect("an ended daemon");
+    assert_eq!(site.start().stop(), Some(0), "once accepted, the loss is not asked about again");
 }

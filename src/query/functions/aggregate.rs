@@ -18,7 +18,7 @@ use datafusion::logical_expr::function::AggregateFunctionSimplification;
 use datafusion::logical_expr::{AggregateUDF, Expr, lit};
 
 use super::collecting::{Aggregate, Group};
-use super::series;
+use super::{series, sum};
 use crate::query::error::{failed, invalid};
 
 const FUNCTIONS: &[Aggregate] = &[
@@ -130,7 +130,7 @@ pub(super) fn all() -> Vec<(&'static str, Arc<AggregateUDF>)> {
         ("count", count_udaf()),
         ("max", stock::min_max::max_udaf()),
         ("min", stock::min_max::min_udaf()),
-        ("sum", stock::sum::sum_udaf()),
+        ("sum", Arc::new(sum::sum())),
         ("array_agg", stock::array_agg::array_agg_udaf()),
         ("bool_and", stock::bool_and_or::bool_and_udaf()),
         ("every", stock::bool_and_or::bool_and_udaf()),

@@ -21,6 +21,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
         &[
             ("+(integer, integer) -> integer", |call| integers(call, "addition", "+", numeric::add)),
             ("+(bigint, bigint) -> bigint", |call| integers(call, "addition", "+", numeric::add)),
+            ("+(double, double) -> double", |call| doubles(call, numeric::add)),
             ("+(timestamp, interval day to second) -> timestamp", |call| shift_timestamp(call, 0, 1, 1)),
             ("+(interval day to second, timestamp) -> timestamp", |call| shift_timestamp(call, 1, 0, 1)),
             ("+(timestamp, interval year to month) -> timestamp", |call| {
@@ -48,6 +49,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
         &[
             ("-(integer, integer) -> integer", |call| integers(call, "subtraction", "-", numeric::sub)),
             ("-(bigint, bigint) -> bigint", |call| integers(call, "subtraction", "-", numeric::sub)),
+            ("-(double, double) -> double", |call| doubles(call, numeric::sub)),
             ("-(timestamp, interval day to second) -> timestamp", |call| shift_timestamp(call, 0, 1, -1)),
             ("-(timestamp, interval year to month) -> timestamp", |call| {
                 shift_timestamp_months(call, 0, 1, -1)
@@ -73,6 +75,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
         &[
             ("*(integer, integer) -> integer", |call| integers(call, "multiplication", "*", numeric::mul)),
             ("*(bigint, bigint) -> bigint", |call| integers(call, "multiplication", "*", numeric::mul)),
+            ("*(double, double) -> double", |call| doubles(call, numeric::mul)),
             ("*(interval day to second, bigint) -> interval day to second", |call| {
                 lengths(call, i64::checked_mul)
             }),
@@ -98,6 +101,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
         &[
             ("/(integer, integer) -> integer", |call| integers(call, "division", "/", numeric::div)),
             ("/(bigint, bigint) -> bigint", |call| integers(call, "division", "/", numeric::div)),
+            ("/(double, double) -> double", |call| doubles(call, numeric::div)),
             ("/(interval day to second, double) -> interval day to second", |call| {
                 scaled(call, 0, 1, |a, b| a / b)
             }),
@@ -108,6 +112,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
         &[
             ("%(integer, integer) -> integer", |call| integers(call, "modulus", "%", numeric::rem)),
             ("%(bigint, bigint) -> bigint", |call| integers(call, "modulus", "%", numeric::rem)),
+            ("%(double, double) -> double", |call| doubles(call, numeric::rem)),
         ],
     ),
     def(
@@ -142,6 +147,12 @@ fn integers(call: &Call<'_>, name: &str, sign: &str, kernel: Kernel) -> Result<A
         }
         other => other.into(),
     })
+}
+
+/// Doubles come here only beside an operand whose type was not known in time; IEEE has no errors.
+fn doubles(call: &Call<'_>, kernel: Kernel) -> Result<ArrayRef> {
+    let [left, right] = call.args else { return Err(failed("two operands expected")) };
+    Ok(kernel(left, right)?)
 }
 
 fn in_range(value: Option<i64>) -> Result<Option<i64>> {

@@ -7,20 +7,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, StringViewArray, StructArray, UInt32Array,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, StructArray, UInt32Array,
 };
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::compute::{concat, take};
+use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::row::{Row, RowConverter, Rows, SortField};
 use datafusion::common::Result;
 use datafusion::logical_expr::Volatility;
 use uuid::Uuid;
 
+use super::bounded::{Allowance, Weights};
 use super::conversion::cast_array;
 use super::scalar::{Call, Def, def};
 use super::sequence;
 use crate::query::error::{failed, invalid};
+use crate::query::limits::CALL_BYTES_MAX;
 use crate::query::sql_type::SqlType;
 
 pub(super) const FUNCTIONS: &[Def] = &[
@@ -183,6 +185,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
                         false => Ok(vec![place(row)?; times]),
                     }
                 },
+                Some(&Weights::of(&call.args[0], true)),
             )
         })],
     ),
@@ -266,17 +269,26 @@ fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
 /// Columns of one type in a form in which values can be compared and hashed.
 pub(super) fn keys(columns: &[&ArrayRef]) -> Result<Vec<Rows>> {
     let of = columns.first().map_or(DataType::Null, |column| column.data_type().clone());
+    // Rows hold texts in full, also those that elements share.
+    let bytes: usize = columns.iter().map(|column| Weights::of(*column, true).total(column.len())).sum();
+    if bytes > CALL_BYTES_MAX {
+        return Err(failed(format!(
+            "the values to compare in one batch of rows exceed {} MiB",
+            CALL_BYTES_MAX >> 20
+        )));
+    }
     let converter = RowConverter::new(vec![SortField::new(of)])?;
     columns.iter().map(|column| Ok(converter.convert_columns(&[Arc::clone(*column)])?)).collect()
 }
 
-/// An array per row without NULL operands, its elements from these places of `values`.
+/// An array per row without NULL operands, its elements from these places of `values`. No array is
+/// longer than the operands are together.
 fn gather(
     call: &Call<'_>,
     values: &ArrayRef,
     places: impl Fn(usize) -> Result<Vec<u32>>,
 ) -> Result<ArrayRef> {
-    gather_where(call, values, |row| call.all_valid(row), places)
+    gather_where(call, values, |row| call.all_valid(row), places, None)
 }
 
 fn gather_where(
@@ -284,11 +296,16 @@ fn gather_where(
     values: &ArrayRef,
     valid: impl Fn(usize) -> bool,
     places: impl Fn(usize) -> Result<Vec<u32>>,
+    weights: Option<&Weights>,
 ) -> Result<ArrayRef> {
     let DataType::List(item) = call.returns else { return Err(invalid("an array is a list")) };
     let (mut all, mut lengths, mut nulls) = (Vec::new(), Vec::with_capacity(call.rows), Vec::new());
     for row in 0..call.rows {
+        call.allowance.check()?;
         let here = if valid(row) { places(row)? } else { vec![] };
+        if let Some(weights) = weights {
+            call.allowance.grow(here.iter().map(|at| weights.at(*at as usize)).sum())?;
+        }
         nulls.push(valid(row));
         lengths.push(here.len());
         all.extend(here);
@@ -326,7 +343,7 @@ fn sets(call: &Call<'_>, code: impl Fn(&[Keyed<'_>], &[Keyed<'_>]) -> Vec<usize>
     let columns: Vec<&ArrayRef> = lists.iter().map(|list| list.values()).collect();
     let keys = keys(&columns)?;
     let sources: Vec<&dyn Array> = columns.iter().map(|column| column.as_ref()).collect();
-    let all = concat(&sources)?;
+    let all = call.allowance.concat(&sources)?;
     let keyed = |list: usize, row: usize, before: usize| -> Vec<Keyed<'_>> {
         range(lists[list], row).map(|at| (keys[list].row(at), before + at)).collect()
     };
@@ -341,12 +358,17 @@ fn join<'a>(call: &'a Call<'_>, null: impl Fn(usize) -> Option<&'a str>) -> Resu
     let list = call.list(0);
     let texts = cast_array(list.values(), &SqlType::Varchar, false)?;
     let texts = texts.as_string_view();
-    call.map::<_, StringViewArray>(|row| {
+    call.map_text(|row| {
         let parts = range(list, row).filter_map(|at| match texts.is_valid(at) {
             true => Some(texts.value(at)),
             false => null(row),
         });
-        Ok(Some(parts.collect::<Vec<_>>().join(call.text(1).value(row))))
+        let mut whole = call.allowance.text();
+        for (i, part) in parts.enumerate() {
+            whole.push(if i > 0 { call.text(1).value(row) } else { "" })?;
+            whole.push(part)?;
+        }
+        Ok(Some(whole.finish()))
     })
 }
 
@@ -373,7 +395,12 @@ pub(super) fn reverse(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 /// `zip(a, b, ..)`: rows of the elements of as many arrays; the shorter ones are filled up with NULL.
-pub(super) fn zip(args: &[ArrayRef], rows: usize, returns: &DataType) -> Result<ArrayRef> {
+pub(super) fn zip(
+    args: &[ArrayRef],
+    rows: usize,
+    returns: &DataType,
+    allowance: &Allowance<'_>,
+) -> Result<ArrayRef> {
     let DataType::List(item) = returns else { return Err(invalid("an array is a list")) };
     let DataType::Struct(fields) = item.data_type() else { return Err(invalid("zip() makes rows")) };
     let lists = args.iter().map(|arg| arg.as_list_opt::<i32>());
@@ -385,6 +412,8 @@ pub(super) fn zip(args: &[ArrayRef], rows: usize, returns: &DataType) -> Result<
         let all_valid = lists.iter().all(|list| list.is_valid(row));
         let longest =
             lists.iter().map(|list| range(list, row).len()).max().filter(|_| all_valid).unwrap_or(0);
+        allowance.check()?;
+        allowance.grow(longest.saturating_mul(lists.len()).saturating_mul(size_of::<u64>()))?;
         for (places, list) in places.iter_mut().zip(&lists) {
             let elements = range(list, row);
             for i in 0..longest {

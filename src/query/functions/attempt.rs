@@ -9,6 +9,7 @@ use datafusion::logical_expr::{
     HigherOrderUDFImpl, LambdaParametersProgress, Volatility,
 };
 
+use super::bounded::Allowance;
 use super::lambda::{Fields, lambda, nullable, result_field, signature};
 
 /// The function. It is volatile so that nobody evaluates it while planning.
@@ -47,8 +48,11 @@ impl HigherOrderUDFImpl for Try {
         if let Ok(all) = body.evaluate(&[&unused(args.number_rows)], |captures| Ok(captures.to_vec())) {
             return Ok(ColumnarValue::Array(all.into_array(args.number_rows)?));
         }
+        let allowance = Allowance::new("try", &args.config_options);
         let of = args.return_field.data_type();
         let rows = (0..args.number_rows).map(|row| {
+            // That nobody waits any more is no error of the row's.
+            allowance.check()?;
             let one = body.evaluate(&[&unused(1)], |captures| {
                 Ok(captures.iter().map(|column| column.slice(row, 1)).collect())
             });

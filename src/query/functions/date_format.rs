@@ -4,7 +4,7 @@
 //! Both are read into the same list of [`Piece`]s; one writer and one reader serve them all.
 
 use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike};
-use datafusion::arrow::array::{ArrayRef, StringViewArray, TimestampNanosecondArray};
+use datafusion::arrow::array::{ArrayRef, TimestampNanosecondArray};
 use datafusion::common::Result;
 
 use super::scalar::{Call, Def, def};
@@ -208,7 +208,7 @@ fn joda(pattern: &str) -> Result<Vec<Piece>> {
 fn format(call: &Call<'_>, read: Read) -> Result<ArrayRef> {
     let moments = call.count(0);
     let mut known: Option<(String, Vec<Piece>)> = None;
-    call.map::<_, StringViewArray>(|row| {
+    call.map_text(|row| {
         let pieces = cached(&mut known, call.text(1).value(row), read)?;
         let moment = DateTime::from_timestamp_nanos(moments.at(row)).naive_utc();
         let mut text = String::new();

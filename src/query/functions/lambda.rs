@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, UInt32Array};
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::compute::{cast, filter, interleave, nullif, take, take_arrays};
+use datafusion::arrow::compute::{cast, filter, interleave, nullif, take};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
     HigherOrderUDFImpl, LambdaArgument, LambdaParametersProgress, ValueOrLambda, Volatility,
 };
 
+use super::bounded::{Allowance, Weights};
 use super::{attempt, regexp_lambda};
 use crate::query::error::{SqlError, failed, invalid};
 use crate::query::sql_type::{SqlType, list_of};
@@ -120,9 +121,9 @@ impl Elements {
         Ok(Self { rows: rows.into(), values, lengths })
     }
 
-    fn evaluate(&self, body: &LambdaArgument) -> Result<ArrayRef> {
+    fn evaluate(&self, body: &LambdaArgument, allowance: &Allowance<'_>) -> Result<ArrayRef> {
         let element = || Ok(Arc::clone(&self.values));
-        let result = body.evaluate(&[&element], |captures| Ok(take_arrays(captures, &self.rows, None)?))?;
+        let result = body.evaluate(&[&element], |captures| allowance.captures(captures, &self.rows))?;
         result.into_array(self.rows.len())
     }
 }
@@ -195,9 +196,11 @@ impl HigherOrderUDFImpl for Each {
         let list = column(&args, 0)?;
         let list = list.as_list::<i32>();
         let elements = Elements::of(list)?;
-        let results = elements.evaluate(lambda(&args, 1)?)?;
+        let allowance = Allowance::new(self.name, &args.config_options);
+        let results = elements.evaluate(lambda(&args, 1)?, &allowance)?;
         let array: ArrayRef = match self.what {
             What::Transform => {
+                allowance.charge(Weights::of(&results, true).total(results.len()))?;
                 let item = element(args.return_field.data_type())?;
                 let offsets = OffsetBuffer::from_lengths(elements.lengths);
                 Arc::new(ListArray::try_new(item, offsets, results, list.nulls().cloned())?)
@@ -304,12 +307,14 @@ impl HigherOrderUDFImpl for ZipWith {
         let y = take(right.values(), &right_places, None)?;
         let rows = UInt32Array::from(rows);
         let body = lambda(&args, 2)?;
+        let allowance = Allowance::new("zip_with", &args.config_options);
         let results = body.evaluate(&[&|| Ok(Arc::clone(&x)), &|| Ok(Arc::clone(&y))], |captures| {
-            Ok(take_arrays(captures, &rows, None)?)
+            allowance.captures(captures, &rows)
         })?;
         let item = element(args.return_field.data_type())?;
         let offsets = OffsetBuffer::from_lengths(lengths);
         let values = results.into_array(rows.len())?;
+        allowance.charge(Weights::of(&values, true).total(values.len()))?;
         let list = ListArray::try_new(item, offsets, values, Some(valid.into()))?;
         Ok(ColumnarValue::Array(Arc::new(list)))
     }
@@ -398,9 +403,10 @@ impl HigherOrderUDFImpl for Reduce {
             let rows = UInt32Array::from(rows);
             let before = take(&state, &rows, None)?;
             let elements = take(list.values(), &UInt32Array::from(places), None)?;
+            let allowance = Allowance::new("reduce", &args.config_options);
             let merged = merge
                 .evaluate(&[&|| Ok(Arc::clone(&before)), &|| Ok(Arc::clone(&elements))], |captures| {
-                    Ok(take_arrays(captures, &rows, None)?)
+                    allowance.captures(captures, &rows)
                 })?;
             let merged = cast(&merged.into_array(rows.len())?, state.data_type())?;
             let mut sources: Vec<(usize, usize)> = (0..state.len()).map(|row| (0, row)).collect();
@@ -408,6 +414,7 @@ impl HigherOrderUDFImpl for Reduce {
                 sources[*row as usize] = (1, place);
             }
             state = interleave(&[&state, &merged], &sources)?;
+            allowance.charge(Weights::of(&state, true).total(state.len()))?;
         }
         let result = finish.evaluate(&[&|| Ok(Arc::clone(&state))], |captures| Ok(captures.to_vec()))?;
         let result = result.into_array(list.len())?;

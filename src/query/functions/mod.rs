@@ -4,6 +4,7 @@
 //! meaning is Trino's. A name that begins with two underscores is for `dialect`, `rewrite` and
 //! `operators`; a user who writes one is told that there is no such function.
 
+mod bounded;
 mod signature;
 
 mod scalar;
@@ -26,6 +27,7 @@ mod regexp_lambda;
 mod sequence;
 mod series;
 mod spline;
+mod sum;
 mod text;
 mod time;
 mod unnesting;
@@ -38,7 +40,6 @@ use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUD
 
 use scalar::Def;
 
-#[cfg(test)]
 pub(crate) use conversion::cast_array;
 pub(crate) use scalar::Counts;
 

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, StringViewArray,
-};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array};
 use datafusion::common::Result;
 use datafusion::logical_expr::Volatility;
 use uuid::Uuid;
@@ -201,7 +199,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
     def(
         "to_base",
         &[("to_base(bigint, bigint) -> varchar", |call| {
-            call.map::<_, StringViewArray>(|row| {
+            call.map_text(|row| {
                 Ok(Some(in_base(call.bigint(0).value(row), radix(call.bigint(1).value(row))?)))
             })
         })],

@@ -8,14 +8,14 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, ArrayRef, BooleanArray, ListBuilder, StringViewArray, StringViewBuilder,
-};
+use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, ListBuilder, StringViewBuilder};
 use datafusion::common::Result;
 use datafusion::functions::regex::compile_regex;
 
+use super::bounded::{Allowance, Text, Texts};
 use super::scalar::{Call, Def, def};
 use crate::query::error::{failed, invalid};
+use crate::query::limits::STEPS_MAX;
 
 pub(super) const FUNCTIONS: &[Def] = &[
     def(
@@ -23,7 +23,9 @@ pub(super) const FUNCTIONS: &[Def] = &[
         &[("regexp_like(varchar, varchar) -> boolean", |call| {
             let mut patterns = Patterns::default();
             call.map::<_, BooleanArray>(|row| {
-                Ok(Some((patterns.get(call.text(1).value(row))?.is_match)(call.text(0).value(row))))
+                let (pattern, text) = (patterns.get(call.text(1).value(row))?, call.text(0).value(row));
+                pattern.bear(text)?;
+                Ok(Some((pattern.is_match)(text)))
             })
         })],
     ),
@@ -61,24 +63,26 @@ pub(super) const FUNCTIONS: &[Def] = &[
             texts(call, |row, list| {
                 let text = call.text(0).value(row);
                 let mut from = 0;
-                for found in patterns.get(call.text(1).value(row))?.all(text) {
-                    list.append_value(&text[from..found.whole().start]);
+                patterns.get(call.text(1).value(row))?.each(text, &call.allowance, |found| {
+                    list.push(Some(&text[from..found.whole().start]))?;
                     from = found.whole().end;
-                }
-                list.append_value(&text[from..]);
-                Ok(())
+                    Ok(true)
+                })?;
+                list.push(Some(&text[from..]))
             })
         })],
     ),
 ];
 
-/// The first so many matches in a text.
-type Find = Box<dyn Fn(&str, usize) -> Vec<Match>>;
+/// Shows one match in a text after another, until it is told `false`.
+type Find = Box<dyn Fn(&str, &mut dyn FnMut(Match) -> Result<bool>) -> Result<()>>;
 
 /// A compiled pattern.
 pub(super) struct Pattern {
     /// The names of its groups, the whole match first.
     groups: Vec<Option<String>>,
+    /// About how many states it has.
+    states: usize,
     is_match: Box<dyn Fn(&str) -> bool>,
     find: Find,
 }
@@ -112,19 +116,40 @@ impl Pattern {
         let other = regex.clone();
         Ok(Self {
             groups,
+            states: states(pattern),
             is_match: Box::new(move |text| other.is_match(text)),
-            find: Box::new(move |text, most| {
-                let found = regex.captures_iter(text).take(most);
-                let ranges =
-                    found.map(|one| one.iter().map(|group| group.map(|group| group.range())).collect());
-                ranges.map(Match).collect()
+            find: Box::new(move |text, see| {
+                for one in regex.captures_iter(text) {
+                    let groups = one.iter().map(|group| group.map(|group| group.range()));
+                    if !see(Match(groups.collect()))? {
+                        break;
+                    }
+                }
+                Ok(())
             }),
         })
     }
 
-    /// All matches in `text`.
-    pub(super) fn all(&self, text: &str) -> Vec<Match> {
-        (self.find)(text, usize::MAX)
+    /// Whether a search in `text`, which nothing interrupts, ends soon.
+    fn bear(&self, text: &str) -> Result<()> {
+        match self.states.saturating_mul(text.len()) > STEPS_MAX * 10 {
+            true => Err(failed("the text is too long for so large a regular expression")),
+            false => Ok(()),
+        }
+    }
+
+    /// Shows one match in `text` after another, until `see` has enough.
+    pub(super) fn each(
+        &self,
+        text: &str,
+        allowance: &Allowance<'_>,
+        mut see: impl FnMut(Match) -> Result<bool>,
+    ) -> Result<()> {
+        self.bear(text)?;
+        (self.find)(text, &mut |found| {
+            allowance.check()?;
+            see(found)
+        })
     }
 }
 
@@ -155,6 +180,44 @@ impl Patterns {
     }
 }
 
+/// About how many states the automaton of a pattern has: counted repetitions multiply, and a class of
+/// characters takes several. It is an estimate, for a bound.
+fn states(pattern: &str) -> usize {
+    const CLASS: usize = 10;
+    let (mut outer, mut sum, mut last) = (Vec::new(), 0_usize, 0_usize);
+    let mut rest = pattern.chars();
+    while let Some(c) = rest.next() {
+        last = match c {
+            '(' => {
+                outer.push(std::mem::take(&mut sum));
+                0
+            }
+            ')' => std::mem::replace(&mut sum, outer.pop().unwrap_or_default()),
+            '{' => {
+                let counts: String = rest.by_ref().take_while(|c| *c != '}').collect();
+                let counts = counts.split(',').filter_map(|count| count.trim().parse::<usize>().ok());
+                last.saturating_mul(counts.max().unwrap_or(1).saturating_sub(1))
+            }
+            '[' => {
+                while let Some(c) = rest.next().filter(|c| *c != ']') {
+                    if c == '\\' {
+                        rest.next();
+                    }
+                }
+                CLASS
+            }
+            '\\' => {
+                rest.next();
+                CLASS
+            }
+            '.' => CLASS,
+            _ => 1,
+        };
+        sum = sum.saturating_add(last);
+    }
+    outer.into_iter().fold(sum, usize::saturating_add)
+}
+
 fn group_number(pattern: &Pattern, group: i64) -> Result<usize> {
     let groups = pattern.groups.len().saturating_sub(1);
     match usize::try_from(group) {
@@ -166,24 +229,29 @@ fn group_number(pattern: &Pattern, group: i64) -> Result<usize> {
 
 fn extract(call: &Call<'_>, group: impl Fn(usize) -> i64) -> Result<ArrayRef> {
     let mut patterns = Patterns::default();
-    call.map::<_, StringViewArray>(|row| {
+    call.map_text(|row| {
         let (pattern, text) = (patterns.get(call.text(1).value(row))?, call.text(0).value(row));
         let group = group_number(pattern, group(row))?;
-        let found = (pattern.find)(text, 1);
-        Ok(found.first().and_then(|found| found.group(group, text)).map(str::to_owned))
+        let mut first = None;
+        pattern.each(text, &call.allowance, |found| {
+            first = found.group(group, text);
+            Ok(false)
+        })?;
+        Ok(first)
     })
 }
 
 /// A list of texts per row; NULL where an operand is.
 pub(super) fn texts(
     call: &Call<'_>,
-    mut code: impl FnMut(usize, &mut StringViewBuilder) -> Result<()>,
+    mut code: impl FnMut(usize, &mut Texts<'_>) -> Result<()>,
 ) -> Result<ArrayRef> {
     let mut lists = ListBuilder::new(StringViewBuilder::new());
     for row in 0..call.rows {
         let valid = call.all_valid(row);
         if valid {
-            code(row, lists.values())?;
+            call.allowance.check()?;
+            code(row, &mut Texts { allowance: &call.allowance, values: lists.values(), bytes: 0 })?;
         }
         lists.append(valid);
     }
@@ -197,54 +265,62 @@ fn extract_all(call: &Call<'_>, group: impl Fn(usize) -> i64) -> Result<ArrayRef
     texts(call, |row, list| {
         let (pattern, text) = (patterns.get(call.text(1).value(row))?, call.text(0).value(row));
         let group = group_number(pattern, group(row))?;
-        for found in pattern.all(text) {
-            list.append_option(found.group(group, text));
-        }
-        Ok(())
+        pattern.each(text, &call.allowance, |found| {
+            list.push(found.group(group, text))?;
+            Ok(true)
+        })
     })
 }
 
 fn replace(call: &Call<'_>, replacement: impl Fn(usize) -> String) -> Result<ArrayRef> {
     let mut patterns = Patterns::default();
-    call.map::<_, StringViewArray>(|row| {
+    call.map_text(|row| {
         let (pattern, text) = (patterns.get(call.text(1).value(row))?, call.text(0).value(row));
         let replacement = replacement(row);
-        let (mut whole, mut from) = (String::with_capacity(text.len()), 0);
-        for found in pattern.all(text) {
-            whole.push_str(&text[from..found.whole().start]);
+        let (mut whole, mut from) = (call.allowance.text(), 0);
+        pattern.each(text, &call.allowance, |found| {
+            whole.push(&text[from..found.whole().start])?;
             expand(&replacement, pattern, &found, text, &mut whole)?;
             from = found.whole().end;
-        }
-        whole.push_str(&text[from..]);
-        Ok(Some(whole))
+            Ok(true)
+        })?;
+        whole.push(&text[from..])?;
+        Ok(Some(whole.finish()))
     })
 }
 
 /// Writes a replacement in Java's words: `$1`, `${name}`, and a backslash before what stands for itself.
-fn expand(replacement: &str, pattern: &Pattern, found: &Match, text: &str, whole: &mut String) -> Result<()> {
-    let mut rest = replacement.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            '\\' => whole.extend(rest.next()),
-            '$' => {
-                let group = match rest.next_if_eq(&'{') {
-                    Some(_) => {
-                        let name: String = std::iter::from_fn(|| rest.next_if(|c| *c != '}')).collect();
-                        rest.next();
-                        pattern.groups.iter().position(|group| group.as_deref() == Some(name.as_str()))
-                    }
-                    None => {
-                        let digits: String =
-                            std::iter::from_fn(|| rest.next_if(char::is_ascii_digit)).collect();
-                        digits.parse().ok().filter(|group| *group < pattern.groups.len())
-                    }
-                };
-                let group =
-                    group.ok_or_else(|| failed(format!("Illegal replacement sequence: {replacement}")))?;
-                whole.push_str(found.group(group, text).unwrap_or_default());
-            }
-            other => whole.push(other),
+fn expand(
+    replacement: &str,
+    pattern: &Pattern,
+    found: &Match,
+    text: &str,
+    whole: &mut Text<'_>,
+) -> Result<()> {
+    let mut rest = replacement;
+    while let Some(at) = rest.find(['\\', '$']) {
+        whole.push(&rest[..at])?;
+        let (sign, after) = rest[at..].split_at(1);
+        if sign == "\\" {
+            let end = after.chars().next().map_or(0, char::len_utf8);
+            whole.push(&after[..end])?;
+            rest = &after[end..];
+            continue;
         }
+        let group = match after.strip_prefix('{') {
+            Some(named) => {
+                let (name, behind) = named.split_once('}').unwrap_or((named, ""));
+                rest = behind;
+                pattern.groups.iter().position(|group| group.as_deref() == Some(name))
+            }
+            None => {
+                let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+                rest = &after[end..];
+                after[..end].parse().ok().filter(|group| *group < pattern.groups.len())
+            }
+        };
+        let group = group.ok_or_else(|| failed(format!("Illegal replacement sequence: {replacement}")))?;
+        whole.push(found.group(group, text).unwrap_or_default())?;
     }
-    Ok(())
+    whole.push(rest)
 }

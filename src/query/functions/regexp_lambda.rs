@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListBuilder, StringViewBuilder, UInt32Array};
-use datafusion::arrow::compute::{cast, take_arrays};
+use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
@@ -11,9 +11,13 @@ use datafusion::logical_expr::{
     HigherOrderUDFImpl, LambdaParametersProgress, Volatility,
 };
 
+use super::bounded::Allowance;
 use super::lambda::{Fields, column, index, lambda, nullable, result_field, signature, wrong};
 use super::regexp::Patterns;
 use crate::query::sql_type::{SqlType, list_of};
+
+/// What is remembered of a match besides its groups.
+const MATCH_BYTES: usize = 48;
 
 /// The function; `rewrite` calls it when the third operand is a lambda.
 pub(super) fn regexp_replace() -> HigherOrderUDF {
@@ -57,24 +61,27 @@ impl HigherOrderUDFImpl for RegexpReplace {
     fn invoke_with_args(&self, args: HigherOrderFunctionArgs) -> Result<ColumnarValue> {
         let (texts, patterns) = (column(&args, 0)?, column(&args, 1)?);
         let (texts, patterns) = (texts.as_string_view(), patterns.as_string_view());
+        let allowance = Allowance::new("regexp_replace", &args.config_options);
         let mut known = Patterns::default();
         let (mut rows, mut found) = (vec![], vec![]);
         let mut groups = ListBuilder::new(StringViewBuilder::new());
         for row in (0..args.number_rows).filter(|row| texts.is_valid(*row) && patterns.is_valid(*row)) {
             let text = texts.value(row);
-            for one in known.get(patterns.value(row))?.all(text) {
+            known.get(patterns.value(row))?.each(text, &allowance, |one| {
+                allowance.charge(MATCH_BYTES + one.groups().count() * size_of::<u128>())?;
                 one.groups().for_each(|group| {
                     groups.values().append_option(group.and_then(|group| text.get(group)));
                 });
                 groups.append(true);
                 found.push((row, one.whole()));
                 rows.push(index(row)?);
-            }
+                Ok(true)
+            })?;
         }
         let groups: ArrayRef = Arc::new(groups.finish());
         let rows = UInt32Array::from(rows);
         let results = lambda(&args, 2)?
-            .evaluate(&[&|| Ok(Arc::clone(&groups))], |captures| Ok(take_arrays(captures, &rows, None)?))?;
+            .evaluate(&[&|| Ok(Arc::clone(&groups))], |captures| allowance.captures(captures, &rows))?;
         let results = cast(&results.into_array(rows.len())?, &DataType::Utf8View)?;
         let results = results.as_string_view();
         let mut replaced = StringViewBuilder::new();
@@ -84,16 +91,18 @@ impl HigherOrderUDFImpl for RegexpReplace {
                 replaced.append_null();
                 continue;
             }
-            let (text, mut from, mut whole) = (texts.value(row), 0, String::new());
+            let (text, mut from, mut whole) = (texts.value(row), 0, allowance.text());
             while let Some((_, range)) = found.get(next).filter(|(of, _)| *of == row) {
-                whole.push_str(&text[from..range.start]);
+                whole.push(&text[from..range.start])?;
                 if results.is_valid(next) {
-                    whole.push_str(results.value(next));
+                    whole.push(results.value(next))?;
                 }
                 from = range.end;
                 next += 1;
             }
-            whole.push_str(&text[from..]);
+            whole.push(&text[from..])?;
+            let whole = whole.finish();
+            allowance.charge(whole.len())?;
             replaced.append_value(whole);
         }
         Ok(ColumnarValue::Array(Arc::new(replaced.finish())))

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListArray, StringViewArray,
+    StringViewBuilder,
 };
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, DurationNanosecondType, Float64Type, Int32Type, Int64Type, IntervalYearMonthType,
@@ -19,6 +20,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::bounded::Allowance;
 use super::signature::{Form, choose};
 use crate::query::error::{SqlError, invalid};
 use crate::query::sql_type::SqlType;
@@ -45,6 +47,8 @@ pub(super) struct Call<'a> {
     pub(super) args: &'a [ArrayRef],
     pub(super) rows: usize,
     pub(super) returns: &'a DataType,
+    /// What the call may make.
+    pub(super) allowance: Allowance<'a>,
 }
 
 /// A [`Def`] as DataFusion sees it.
@@ -138,7 +142,9 @@ impl ScalarUDFImpl for Defined {
             && args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
         let columns: Vec<ArrayRef> = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<_>>()?;
-        let result = code(&Call { args: &columns, rows, returns: args.return_field.data_type() })?;
+        let allowance = Allowance::new(self.name, &args.config_options);
+        let returns = args.return_field.data_type();
+        let result = code(&Call { args: &columns, rows, returns, allowance })?;
         match constant {
             true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)),
             false => Ok(ColumnarValue::Array(result)),
@@ -182,8 +188,27 @@ impl Call<'_> {
     where
         A: Array + FromIterator<Option<T>> + 'static,
     {
-        let rows = (0..self.rows).map(|row| if self.all_valid(row) { code(row) } else { Ok(None) });
+        let rows = (0..self.rows).map(|row| {
+            self.allowance.check()?;
+            if self.all_valid(row) { code(row) } else { Ok(None) }
+        });
         Ok(Arc::new(rows.collect::<Result<A>>()?))
+    }
+
+    /// `map` for texts, which together must not be too long.
+    pub(super) fn map_text<T: AsRef<str>>(
+        &self,
+        mut code: impl FnMut(usize) -> Result<Option<T>>,
+    ) -> Result<ArrayRef> {
+        let mut texts = StringViewBuilder::with_capacity(self.rows);
+        for row in 0..self.rows {
+            self.allowance.check()?;
+            let text = if self.all_valid(row) { code(row)? } else { None };
+            let text = text.as_ref().map(AsRef::as_ref);
+            self.allowance.grow(text.map_or(0, str::len))?;
+            texts.append_option(text);
+        }
+        Ok(Arc::new(texts.finish()))
     }
 
     /// One double in, one double out.

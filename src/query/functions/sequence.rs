@@ -48,7 +48,10 @@ fn rows<B: ArrayBuilder>(
     for row in 0..call.rows {
         let valid = call.all_valid(row);
         if valid {
+            let before = lists.values().len();
             code(row, lists.values())?;
+            call.allowance.check()?;
+            call.allowance.grow((lists.values().len() - before) * size_of::<i64>())?;
         }
         lists.append(valid);
     }

@@ -253,6 +253,7 @@ where
     let wanted_times = wanted.values().as_primitive::<TimestampNanosecondType>();
     let mut built = Builder::default();
     for row in 0..call.rows {
+        call.allowance.check()?;
         let start = built.times.len();
         let found = series.series(row).filter(|_| call.all_valid(row));
         if let Some(series) = found {
@@ -283,6 +284,7 @@ fn derivative(call: &Call<'_>, wanted: impl Fn(f64) -> bool) -> Result<ArrayRef>
     let (series, units) = (Column::new(&call.args[0])?, call.count(1));
     let mut built = Builder::default();
     for row in 0..call.rows {
+        call.allowance.check()?;
         let start = built.times.len();
         let found = series.series(row).filter(|_| call.all_valid(row));
         if let Some(series) = found {

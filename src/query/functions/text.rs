@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, StringViewArray, UInt32Array,
-};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int32Array, Int64Array, ListArray, UInt32Array};
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::compute::{concat, take};
+use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
 
+use super::bounded::Weights;
 use super::regexp::texts;
 use super::scalar::{Call, Code, Def, def};
 use crate::query::error::{failed, invalid};
+use crate::query::like;
+use crate::query::limits::STEPS_MAX;
 
 /// Longest text a function may make; a repeated `rpad` must not eat the machine.
 const CHARS_MAX: i64 = 1_000_000;
@@ -28,7 +29,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
     def(
         "chr",
         &[("chr(bigint) -> varchar", |call| {
-            call.map::<_, StringViewArray>(|row| {
+            call.map_text(|row| {
                 let point = call.bigint(0).value(row);
                 let character = u32::try_from(point).ok().and_then(char::from_u32);
                 let character =
@@ -53,8 +54,10 @@ pub(super) const FUNCTIONS: &[Def] = &[
         "concat",
         &[
             ("concat(varchar...) -> varchar", |call| {
-                call.map::<_, StringViewArray>(|row| {
-                    Ok(Some((0..call.args.len()).map(|i| call.text(i).value(row)).collect::<String>()))
+                call.map_text(|row| {
+                    let mut whole = call.allowance.text();
+                    (0..call.args.len()).try_for_each(|i| whole.push(call.text(i).value(row)))?;
+                    Ok(Some(whole.finish()))
                 })
             }),
             ("concat(array(T)...) -> array(T)", concat_arrays),
@@ -76,6 +79,17 @@ pub(super) const FUNCTIONS: &[Def] = &[
             })
         })],
     ),
+    // The second operand is the escape character or empty.
+    def(
+        "__like_pattern",
+        &[("__like_pattern(varchar, varchar) -> varchar", |call| {
+            call.map::<_, StringViewArray>(|row| {
+                let escape = call.text(1).value(row).chars().next();
+                let spelled = like::pattern(call.text(0).value(row), escape);
+                spelled.map(Some).ok_or_else(|| failed(like::WRONG_ESCAPE))
+            })
+        })],
+    ),
     def(
         "length",
         &[("length(varchar) -> bigint", |call| {
@@ -86,7 +100,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
         "levenshtein_distance",
         &[("levenshtein_distance(varchar, varchar) -> bigint", |call| {
             call.map::<_, Int64Array>(|row| {
-                Ok(whole(levenshtein(call.text(0).value(row), call.text(1).value(row))))
+                levenshtein(call, call.text(0).value(row), call.text(1).value(row)).map(whole)
             })
         })],
     ),
@@ -108,15 +122,10 @@ pub(super) const FUNCTIONS: &[Def] = &[
         "replace",
         &[
             ("replace(varchar, varchar) -> varchar", |call| {
-                call.map::<_, StringViewArray>(|row| {
-                    Ok(Some(call.text(0).value(row).replace(call.text(1).value(row), "")))
-                })
+                call.map_text(|row| replaced(call, row, "").map(Some))
             }),
             ("replace(varchar, varchar, varchar) -> varchar", |call| {
-                call.map::<_, StringViewArray>(|row| {
-                    let (text, search) = (call.text(0).value(row), call.text(1).value(row));
-                    Ok(Some(text.replace(search, call.text(2).value(row))))
-                })
+                call.map_text(|row| replaced(call, row, call.text(2).value(row)).map(Some))
             }),
         ],
     ),
@@ -132,7 +141,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
     def(
         "split_part",
         &[("split_part(varchar, varchar, bigint) -> varchar", |call| {
-            call.map::<_, StringViewArray>(|row| {
+            call.map_text(|row| {
                 let delimiter = delimiter(call, row)?;
                 let part = match usize::try_from(call.bigint(2).value(row)) {
                     Ok(part @ 1..) => part,
@@ -169,13 +178,33 @@ fn whole(count: usize) -> Option<i64> {
 }
 
 fn each(call: &Call<'_>, code: impl Fn(&str) -> String) -> Result<ArrayRef> {
-    call.map::<_, StringViewArray>(|row| Ok(Some(code(call.text(0).value(row)))))
+    call.map_text(|row| Ok(Some(code(call.text(0).value(row)))))
 }
 
-fn levenshtein(a: &str, b: &str) -> usize {
+/// The text of a row with every occurrence of what is searched replaced.
+fn replaced(call: &Call<'_>, row: usize, by: &str) -> Result<String> {
+    let (text, search) = (call.text(0).value(row), call.text(1).value(row));
+    let (mut whole, mut from) = (call.allowance.text(), 0);
+    for (at, found) in text.match_indices(search) {
+        whole.push(&text[from..at])?;
+        whole.push(by)?;
+        from = at + found.len();
+    }
+    whole.push(&text[from..])?;
+    Ok(whole.finish())
+}
+
+fn levenshtein(call: &Call<'_>, a: &str, b: &str) -> Result<usize> {
     let b: Vec<char> = b.chars().collect();
+    if a.chars().count().saturating_mul(b.len()) > STEPS_MAX {
+        return Err(failed(format!(
+            "The combined inputs for Levenshtein distance are too large: their lengths multiply to more than \
+             {STEPS_MAX}"
+        )));
+    }
     let mut costs: Vec<usize> = (0..=b.len()).collect();
     for (i, from) in a.chars().enumerate() {
+        call.allowance.check()?;
         let mut diagonal = costs[0];
         costs[0] = i + 1;
         for (j, to) in b.iter().enumerate() {
@@ -184,11 +213,11 @@ fn levenshtein(a: &str, b: &str) -> usize {
             costs[j + 1] = replaced.min(costs[j] + 1).min(diagonal + 1);
         }
     }
-    costs[b.len()]
+    Ok(costs[b.len()])
 }
 
 fn pad(call: &Call<'_>, left: bool) -> Result<ArrayRef> {
-    call.map::<_, StringViewArray>(|row| {
+    call.map_text(|row| {
         let (text, size, padding) =
             (call.text(0).value(row), call.bigint(1).value(row), call.text(2).value(row));
         let size = match usize::try_from(size) {
@@ -222,8 +251,8 @@ fn split(call: &Call<'_>, limit: impl Fn(usize) -> i64) -> Result<ArrayRef> {
             Ok(limit @ 1..) => limit,
             _ => return Err(failed("Limit must be positive")),
         };
-        call.text(0).value(row).splitn(limit, delimiter(call, row)?).for_each(|part| list.append_value(part));
-        Ok(())
+        let mut parts = call.text(0).value(row).splitn(limit, delimiter(call, row)?);
+        parts.try_for_each(|part| list.push(Some(part)))
     })
 }
 
@@ -237,22 +266,28 @@ fn position(call: &Call<'_>, occurrence: impl Fn(usize) -> i64) -> Result<ArrayR
         if wanted.is_empty() {
             return Ok(Some(1));
         }
-        let starts = text
-            .char_indices()
-            .enumerate()
-            .filter(|(_, (byte, _))| text.get(*byte..).is_some_and(|rest| rest.starts_with(wanted)));
-        let mut starts = starts.map(|(character, _)| character + 1);
-        let nth = usize::try_from(n.unsigned_abs() - 1).unwrap_or(usize::MAX);
-        let found = match n > 0 {
-            true => starts.nth(nth),
-            false => starts.collect::<Vec<_>>().into_iter().rev().nth(nth),
-        };
-        Ok(whole(found.unwrap_or(0)))
+        let (mut from, mut to) = (0, text.len());
+        for rest in (0..n.unsigned_abs()).rev() {
+            call.allowance.check()?;
+            let rest_of_text = &text[from..to];
+            let found = if n > 0 { rest_of_text.find(wanted) } else { rest_of_text.rfind(wanted) };
+            let Some(at) = found.map(|at| from + at) else { break };
+            if rest == 0 {
+                return Ok(whole(text[..at].chars().count() + 1));
+            }
+            // Occurrences may overlap: go on one character further, or end one character earlier.
+            let size = |character: Option<char>| character.map_or(0, char::len_utf8);
+            match n > 0 {
+                true => from = at + size(wanted.chars().next()),
+                false => to = at + wanted.len() - size(wanted.chars().next_back()),
+            }
+        }
+        Ok(Some(0))
     })
 }
 
 fn substring(call: &Call<'_>, length: impl Fn(usize) -> Option<i64>) -> Result<ArrayRef> {
-    call.map::<_, StringViewArray>(|row| {
+    call.map_text(|row| {
         let (text, start) = (call.text(0).value(row), call.bigint(1).value(row));
         let skipped = match usize::try_from(start) {
             Ok(0) => return Ok(Some(String::new())),
@@ -276,16 +311,11 @@ fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
     offsets[row] as usize..offsets[row + 1] as usize
 }
 
-fn gathered(
-    call: &Call<'_>,
-    sources: &[&dyn Array],
-    places: &[Vec<u32>],
-    valid: Vec<bool>,
-) -> Result<ArrayRef> {
+fn gathered(call: &Call<'_>, values: &ArrayRef, places: &[Vec<u32>], valid: Vec<bool>) -> Result<ArrayRef> {
     let DataType::List(item) = call.returns else { return Err(invalid("an array is a list")) };
     let offsets = OffsetBuffer::from_lengths(places.iter().map(Vec::len));
     let places: UInt32Array = places.iter().flatten().copied().collect();
-    let values = take(&concat(sources)?, &places, None)?;
+    let values = take(values, &places, None)?;
     Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, Some(valid.into()))?))
 }
 
@@ -296,19 +326,26 @@ fn place(place: usize) -> Result<u32> {
 fn concat_arrays(call: &Call<'_>) -> Result<ArrayRef> {
     let lists: Vec<&ListArray> = call.args.iter().map(|arg| arg.as_list::<i32>()).collect();
     let sources: Vec<&dyn Array> = lists.iter().map(|list| list.values().as_ref()).collect();
+    let values = call.allowance.concat(&sources)?;
+    let weights = Weights::of(&values, true);
     let (mut places, mut valid) = (Vec::with_capacity(call.rows), Vec::with_capacity(call.rows));
     for row in 0..call.rows {
-        let (mut here, mut before) = (Vec::new(), 0);
+        call.allowance.check()?;
+        let (mut here, mut before, mut made) = (Vec::new(), 0, 0);
         valid.push(call.all_valid(row));
         for list in &lists {
             if call.all_valid(row) {
                 here.extend(range(list, row).map(|i| place(before + i)).collect::<Result<Vec<_>>>()?);
+                let bytes = range(list, row).map(|i| weights.at(before + i)).sum();
+                made += bytes;
+                call.allowance.value(made)?;
+                call.allowance.charge(bytes)?;
             }
             before += list.values().len();
         }
         places.push(here);
     }
-    gathered(call, &sources, &places, valid)
+    gathered(call, &values, &places, valid)
 }
 
 /// An array and one element; a NULL element is one, a NULL array makes NULL.
@@ -316,6 +353,8 @@ fn joined(call: &Call<'_>, element_first: bool) -> Result<ArrayRef> {
     let (list, element) = if element_first { (1, 0) } else { (0, 1) };
     let (list, element) = (call.list(list), &call.args[element]);
     let before = list.values().len();
+    let values = call.allowance.concat(&[list.values().as_ref(), element.as_ref()])?;
+    let weights = Weights::of(&values, true);
     let (mut places, mut valid) = (Vec::with_capacity(call.rows), Vec::with_capacity(call.rows));
     for row in 0..call.rows {
         valid.push(list.is_valid(row));
@@ -325,7 +364,8 @@ fn joined(call: &Call<'_>, element_first: bool) -> Result<ArrayRef> {
             let at = if element_first { 0 } else { here.len() };
             here.insert(at, place(before + row)?);
         }
+        call.allowance.grow(here.iter().map(|at| weights.at(*at as usize)).sum())?;
         places.push(here);
     }
-    gathered(call, &[list.values().as_ref(), element.as_ref()], &places, valid)
+    gathered(call, &values, &places, valid)
 }

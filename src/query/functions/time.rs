@@ -107,14 +107,10 @@ pub(super) const FUNCTIONS: &[Def] = &[
         "to_iso8601",
         &[
             ("to_iso8601(date) -> varchar", |call| {
-                call.map::<_, StringViewArray>(|row| {
-                    Ok(call.count(0).at(row).try_into().ok().map(wire_text::date))
-                })
+                call.map_text(|row| Ok(call.count(0).at(row).try_into().ok().map(wire_text::date)))
             }),
             ("to_iso8601(timestamp) -> varchar", |call| {
-                call.map::<_, StringViewArray>(|row| {
-                    Ok(Some(wire_text::iso_timestamp(call.count(0).at(row))))
-                })
+                call.map_text(|row| Ok(Some(wire_text::iso_timestamp(call.count(0).at(row)))))
             }),
         ],
     ),

@@ -9,6 +9,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::bounded::Allowance;
 use crate::query::error::{failed, invalid};
 use crate::query::sql_type::{list_of, unnamed};
 
@@ -107,7 +108,9 @@ impl ScalarUDFImpl for Zip {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let columns: Vec<_> =
             args.args.iter().map(|arg| arg.to_array(args.number_rows)).collect::<Result<_>>()?;
-        let zipped = super::array::zip(&columns, args.number_rows, args.return_field.data_type())?;
+        let allowance = Allowance::new("zip", &args.config_options);
+        let zipped =
+            super::array::zip(&columns, args.number_rows, args.return_field.data_type(), &allowance)?;
         Ok(ColumnarValue::Array(zipped))
     }
 }

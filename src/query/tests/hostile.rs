@@ -163,3 +163,78 @@ async fn queries_that_take_the_planner_long_are_refused() {
     let views = format!("WITH {} SELECT count(x) AS n FROM c6", many(7, &view, ", "));
     assert_eq!(engine.query(request(&views)).await.map(|page| page.rows.len()), Ok(1));
 }
+
+#[tokio::test]
+async fn functions_refuse_to_make_more_than_a_row_or_a_batch_may_hold() {
+    let engine = limited(rows(60_000), QueryOptions::default());
+    let texts = [
+        "SELECT length(replace(lpad('a',1000000,'b'),'b',lpad('a',1000000,'b')))",
+        "SELECT length(array_join(repeat(lpad('a',1000000,'b'),10000),','))",
+        "SELECT length(array_join(repeat('a',10000),lpad('a',1000000,'b')))",
+        "SELECT length(regexp_replace(lpad('a',1000000,'b'),'b',lpad('a',1000000,'b')))",
+        "SELECT length(regexp_replace(lpad('a',1000000,'b'),'(b)', g -> lpad('a',1000000,'b')))",
+        "SELECT reduce(sequence(1,33),'x',(s,x)->s||s,s->length(s))",
+        "SELECT reduce(sequence(1,33),ARRAY[1],(s,x)->s||s,s->cardinality(s))",
+        "SELECT cardinality(transform(sequence(1,10000),x->sequence(1,10000)))",
+        "SELECT cardinality(transform(a,x->cardinality(a))) FROM (SELECT array_agg(n) a FROM d.t)",
+        "SELECT reduce(create_time_series(from_milliseconds(a),a),'x',(s,x)->s||s,s->length(s)) \
+         FROM unnest(sequence(1,33)) t(a)",
+        "SELECT sum(length(lpad('a',1000000,substr('bcd',n % 3 + 1)))) FROM d.t",
+        "SELECT sum(length(upper(a.t))) FROM (SELECT lpad(max('a'),1000000,'b') t FROM d.t) a, d.t b \
+         WHERE length(upper(a.t)) < b.n",
+        "SELECT sum(cardinality(sequence(n,n+9999))) FROM d.t",
+        "SELECT sum(cardinality(repeat(n,10000))) FROM d.t",
+        "SELECT cardinality(array_distinct(transform(sequence(1,10000),x->t))) \
+         FROM (SELECT lpad(max('a'),1000000,'b') t FROM d.t)",
+        "SELECT cardinality(split(concat(t,t,t,t,t,t,t,t),'b')) FROM (SELECT lpad('a',1000000,'b') t)",
+        "SELECT cardinality(a) FROM (SELECT concat(a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a) a FROM \
+         (SELECT concat(a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a) a FROM (SELECT sequence(1,10000) a)))",
+        "SELECT cardinality(zip(a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a)) FROM \
+         (SELECT repeat(n,10000) a FROM d.t WHERE n < 2000)",
+        "SELECT cardinality(flatten(a)) FROM (SELECT ARRAY[a,a,a,a,a,a,a,a,a,a] a FROM (SELECT \
+         ARRAY[a,a,a,a,a,a,a,a,a,a] a FROM (SELECT ARRAY[a,a,a,a,a,a,a,a,a,a] a FROM \
+         (SELECT sequence(1,10000) a))))",
+    ];
+    for text in texts {
+        let result = engine.query(request(text)).await;
+        assert!(matches!(&result, Err(QueryError::Execution(e)) if e.contains("MiB")), "{text}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn work_that_multiplies_is_refused() {
+    let engine = limited(rows(10), QueryOptions::default());
+    for text in [
+        "SELECT levenshtein_distance(lpad('a',1000000,'b'),lpad('c',1000000,'d'))",
+        "SELECT regexp_like(lpad('a',1000000,'b'),'((b?){50}c){100}')",
+    ] {
+        let result = engine.query(request(text)).await;
+        assert!(
+            matches!(&result, Err(QueryError::Execution(e)) if e.contains("too l")),
+            "{text}: {result:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_runs_long_leaves_its_place() {
+    let options =
+        QueryOptions { timeout: Duration::from_millis(300), concurrency: 1, ..QueryOptions::default() };
+    let engine = limited(rows(10_000), options);
+    for slow in [
+        "SELECT max(levenshtein_distance(lpad(chr(n % 50 + 65),9999,'b'),lpad('c',9999,'d'))) FROM d.t",
+        "SELECT levenshtein_distance(lpad('a',9999,'b'),lpad('c',9999,'d')) + \
+         reduce(sequence(1,10000),0,(s,x)->s+levenshtein_distance(lpad('a',9999,'b'),lpad('c',9999,'d')||\
+         cast(x AS varchar)),s->s)",
+        "SELECT max(TRY(1/0 + levenshtein_distance(lpad(chr(n % 50 + 65),9999,'b'),lpad('c',9999,'d')))) \
+         FROM d.t",
+        "SELECT cardinality(regexp_extract_all(lpad('A',1000000,'A'),'.*[^A-Z]|[A-Z]'))",
+    ] {
+        let result = engine.query(request(slow)).await;
+        assert!(matches!(&result, Err(QueryError::Execution(e)) if e.contains("timed out")), "{result:?}");
+        let begin = Instant::now();
+        while engine.query(request("SELECT 1")).await.is_err() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "the function goes on: {slow}");
+        }
+    }
+}

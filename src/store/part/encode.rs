@@ -5,8 +5,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
-use parquet::arrow::ArrowWriter;
+use object_store::ObjectStore;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::arrow::{ArrowWriter, AsyncArrowWriter};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
@@ -15,14 +18,18 @@ use parquet::schema::types::ColumnPath;
 use crate::store::schema::{MEASURE_NAME, TIME, VERSION};
 
 /// Rows of a row group: large enough to compress, small enough to skip.
-const ROW_GROUP_ROWS: usize = 250_000;
+pub(crate) const ROW_GROUP_ROWS: usize = 250_000;
+
+/// A streamed part ends a row group early when it has this many encoded bytes: it waits in memory.
+const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
 /// A column of a part, in file order.
 #[derive(Debug, Clone)]
 pub(crate) struct PartColumn {
     pub(crate) name: String,
     pub(crate) data_type: DataType,
-    /// How many different values a dimension has in the part; it gets a bloom filter for them.
+    /// How many different values a dimension has in a row group at most; it gets a bloom filter for
+    /// them, which is folded to the number that came.
     pub(crate) distinct: Option<u64>,
 }
 
@@ -42,14 +49,8 @@ pub(crate) struct PartWriter {
 
 impl PartWriter {
     pub(crate) fn new(columns: &[PartColumn]) -> Result<Self, ParquetError> {
-        let field =
-            |column: &PartColumn| Field::new(&column.name, column.data_type.clone(), !column.required());
-        let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties(columns)?)
-            // An embedded Arrow schema would bring back string views as such and nothing else.
-            .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options)?;
+        let schema = schema(columns);
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&schema), options(columns)?)?;
         Ok(Self { writer, schema, rows: 0 })
     }
 
@@ -64,6 +65,56 @@ impl PartWriter {
     pub(crate) fn finish(self) -> Result<(Bytes, u64), ParquetError> {
         Ok((self.writer.into_inner()?.into(), self.rows))
     }
+}
+
+/// A part being written to the object store row group by row group.
+pub(crate) struct PartStream {
+    writer: AsyncArrowWriter<BufWriter>,
+}
+
+impl PartStream {
+    pub(crate) fn new(
+        store: &Arc<dyn ObjectStore>,
+        path: Path,
+        columns: &[PartColumn],
+    ) -> Result<Self, ParquetError> {
+        let file = BufWriter::new(Arc::clone(store), path);
+        Ok(Self { writer: AsyncArrowWriter::try_new_with_options(file, schema(columns), options(columns)?)? })
+    }
+
+    /// Appends rows with exactly the columns of the part.
+    pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
+        self.writer.write(batch).await?;
+        if self.writer.in_progress_size() >= ROW_GROUP_BYTES {
+            self.writer.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file and returns its size. The object store has it then; syncing is the caller's.
+    pub(crate) async fn finish(mut self) -> Result<u64, ParquetError> {
+        self.writer.finish().await?;
+        Ok(self.writer.bytes_written() as u64)
+    }
+
+    /// Gives up; nothing of the file stays.
+    pub(crate) async fn abort(self) -> Result<(), ParquetError> {
+        let aborted = self.writer.into_inner().abort().await;
+        aborted.map_err(|error| ParquetError::External(Box::new(error)))
+    }
+}
+
+/// The Arrow schema of a part with these columns.
+pub(crate) fn schema(columns: &[PartColumn]) -> SchemaRef {
+    let field = |column: &PartColumn| Field::new(&column.name, column.data_type.clone(), !column.required());
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+fn options(columns: &[PartColumn]) -> Result<ArrowWriterOptions, ParquetError> {
+    Ok(ArrowWriterOptions::new()
+        .with_properties(properties(columns)?)
+        // An embedded Arrow schema would bring back string views as such and nothing else.
+        .with_skip_arrow_metadata(true))
 }
 
 fn properties(columns: &[PartColumn]) -> Result<WriterProperties, ParquetError> {

@@ -89,6 +89,14 @@ impl Cache {
         Some(keys)
     }
 
+    fn remove(&mut self, path: &Path) {
+        if let Some(at) = self.entries.iter().position(|(known, _)| known == path)
+            && let Some((_, keys)) = self.entries.remove(at)
+        {
+            self.bytes -= keys.bytes();
+        }
+    }
+
     fn insert(&mut self, path: Path, keys: Arc<PartKeys>) {
         self.bytes += keys.bytes();
         self.entries.push_back((path, keys));
@@ -139,6 +147,11 @@ impl Lookup {
                 (*key == wanted.key && *time == wanted.time).then(|| (wanted.index, found.clone()))
             })
             .collect())
+    }
+
+    /// Lets go of what is kept of a part that is no longer in its table.
+    pub(crate) fn forget(&self, path: &Path) {
+        self.cache.lock().expect("no holder of the cache panics").remove(path);
     }
 
     fn hash(&self, key: &[u8], time: i64) -> u64 {

@@ -6,6 +6,7 @@
 
 pub(crate) mod encode;
 pub(crate) mod lookup;
+pub(crate) mod merge;
 pub(crate) mod reader;
 
 use std::sync::Arc;
@@ -31,6 +32,11 @@ pub(crate) struct PartMeta {
 }
 
 impl PartMeta {
+    /// The UTC day of all its rows, counted from 1970-01-01.
+    pub(crate) fn day(&self) -> i64 {
+        self.time_min.nanos().div_euclid(DAY_NANOS)
+    }
+
     pub(crate) fn may_hold(&self, time: i64) -> bool {
         (self.time_min.nanos()..=self.time_max.nanos()).contains(&time)
     }

@@ -84,6 +84,11 @@ impl SimDisk {
         self.state().files.keys().filter(|path| path.starts_with("wal/")).cloned().collect()
     }
 
+    /// The parts that are on the disk.
+    pub(crate) fn part_files(&self) -> Vec<String> {
+        self.state().files.keys().filter(|path| path.ends_with(".parquet")).cloned().collect()
+    }
+
     /// The disk as it is found after the machine stopped: of everything unsynced, `luck` decides how
     /// much survived. 0 keeps nothing, 255 keeps all.
     pub(crate) async fn after_crash(&self, luck: u8) -> Self {

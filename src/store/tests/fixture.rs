@@ -14,6 +14,9 @@ use tempfile::TempDir;
 use super::disk::SimDisk;
 use crate::clock::{ManualClock, Timestamp};
 use crate::record::{Attribute, Dimension, Measure, MeasureValue, Record, WriteBatch};
+use crate::shutdown::Shutdown;
+use crate::store::compaction::Replacement;
+use crate::store::part::PartFile;
 use crate::store::{
     ColumnKind, DatabaseOptions, Disks, Part, Store, StoreError, StoreOptions, TableOptions, TableSnapshot,
     Written,
@@ -56,8 +59,12 @@ impl Machine {
     }
 
     pub(crate) async fn try_open(&self) -> Result<Store, StoreError> {
+        self.try_open_at(Arc::new(ManualClock::new(NOW))).await
+    }
+
+    pub(crate) async fn try_open_at(&self, clock: Arc<ManualClock>) -> Result<Store, StoreError> {
         let disks = Disks { files: Arc::new(self.disk.clone()), objects: Arc::new(self.disk.clone()) };
-        Store::open_on(disks, self.options.clone(), Arc::new(ManualClock::new(NOW))).await
+        Store::open_on(disks, self.options.clone(), clock).await
     }
 
     pub(crate) async fn open(&self) -> Store {
@@ -104,6 +111,35 @@ pub(crate) async fn write(store: &Store, records: Vec<Record>) -> Result<Written
 pub(crate) async fn rejections(store: &Store, records: Vec<Record>) -> Vec<(usize, String)> {
     let written = write(store, records).await.expect("written");
     written.rejected.into_iter().map(|rejected| (rejected.index, rejected.reason.to_string())).collect()
+}
+
+/// Writes one part for each day of `db`.`t`, however many there are, and puts none in its place yet.
+pub(crate) async fn merges(store: &Store) -> Result<Vec<Replacement>, StoreError> {
+    let table = store.inner.directory.table("db", "t")?;
+    let mut days: BTreeMap<i64, Vec<Arc<PartFile>>> = BTreeMap::new();
+    for part in &table.live().parts {
+        days.entry(part.file.meta.day()).or_default().push(Arc::clone(&part.file));
+    }
+    let mut merges = Vec::new();
+    for files in days.values() {
+        merges.extend(store.inner.merge_parts(&table, files, &Shutdown::new()).await?);
+    }
+    Ok(merges)
+}
+
+/// Puts merged parts in their place; returns how many still fitted.
+pub(crate) async fn finish(store: &Store, merges: Vec<Replacement>) -> Result<usize, StoreError> {
+    let table = store.inner.directory.table("db", "t")?;
+    let mut replaced = 0;
+    for merge in merges {
+        replaced += usize::from(store.inner.replace_parts(&table, merge).await?);
+    }
+    Ok(replaced)
+}
+
+/// Merges every day of `db`.`t` to one part.
+pub(crate) async fn compact(store: &Store) -> Result<(), StoreError> {
+    finish(store, merges(store).await?).await.map(drop)
 }
 
 /// Every row of `db`.`t`: dimensions, measure name and time to the other values, all as text.

@@ -1,8 +1,8 @@
-//! Random writes, upserts, late rows, flushes and restarts against a `BTreeMap`.
+//! Random writes, upserts, late rows, flushes, merges and restarts against a `BTreeMap`.
 
 use std::collections::BTreeMap;
 
-use super::fixture::{Machine, Rows, row, rows, write};
+use super::fixture::{Machine, Rows, compact, finish, merges, row, rows, write};
 
 /// A small generator, so that a seed is a story (xorshift64*).
 struct Dice(u64);
@@ -50,10 +50,17 @@ async fn story(seed: u64) {
     machine.options.lookup_cache_bytes = if seed.is_multiple_of(2) { 1 } else { 1 << 20 };
     let mut store = machine.open().await;
     let mut model = Model::new();
+    // Merges under way: what is written until they are finished meets their old parts.
+    let mut under_way = Vec::new();
     for step in 0..100 {
-        match dice.below(12) {
+        match dice.below(15) {
             0 | 1 => store.flush().await.expect("flushed"),
+            3 => compact(&store).await.expect("merged"),
+            4 => under_way = merges(&store).await.expect("merged"),
+            5 => drop(finish(&store, std::mem::take(&mut under_way)).await.expect("committed")),
+            6 => store.maintain().await.expect("maintained"),
             2 => {
+                under_way.clear();
                 store.close().await.expect("healthy");
                 store = machine.open().await;
             }
@@ -87,9 +94,9 @@ async fn the_store_agrees_with_a_map() {
     }
 }
 
-/// Writers, a flusher and readers at once; every snapshot is consistent.
+/// Writers, a flusher, a compactor and readers at once; every snapshot is consistent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn snapshots_stay_consistent_while_writers_and_flushes_run() {
+async fn snapshots_stay_consistent_while_writers_flushes_and_merges_run() {
     let machine = Machine::with_table().await;
     let store = machine.open().await;
     let writer = |host: &'static str| {
@@ -113,6 +120,15 @@ async fn snapshots_stay_consistent_while_writers_and_flushes_run() {
             }
         }
     });
+    let compactor = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for _ in 0..25 {
+                compact(&store).await.expect("merged");
+                tokio::task::yield_now().await;
+            }
+        }
+    });
     let mut seen = 0;
     while seen < 3 * 151 {
         let rows = rows(&store).await;
@@ -131,6 +147,7 @@ async fn snapshots_stay_consistent_while_writers_and_flushes_run() {
         task.await.expect("no panic");
     }
     flusher.await.expect("no panic");
+    compactor.await.expect("no panic");
     store.close().await.expect("healthy");
     assert_eq!(rows(&machine.open().await).await.len(), 3 * 151);
 }

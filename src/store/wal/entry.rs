@@ -148,6 +148,11 @@ pub(crate) fn table_of(entry: &[u8]) -> Result<TableId, EntryFault> {
     Ok(Reader(entry).header()?.0)
 }
 
+/// The table an entry belongs to and how many rows it says it has.
+pub(crate) fn rows_of(entry: &[u8]) -> Result<(TableId, u32), EntryFault> {
+    Reader(entry).header()
+}
+
 /// Reads an entry.
 pub(crate) fn decode(entry: &[u8]) -> Result<(TableId, Vec<LoggedRow>), EntryFault> {
     let mut reader = Reader(entry);

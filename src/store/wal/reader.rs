@@ -63,14 +63,27 @@ impl<'a> FrameReader<'a> {
     /// Looks behind the bad frame for a good one that was queued after the bad one was on disk. The
     /// bad frame's length cannot be trusted, so every place is tried.
     fn a_later_frame_calls_it_synced(&self) -> bool {
-        let suspects = self.offset + 1..self.bytes.len();
-        let reach = self.next.get().saturating_add(LSN_DISTANCE_MAX);
-        suspects
-            .map(|at| &self.bytes[at..])
-            .filter(|rest| frame::claimed_lsn(rest).is_some_and(|lsn| lsn > self.next && lsn.get() <= reach))
-            .take(CANDIDATES_MAX)
-            .any(|rest| frame::parse(rest).is_ok_and(|later| later.synced >= self.next))
+        later_frames(self.bytes, self.offset, self.next).any(|(_, later)| later.synced >= self.next)
     }
+}
+
+/// Good frames behind the bad one at `offset`, which should have been number `expected`, wherever
+/// they start; frames inside of others included.
+fn later_frames(bytes: &[u8], offset: usize, expected: Lsn) -> impl Iterator<Item = (usize, Frame<'_>)> {
+    let reach = expected.get().saturating_add(LSN_DISTANCE_MAX);
+    let suspects = (offset + 1..bytes.len()).map(move |at| (at, &bytes[at..]));
+    let near = move |lsn: Lsn| lsn > expected && lsn.get() <= reach;
+    suspects
+        .filter(move |(_, rest)| frame::claimed_lsn(rest).is_some_and(near))
+        .take(CANDIDATES_MAX)
+        .filter_map(|(at, rest)| Some((at, frame::parse(rest).ok()?)))
+}
+
+/// A reader that goes on with the first good frame behind the bad one at `offset`, which should have
+/// been number `expected`; `None` when nothing behind it makes sense.
+pub(crate) fn behind(bytes: &[u8], offset: usize, expected: Lsn) -> Option<FrameReader<'_>> {
+    let (at, first) = later_frames(bytes, offset, expected).next()?;
+    Some(FrameReader { bytes, offset: at, next: first.lsn, done: false })
 }
 
 impl<'a> Iterator for FrameReader<'a> {
@@ -129,6 +142,7 @@ mod tests {
         let fault = fault.expect("cut inside a frame");
         assert_eq!((good, fault.offset), (3, starts[3] as u64));
         assert_eq!((fault.kind, fault.was_synced), (FrameFault::Short.into(), false));
+        assert!(behind(&bytes[..starts[3] + 11], starts[3], Lsn::new(4)).is_none());
     }
 
     #[test]
@@ -140,6 +154,9 @@ mod tests {
             let (good, fault) = read(&bytes);
             let fault = fault.expect("broken");
             assert_eq!((good, fault.offset, fault.was_synced), (broken, starts[broken] as u64, true));
+            let next = Lsn::new(broken as u64 + 1);
+            let behind = behind(&bytes, starts[broken], next).expect("more frames");
+            assert_eq!(behind.filter_map(Result::ok).count(), 3 - broken);
         }
     }
 

@@ -1,0 +1,266 @@
+//! What is wrong with a store that is not running, and what opening it regardless would lose.
+//!
+//! Reads everything: the catalog, every manifest, every row of every part, every frame of the log.
+//! Writes nothing. Parts carry no checksums of their own: a flipped bit that leaves values behind
+//! which can be decoded is not found.
+
+mod report;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use parquet::errors::ParquetError;
+use roaring::RoaringBitmap;
+
+use super::catalog::Catalog;
+use super::damage::{self, Damage, Flaw, LogWalk, Segment};
+use super::error::StoreError;
+use super::files::{DiskFiles, Files};
+use super::lock::FolderLock;
+use super::manifest::{self, Manifest};
+use super::objects::Objects;
+use super::options::Table;
+use super::part::PartMeta;
+use super::part::reader::PartReader;
+use super::paths::TableId;
+use super::wal::entry;
+use super::wal::position::Lsn;
+use super::wal::reader::{self, FrameReader};
+use super::wal::segment;
+use super::{Disks, Store};
+
+pub use self::report::{Finding, Report, Severity};
+
+impl Store {
+    /// Examines the store in a folder, which must not be in use, without changing anything.
+    ///
+    /// # Errors
+    /// When there is no store, another process has it open, or the disk fails. Damage is no error
+    /// but a finding.
+    pub async fn examine(path: &Path) -> Result<Report, StoreError> {
+        if !path.is_dir() {
+            let missing = std::io::Error::new(std::io::ErrorKind::NotFound, path.display().to_string());
+            return Err(StoreError::disk("looking for the store's folder")(missing));
+        }
+        let objects = LocalFileSystem::new_with_prefix(path)
+            .map_err(StoreError::objects("opening the store's folder"))?;
+        let files = Arc::new(DiskFiles::new(path));
+        Self::examine_on(Disks { files, objects: Arc::new(objects) }, path).await
+    }
+
+    pub(crate) async fn examine_on(disks: Disks, path: &Path) -> Result<Report, StoreError> {
+        let _lock = FolderLock::take_existing(path)?;
+        let Disks { files, objects: store } = disks;
+        let mut examination = Examination {
+            objects: Objects::new(store, None),
+            report: Report::default(),
+            tables: HashMap::new(),
+            flushed: Lsn::START,
+        };
+        match Catalog::peek(path) {
+            Ok(contents) => examination.tables(contents.tables).await?,
+            Err(error @ StoreError::Disk { .. }) => return Err(error),
+            Err(error) => {
+                let meaning = format!("{error}; without the catalog no table is known");
+                let finding = Finding::new(Severity::Refused, "catalog.redb", meaning);
+                examination.report.findings.push(finding);
+            }
+        }
+        examination.log(&*files)?;
+        Ok(examination.report)
+    }
+}
+
+struct Examination {
+    objects: Objects,
+    report: Report,
+    tables: HashMap<TableId, Known>,
+    /// Parts prove that the log went up to here.
+    flushed: Lsn,
+}
+
+/// A table as far as the log is concerned.
+struct Known {
+    name: String,
+    flushed: Lsn,
+}
+
+impl Examination {
+    async fn tables(&mut self, tables: Vec<Table>) -> Result<(), StoreError> {
+        for table in tables {
+            let name = format!("{}.{}", table.database, table.name);
+            self.report.tables += 1;
+            let manifest = match manifest::load(&self.objects, table.id).await {
+                Ok(manifest) => manifest,
+                Err(StoreError::Damaged { path, offset, reason }) => {
+                    let meaning = format!("{reason}; which parts the table {name} has is not known");
+                    let finding = Finding::new(Severity::Refused, path, meaning).at(offset);
+                    self.report.findings.push(finding);
+                    Manifest::default()
+                }
+                Err(error) => return Err(error),
+            };
+            self.flushed = self.flushed.max(manifest.flushed);
+            self.tables.insert(table.id, Known { name: name.clone(), flushed: manifest.flushed });
+            for (meta, superseded) in manifest.parts {
+                self.part(&name, &meta, &superseded).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn part(
+        &mut self,
+        table: &str,
+        meta: &PartMeta,
+        superseded: &RoaringBitmap,
+    ) -> Result<(), StoreError> {
+        self.report.parts += 1;
+        let rows = meta.rows.saturating_sub(superseded.len());
+        let wrong = match self.objects.store().head(&meta.path).await {
+            Err(object_store::Error::NotFound { .. }) => Some("the file is missing".to_owned()),
+            Err(error) => return Err(StoreError::objects("looking at a part")(error)),
+            Ok(found) if found.size != meta.bytes => {
+                Some(format!("the file has {} bytes where {} were written", found.size, meta.bytes))
+            }
+            Ok(_) => match read(self.objects.store(), meta).await {
+                Ok(read) if read == meta.rows => None,
+                Ok(read) => Some(format!("the file has {read} rows where {} were written", meta.rows)),
+                Err(error) => Some(error.to_string()),
+            },
+        };
+        if let Some(wrong) = wrong {
+            let meaning = format!("{wrong}; queries of the table {table} that need this part fail");
+            self.report.findings.push(Finding::new(Severity::Loss, &meta.path, meaning).affecting(rows));
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, files: &dyn Files) -> Result<(), StoreError> {
+        let mut walk = LogWalk::start(files, self.flushed)?;
+        let (mut segments, mut next, mut refused) = (Vec::new(), None, false);
+        while let Some(mut segment) = walk.next_segment()? {
+            if !refused {
+                next = segment.next;
+            }
+            let unreadable = self.frames(segment.frames());
+            if let Some((end, damage)) = unreadable {
+                next = if refused { next } else { Some(end) };
+                segment.flaw = Some(Flaw::Damaged(damage));
+            }
+            let flaw = segment.flaw.take();
+            if refused {
+                self.behind_damage(&segment);
+            } else if let Some(Flaw::Damaged(damage)) = flaw {
+                refused = true;
+                self.damaged(&segment, &damage);
+            } else if let Some(Flaw::Torn(fault)) = flaw {
+                let meaning = format!(
+                    "{}: a write that a crash left unfinished; it was never acknowledged and will be cut off",
+                    fault.kind
+                );
+                let finding = Finding::new(Severity::Harmless, &segment.path, meaning);
+                self.report.findings.push(finding.at(fault.offset));
+            }
+            if !segment.is_empty() {
+                segments.push(segment.first);
+            }
+        }
+        if !refused && let Some((path, damage)) = damage::ends_early(&segments, next, self.flushed) {
+            let meaning = format!("{}; how many rows are missing is not known", damage.reason);
+            self.report.findings.push(Finding::new(Severity::Refused, path, meaning));
+        }
+        self.kept_aside(files)
+    }
+
+    /// Counts good frames; the answer is the first whose content cannot be read.
+    fn frames(&mut self, mut frames: FrameReader<'_>) -> Option<(Lsn, Damage)> {
+        loop {
+            let offset = frames.offset();
+            let Some(Ok(frame)) = frames.next() else { return None };
+            self.report.frames += 1;
+            if let Err(fault) = entry::decode(frame.entry) {
+                return Some((frame.lsn, Damage::new(offset, fault)));
+            }
+        }
+    }
+
+    fn damaged(&mut self, segment: &Segment, damage: &Damage) {
+        let expected = segment.next.unwrap_or(segment.first);
+        let offset = usize::try_from(damage.offset).unwrap_or(usize::MAX);
+        let behind = if offset == 0 {
+            // The header: its frames may all be whole.
+            Some(FrameReader::new(&segment.bytes, segment.first))
+        } else {
+            reader::behind(&segment.bytes, offset, expected)
+        };
+        let rows = behind.map_or_else(HashMap::new, |frames| self.unflushed(frames));
+        let what = self.told(&rows);
+        let meaning = format!(
+            "{}; opening is refused. Accepting the loss gives up the rest of the file: {what} and what \
+             cannot be read",
+            damage.reason
+        );
+        let finding = Finding::new(Severity::Refused, &segment.path, meaning).at(damage.offset);
+        self.report.findings.push(finding.affecting(rows.values().sum()));
+    }
+
+    /// A segment that would be given up because one before it is damaged.
+    fn behind_damage(&mut self, segment: &Segment) {
+        let rows = self.unflushed(FrameReader::new(&segment.bytes, segment.first));
+        let what = self.told(&rows);
+        let meaning = format!("it lies behind the damage; accepting the loss gives up {what}");
+        let finding = Finding::new(Severity::Loss, &segment.path, meaning);
+        self.report.findings.push(finding.affecting(rows.values().sum()));
+    }
+
+    /// How many rows frames hold of each table that are in no part. Tables that are not in the
+    /// catalog were deleted.
+    fn unflushed(&self, frames: FrameReader<'_>) -> HashMap<TableId, u64> {
+        let mut rows = HashMap::new();
+        for frame in frames.filter_map(Result::ok) {
+            if let Ok((table, count)) = entry::rows_of(frame.entry)
+                && self.tables.get(&table).is_some_and(|known| frame.lsn > known.flushed)
+            {
+                *rows.entry(table).or_default() += u64::from(count);
+            }
+        }
+        rows
+    }
+
+    fn told(&self, rows: &HashMap<TableId, u64>) -> String {
+        let name = |(table, rows): (&TableId, &u64)| {
+            let known = self.tables.get(table)?;
+            Some(format!("{rows} rows of {}", known.name))
+        };
+        let mut told: Vec<String> = rows.iter().filter_map(name).collect();
+        told.sort();
+        if told.is_empty() { "no row that is known".to_owned() } else { told.join(", ") }
+    }
+
+    fn kept_aside(&mut self, files: &dyn Files) -> Result<(), StoreError> {
+        let names = files.list(segment::FOLDER).map_err(StoreError::disk("listing the log"))?;
+        for name in names.iter().filter(|name| name.ends_with(".damaged")) {
+            let path = format!("{}/{name}", segment::FOLDER);
+            let meaning = "bytes of a log that were given up earlier; nothing reads them, delete at will";
+            self.report.findings.push(Finding::new(Severity::Harmless, path, meaning));
+        }
+        Ok(())
+    }
+}
+
+/// Reads all rows of a part and returns their number.
+async fn read(store: &Arc<dyn ObjectStore>, meta: &PartMeta) -> Result<u64, ParquetError> {
+    let reader = PartReader::new(Arc::clone(store), meta.path.clone(), meta.bytes);
+    let mut stream = ParquetRecordBatchStreamBuilder::new(reader).await?.build()?;
+    let mut rows = 0;
+    while let Some(batch) = stream.try_next().await? {
+        rows += batch.num_rows() as u64;
+    }
+    Ok(rows)
+}
