@@ -34,7 +34,7 @@ struct Named {
 }
 
 /// CreateDatabase.
-pub(crate) async fn create(context: &Context, input: &Value) -> Result<Value, ApiError> {
+pub(crate) async fn create(context: &Context, input: Value) -> Result<Value, ApiError> {
     let Create { database_name, kms_key_id, tags } = super::json::read(&CREATE, input)?;
     let options = DatabaseOptions { kms_key_id, tags: pairs(tags) };
     let created = context.blocking(move |store| store.create_database(&database_name, options)).await?;
@@ -42,14 +42,14 @@ pub(crate) async fn create(context: &Context, input: &Value) -> Result<Value, Ap
 }
 
 /// DescribeDatabase.
-pub(crate) async fn describe(context: &Context, input: &Value) -> Result<Value, ApiError> {
+pub(crate) async fn describe(context: &Context, input: Value) -> Result<Value, ApiError> {
     let Named { database_name } = super::json::read(&NAMED, input)?;
     let found = context.blocking(move |store| store.describe_database(&database_name)).await?;
     Ok(json!({ "Database": described(context, &found) }))
 }
 
 /// ListDatabases, sorted by name.
-pub(crate) async fn list(context: &Context, input: &Value) -> Result<Value, ApiError> {
+pub(crate) async fn list(context: &Context, input: Value) -> Result<Value, ApiError> {
     let request: paging::Request = super::json::read(&LIST, input)?;
     let databases = context.blocking(|store| Ok(store.list_databases())).await?;
     let (page, next) = request.cut(databases, |database| database.name.clone())?;
@@ -58,7 +58,7 @@ pub(crate) async fn list(context: &Context, input: &Value) -> Result<Value, ApiE
 }
 
 /// DeleteDatabase; the database must be empty.
-pub(crate) async fn delete(context: &Context, input: &Value) -> Result<Value, ApiError> {
+pub(crate) async fn delete(context: &Context, input: Value) -> Result<Value, ApiError> {
     let Named { database_name } = super::json::read(&NAMED, input)?;
     context.blocking(move |store| store.delete_database(&database_name)).await?;
     Ok(json!({}))

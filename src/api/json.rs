@@ -28,8 +28,8 @@ pub(crate) fn parse(body: &[u8]) -> Result<Value, ApiError> {
 ///
 /// # Errors
 /// What the check finds.
-pub(crate) fn read<T: DeserializeOwned>(shape: &Shape, input: &Value) -> Result<T, ApiError> {
-    shape.check(input)?;
+pub(crate) fn read<T: DeserializeOwned>(shape: &Shape, input: Value) -> Result<T, ApiError> {
+    shape.check(&input)?;
     T::deserialize(input).map_err(|error| ApiError::serialization(error.to_string()))
 }
 

@@ -120,7 +120,7 @@ async fn aws_json(State(context): State<Arc<Context>>, request: Request) -> Resp
     let (head, body) = request.into_parts();
     let result = match Operation::of(&head.headers) {
         Ok(operation) => match read_body(body).await {
-            Ok(input) => run(&context, operation, &head.headers, &input).await,
+            Ok(input) => run(&context, operation, &head.headers, input).await,
             Err(error) => Err(error),
         },
         Err(error) => Err(error),
@@ -146,7 +146,7 @@ async fn run(
     context: &Context,
     operation: Operation,
     headers: &HeaderMap,
-    input: &Value,
+    input: Value,
 ) -> Result<Value, ApiError> {
     match operation {
         Operation::CreateDatabase => databases::create(context, input).await,

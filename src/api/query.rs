@@ -28,7 +28,7 @@ struct Request {
 }
 
 /// Query.
-pub(crate) async fn query(context: &Context, input: &Value) -> Result<Value, ApiError> {
+pub(crate) async fn query(context: &Context, input: Value) -> Result<Value, ApiError> {
     let Request { query_string, next_token, max_rows } = super::json::read(&REQUEST, input)?;
     let page = context.engine.query(QueryRequest { sql: query_string, max_rows, next_token }).await?;
     Ok(answer(page))

@@ -57,7 +57,7 @@ impl Shape {
     /// A ValidationException that lists every violation, or a SerializationException when a value is
     /// of another JSON type than its shape.
     pub(crate) fn check(&self, value: &Value) -> Result<(), ApiError> {
-        let mut check = Check { violations: Vec::new(), path: String::new() };
+        let mut check = Check { violations: Vec::new(), path: Vec::new() };
         check.value(self, value)?;
         if check.violations.is_empty() { Ok(()) } else { Err(ApiError::constraints(&check.violations)) }
     }
@@ -65,7 +65,14 @@ impl Shape {
 
 struct Check {
     violations: Vec<String>,
-    path: String,
+    /// Where the check is. It becomes text only when there is something to say about the place.
+    path: Vec<Step>,
+}
+
+enum Step {
+    Member(&'static str),
+    /// An item of a list, counted from 1.
+    Item(usize),
 }
 
 impl Check {
@@ -80,7 +87,7 @@ impl Check {
                 self.length(value, items.len(), *min, *max);
                 // A list that is too long is refused as a whole; its items are not worth the time.
                 for (index, element) in items.iter().enumerate().take(*max) {
-                    self.within(&format!("{}.member", index + 1), |check| check.value(item, element))?;
+                    self.within(Step::Item(index + 1), |check| check.value(item, element))?;
                 }
             }
             (Shape::Text(min, max), Value::String(text)) => {
@@ -116,7 +123,7 @@ impl Check {
     }
 
     fn member(&mut self, member: &Member, value: &Value) -> Result<(), ApiError> {
-        self.within(&lower_camel(member.name), |check| match value {
+        self.within(Step::Member(member.name), |check| match value {
             Value::Null if member.required => {
                 check.violation(value, "Member must not be null");
                 Ok(())
@@ -128,17 +135,21 @@ impl Check {
 
     fn within(
         &mut self,
-        step: &str,
+        step: Step,
         inner: impl FnOnce(&mut Self) -> Result<(), ApiError>,
     ) -> Result<(), ApiError> {
-        let outer = self.path.len();
-        if outer > 0 {
-            self.path.push('.');
-        }
-        self.path.push_str(step);
+        self.path.push(step);
         let result = inner(self);
-        self.path.truncate(outer);
+        self.path.pop();
         result
+    }
+
+    fn place(&self) -> String {
+        let step = |step: &Step| match step {
+            Step::Member(name) => lower_camel(name),
+            Step::Item(number) => format!("{number}.member"),
+        };
+        self.path.iter().map(step).collect::<Vec<_>>().join(".")
     }
 
     fn length(&mut self, value: &Value, length: usize, min: usize, max: usize) {
@@ -159,12 +170,13 @@ impl Check {
             Value::String(text) => format!("'{}'", shortened(text)),
             other => format!("'{}'", shortened(&other.to_string())),
         };
-        let clause = format!("Value {shown} at '{}' failed to satisfy constraint: {constraint}", self.path);
+        let clause =
+            format!("Value {shown} at '{}' failed to satisfy constraint: {constraint}", self.place());
         self.violations.push(clause);
     }
 
     fn mistyped(&self, expected: &str) -> ApiError {
-        let place = if self.path.is_empty() { "the request" } else { &self.path };
+        let place = if self.path.is_empty() { "the request".to_owned() } else { self.place() };
         ApiError::serialization(format!("{place} must be {expected}"))
     }
 }

@@ -107,7 +107,7 @@ struct List {
 }
 
 /// CreateTable.
-pub(crate) async fn create(context: &Context, input: &Value) -> Result<Value, ApiError> {
+pub(crate) async fn create(context: &Context, input: Value) -> Result<Value, ApiError> {
     let request: Create = super::json::read(&CREATE, input)?;
     let options = TableOptions {
         retention: request.retention_properties.map(Retention::from).unwrap_or_default(),
@@ -124,14 +124,14 @@ pub(crate) async fn create(context: &Context, input: &Value) -> Result<Value, Ap
 }
 
 /// DescribeTable.
-pub(crate) async fn describe(context: &Context, input: &Value) -> Result<Value, ApiError> {
+pub(crate) async fn describe(context: &Context, input: Value) -> Result<Value, ApiError> {
     let Named { database_name, table_name } = super::json::read(&NAMED, input)?;
     let found = context.blocking(move |store| store.describe_table(&database_name, &table_name)).await?;
     Ok(json!({ "Table": described(context, &found) }))
 }
 
 /// ListTables, of one database or of all, sorted by database and name.
-pub(crate) async fn list(context: &Context, input: &Value) -> Result<Value, ApiError> {
+pub(crate) async fn list(context: &Context, input: Value) -> Result<Value, ApiError> {
     let List { database_name, next_token, max_results } = super::json::read(&LIST, input)?;
     let tables = context.blocking(move |store| store.list_tables(database_name.as_deref())).await?;
     // Below every character of a name, so that keys sort as the list does.
@@ -141,7 +141,7 @@ pub(crate) async fn list(context: &Context, input: &Value) -> Result<Value, ApiE
 }
 
 /// DeleteTable, with all its rows.
-pub(crate) async fn delete(context: &Context, input: &Value) -> Result<Value, ApiError> {
+pub(crate) async fn delete(context: &Context, input: Value) -> Result<Value, ApiError> {
     let Named { database_name, table_name } = super::json::read(&NAMED, input)?;
     context.blocking(move |store| store.delete_table(&database_name, &table_name)).await?;
     Ok(json!({}))

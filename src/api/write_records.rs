@@ -88,7 +88,7 @@ struct TypedValue {
 }
 
 /// WriteRecords. Answers once every accepted record is durable.
-pub(crate) async fn write(context: &Context, input: &Value) -> Result<Value, ApiError> {
+pub(crate) async fn write(context: &Context, input: Value) -> Result<Value, ApiError> {
     let request: Request = super::json::read(&REQUEST, input)?;
     let batch = batch(request, context.compatibility)?;
     let written = context.store.submit(batch).await?.await?;
@@ -214,10 +214,9 @@ fn multi(
         }
     }
     let attributes: Result<Vec<Attribute>, ApiError> = values
-        .iter()
-        .map(|given| {
-            let value = parsed(&given.value, &given.value_type, nanos_per_unit)?;
-            Ok(Attribute { name: given.name.clone(), value })
+        .into_iter()
+        .map(|TypedValue { name, value, value_type }| {
+            Ok(Attribute { name, value: parsed(&value, &value_type, nanos_per_unit)? })
         })
         .collect();
     Ok(Measure::Multi(attributes?))

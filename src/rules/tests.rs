@@ -77,30 +77,3 @@ fn an_error_action_gets_the_error_document_and_the_original_message() {
     };
     assert_eq!(text, failures);
 }
-
-/// Prints how evaluating many rules compares to parsing the payload once per rule. A ratio is no
-/// test, machines differ: `cargo test --release three_hundred -- --ignored --nocapture`.
-#[test]
-#[ignore = "prints a measurement"]
-fn three_hundred_rules_on_one_topic() {
-    const ROUNDS: u32 = 2_000;
-    let text = include_str!("../../rules/telemetry.toml");
-    let rules = (0..300).map(|n| Rule::parse_toml(&format!("r{n}"), text).expect("a rule")).collect();
-    let (rules, message) = (RuleSet::from_rules(rules), message("iot/topic", SENSOR));
-    let time = |work: &dyn Fn()| {
-        let started = std::time::Instant::now();
-        (0..ROUNDS).for_each(|_| work());
-        started.elapsed() / ROUNDS
-    };
-    let evaluated = time(&|| drop(std::hint::black_box(rules.evaluate(&message))));
-    let parsed = time(&|| {
-        for _ in 0..300 {
-            let value: serde_json::Value = serde_json::from_slice(&message.payload).expect("JSON");
-            drop(std::hint::black_box(value));
-        }
-    });
-    let ratio = parsed.as_secs_f64() / evaluated.as_secs_f64();
-    println!("300 rules: {evaluated:?}, 300 parses: {parsed:?}, ratio {ratio:.2}");
-}
-
-const SENSOR: &str = r#"{"dataFormat":5,"rssi":-88,"temperature":24.04,"humidity":43.605,"pressure":101082,"accelerationX":40,"accelerationY":-20,"accelerationZ":1016,"battery":3007,"txPower":4,"movementCounter":219,"device_id":46216,"device_firmware_sku":46216}"#;

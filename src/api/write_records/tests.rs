@@ -9,7 +9,7 @@ fn records(request: &Value) -> Vec<Record> {
 }
 
 fn records_as(request: &Value, compatibility: Compatibility) -> Result<Vec<Record>, ApiError> {
-    let request: Request = crate::api::json::read(&REQUEST, request)?;
+    let request: Request = crate::api::json::read(&REQUEST, request.clone())?;
     Ok(batch(request, compatibility)?.records)
 }
 
