@@ -439,17 +439,18 @@ mod tests {
         let opened = disk.clone();
         let opener = Box::new(move || redb::Builder::new().create_with_backend(opened.clone()));
         let (catalog, _) = Catalog::open_with(opener).expect("a new catalog");
+        let table = table();
         disk.full.store(true, Ordering::SeqCst);
         for _ in 0..2 {
-            assert!(matches!(catalog.put_table(&table()), Err(StoreError::Catalog { .. })));
+            assert!(matches!(catalog.put_table(&table), Err(StoreError::Catalog { .. })));
             assert!(catalog.failure().is_some());
         }
         disk.full.store(false, Ordering::SeqCst);
-        catalog.put_table(&table()).expect("room again");
+        catalog.put_table(&table).expect("room again");
         assert_eq!(catalog.failure(), None);
         let again =
             Catalog::open_with(Box::new(move || redb::Builder::new().create_with_backend(disk.clone())));
         catalog.close();
-        assert_eq!(again.expect("a readable catalog").1.tables, [table()]);
+        assert_eq!(again.expect("a readable catalog").1.tables, [table]);
     }
 }
