@@ -11,6 +11,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
+use tracing::warn;
 
 use super::sql_type::SqlType;
 
@@ -221,8 +222,12 @@ impl QueryError {
             other @ (DataFusionError::IoError(_) | DataFusionError::ExecutionJoin(_)) => {
                 Self::Internal(first_line(&other.to_string()))
             }
-            // The same text fails again however often it is sent, and a client sends a 5xx again.
-            other => Self::Validation(format!("The query is not supported: {}", planner_words(other))),
+            // The same text fails again however often it is sent, and a client sends a 5xx again. It may
+            // still be a fault of the engine, which the log is to tell.
+            other => {
+                warn!(error = %other, "the engine could not plan or run a query");
+                Self::Validation(format!("The query is not supported: {}", planner_words(other)))
+            }
         }
     }
 
