@@ -172,8 +172,9 @@ def test_rejected_records_tell_which(write, table):
 
 
 def test_pages(write, query, table):
+    first = int(time.time() * 1000) - 10_000
     for start in range(0, 2500, 100):
-        records = [{"MeasureName": "n", "MeasureValue": str(n), "MeasureValueType": "BIGINT", "Time": str(n),
+        records = [{"MeasureName": "n", "MeasureValue": str(n), "MeasureValueType": "BIGINT", "Time": str(first + n),
                     "Dimensions": [{"Name": "host", "Value": "h"}]} for n in range(start, start + 100)]
         write.write_records(**table, Records=records)
     sql = 'SELECT measure_value::bigint FROM "db-1"."t.1" ORDER BY time'
