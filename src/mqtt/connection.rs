@@ -152,7 +152,11 @@ async fn publish_will(broker: &Shared, session: &Session, will: Will) {
         qos: will.qos,
         retain: will.retain,
         properties: will.properties,
-        origin: Origin { client_id: Some(Arc::clone(&session.client_id)), address: Some(session.address) },
+        origin: Origin {
+            client_id: Some(Arc::clone(&session.client_id)),
+            address: Some(session.address),
+            ..Origin::default()
+        },
         received: broker.processing_time(),
     });
     broker.tally.messages_received.add_one();

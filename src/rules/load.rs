@@ -1,4 +1,4 @@
-//! Reads a folder of rules: the only file here that touches a disk.
+//! Reads a folder of rules.
 //!
 //! One bad file never keeps the others from loading.
 
@@ -8,6 +8,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::error::{LoadError, RuleProblem};
+use super::local_files::LocalFiles;
 use super::rule::Rule;
 use super::{RuleOptions, RuleSet};
 
@@ -49,7 +50,7 @@ impl RuleSet {
         let mut rules = Vec::new();
         let mut names: HashMap<String, PathBuf> = HashMap::new();
         for (path, format) in files {
-            match read_rule(&path, format) {
+            match read_rule(&path, format, &options.files) {
                 Err(mistakes) => problems.extend(mistakes),
                 Ok(rule) => match names.get(&**rule.name()) {
                     Some(first) => {
@@ -86,13 +87,13 @@ fn rule_files(folder: &Path) -> io::Result<Vec<(PathBuf, Format)>> {
     Ok(files)
 }
 
-fn read_rule(path: &Path, format: Format) -> Result<Rule, Vec<RuleProblem>> {
+fn read_rule(path: &Path, format: Format, files: &LocalFiles) -> Result<Rule, Vec<RuleProblem>> {
     let problem = |line: Option<u64>, reason: String| RuleProblem { path: path.to_owned(), line, reason };
     let text = read_text(path).map_err(|reason| vec![problem(None, reason)])?;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let parsed = match format {
-        Format::Toml => Rule::parse_toml(&name, &text),
-        Format::Json => Rule::parse_json(&name, &text),
+        Format::Toml => Rule::parse_toml_with(&name, &text, files),
+        Format::Json => Rule::parse_json_with(&name, &text, files),
     };
     parsed.map_err(|error| {
         error.mistakes.into_iter().map(|mistake| problem(mistake.line, mistake.reason)).collect()

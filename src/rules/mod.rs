@@ -1,14 +1,15 @@
 //! AWS IoT rules: a pure function from a [`Message`] to [`Effect`]s.
 //!
 //! A rule listens to topics, tests the payload, selects from it and hands the result to its actions.
-//! Evaluating knows no clock, no socket, no store, and one rule never affects another. Only `load`
-//! touches a disk. A [`RuleSet`] never changes; new rules come as a new set, swapped whole.
+//! Evaluating knows no clock, no chance, no socket, no store, and one rule never affects another. Only
+//! `load` and `local_files` touch a disk, while rules are loaded. A [`RuleSet`] never changes; new rules come as a new set, swapped whole.
 
 mod action;
 mod effect;
 mod error;
 mod file;
 mod load;
+mod local_files;
 mod outgoing;
 mod rule;
 mod sql;
@@ -21,13 +22,14 @@ use std::sync::Arc;
 pub use effect::{ActionKind, AttributeProblem, Effect, Failure, FailureReason, TimestreamWrite};
 pub use error::{LoadError, Mistake, RuleError, RuleProblem};
 pub use load::Loaded;
+pub use local_files::LocalFiles;
 pub use outgoing::{FailedAction, Outgoing};
 pub use rule::Rule;
 pub use sql::Version;
 
 use crate::message::Message;
 
-use sql::eval::{MADE_BYTES_MAX, Output, Scope};
+use sql::eval::{Output, Scope, Site};
 use sql::payload::{Document, Payload};
 use topic_index::{TopicIndex, basic_ingest};
 
@@ -38,11 +40,21 @@ pub struct RuleOptions {
     pub account_id: String,
     /// The largest payload rules read, in bytes.
     pub payload_bytes_max: usize,
+    /// What functions may read while rules are loaded.
+    pub files: LocalFiles,
+    /// Where `newuuid()`, `rand()` and `traceid()` start; a service draws it once, when it starts, so that
+    /// evaluating a message again gives the same result.
+    pub seed: u128,
 }
 
 impl Default for RuleOptions {
     fn default() -> Self {
-        Self { account_id: "000000000000".to_owned(), payload_bytes_max: 1024 * 1024 }
+        Self {
+            account_id: "000000000000".to_owned(),
+            payload_bytes_max: 1024 * 1024,
+            files: LocalFiles::default(),
+            seed: 0,
+        }
     }
 }
 
@@ -132,7 +144,9 @@ impl RuleSet {
                 effects.push(failed(rule.name(), FailureReason::PayloadTooLarge { bytes, limit }));
                 continue;
             }
-            let scope = Scope::new(message, &payload, topic, rule.version(), &self.options.account_id);
+            let site =
+                Site { rule: rule.name(), account_id: &self.options.account_id, seed: self.options.seed };
+            let scope = Scope::new(message, &payload, topic, rule.version(), site);
             run_rule(rule, &scope, payload.document(rule.version()), &mut effects);
         }
         effects
@@ -158,10 +172,10 @@ fn run_rule<'a>(rule: &'a Rule, scope: &Scope<'a>, document: &Document, effects:
             }
         }
     }
-    if scope.is_exhausted() {
+    if let Some(excess) = scope.excess() {
         // Some value along the way was cut to Undefined, so nothing that came of it can be trusted.
         effects.truncate(before);
-        effects.push(failed(rule.name(), FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX }));
+        effects.push(failed(rule.name(), FailureReason::from_excess(excess)));
     }
 }
 

@@ -4,12 +4,15 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::message::Message;
 
 use super::effect::{ActionKind, Effect};
-use super::sql::eval::{Output, Scope};
+use super::rule::Rule;
+use super::sql::eval::{Excess, Output, Scope, Site};
 use super::sql::payload::Payload;
+use super::sql::trace_id;
 use super::sql::value::{Object, Value};
 use super::topic_index::basic_ingest;
 use super::{RuleOptions, RuleSet};
@@ -27,6 +30,8 @@ pub enum Outgoing {
     Bytes(Bytes),
     /// The statement made more than a rule may.
     TooLarge,
+    /// A regular expression took more steps than a rule may.
+    TooCostly,
 }
 
 /// An action that failed, for the rule's error action.
@@ -46,7 +51,7 @@ impl RuleSet {
     pub fn outgoing(&self, name: &str, message: &Message) -> Option<Outgoing> {
         let rule = self.get(name)?;
         let payload = Payload::new(&message.payload);
-        let scope = scope(message, &payload, rule.version(), &self.options);
+        let scope = scope(message, &payload, rule, &self.options);
         if !scope.fires(rule.query()) {
             return Some(Outgoing::NotFired);
         }
@@ -60,7 +65,11 @@ impl RuleSet {
                 Outgoing::Json(Value::Object(Box::new(members.collect())).to_json())
             }
         };
-        Some(if scope.is_exhausted() { Outgoing::TooLarge } else { outgoing })
+        Some(match scope.excess() {
+            None => outgoing,
+            Some(Excess::Bytes) => Outgoing::TooLarge,
+            Some(Excess::Pattern) => Outgoing::TooCostly,
+        })
     }
 
     /// What the error action of the rule called `name` asks for, after `failures` of its actions on
@@ -72,8 +81,9 @@ impl RuleSet {
             && let Some(action) = rule.error_action()
         {
             let payload = Payload::new(&message.payload);
-            let scope = scope(message, &payload, rule.version(), &self.options);
-            let document = error_document(rule.name(), message, failures);
+            let scope = scope(message, &payload, rule, &self.options);
+            let trace_id = trace_id(message, self.options.seed);
+            let document = error_document(rule.name(), message, trace_id, failures);
             let members = document.into_iter().map(|(name, value)| (name.into(), Cow::Owned(value)));
             action.run(rule.name(), &scope, &Output::Object(members.collect()), &mut effects);
         }
@@ -84,15 +94,15 @@ impl RuleSet {
 fn scope<'a>(
     message: &'a Message,
     payload: &'a Payload<'a>,
-    version: super::Version,
+    rule: &'a Rule,
     options: &'a RuleOptions,
 ) -> Scope<'a> {
     let topic = basic_ingest(&message.topic).map_or(message.topic.as_str(), |(_, topic)| topic);
-    Scope::new(message, payload, topic, version, &options.account_id)
+    let site = Site { rule: rule.name(), account_id: &options.account_id, seed: options.seed };
+    Scope::new(message, payload, topic, rule.version(), site)
 }
 
-/// There is no trace id, as nothing here traces.
-fn error_document(rule: &Arc<str>, message: &Message, failures: &[FailedAction]) -> Object {
+fn error_document(rule: &Arc<str>, message: &Message, trace_id: Uuid, failures: &[FailedAction]) -> Object {
     let text = |text: &str| Value::Str(text.to_owned());
     let failure = |failure: &FailedAction| {
         let kind = match failure.action {
@@ -109,6 +119,7 @@ fn error_document(rule: &Arc<str>, message: &Message, failures: &[FailedAction])
     Object::from_iter([
         ("ruleName".to_owned(), text(rule)),
         ("topic".to_owned(), text(message.topic.as_str())),
+        ("cloudwatchTraceId".to_owned(), Value::Str(trace_id.to_string())),
         ("clientId".to_owned(), text(message.origin.client_id.as_deref().unwrap_or("n/a"))),
         ("sourceIp".to_owned(), address.into()),
         ("base64OriginalPayload".to_owned(), Value::Str(super::sql::to_base64(&message.payload))),

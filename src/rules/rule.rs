@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::action::{Action, TimeUnit, TimestreamAction};
 use super::error::{Mistake, RuleError};
 use super::file::{self, ActionFile, RuleFile, Text, TimestreamFile};
+use super::local_files::LocalFiles;
 use super::sql::error::SqlErrors;
 use super::sql::{self, Query, Version};
 use super::template::Template;
@@ -38,8 +39,16 @@ impl Rule {
     /// # Errors
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_toml(name: &str, text: &str) -> Result<Self, RuleError> {
+        Self::parse_toml_with(name, text, &LocalFiles::default())
+    }
+
+    /// As [`Rule::parse_toml`], with the files its functions may read.
+    ///
+    /// # Errors
+    /// When the text is no rule; the error lists every mistake found.
+    pub fn parse_toml_with(name: &str, text: &str, files: &LocalFiles) -> Result<Self, RuleError> {
         let file = file::read_toml(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
-        Checker { text, mistakes: Vec::new() }.rule(name, file)
+        Checker { text, files, mistakes: Vec::new() }.rule(name, file)
     }
 
     /// Reads a rule in JSON: a TopicRulePayload as AWS's API takes it.
@@ -47,8 +56,16 @@ impl Rule {
     /// # Errors
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_json(name: &str, text: &str) -> Result<Self, RuleError> {
+        Self::parse_json_with(name, text, &LocalFiles::default())
+    }
+
+    /// As [`Rule::parse_json`], with the files its functions may read.
+    ///
+    /// # Errors
+    /// When the text is no rule; the error lists every mistake found.
+    pub fn parse_json_with(name: &str, text: &str, files: &LocalFiles) -> Result<Self, RuleError> {
         let file = file::read_json(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
-        Checker { text, mistakes: Vec::new() }.rule(name, file)
+        Checker { text, files, mistakes: Vec::new() }.rule(name, file)
     }
 
     /// The rule's name.
@@ -108,6 +125,7 @@ fn is_rule_name(name: &str) -> bool {
 /// Collects mistakes while it turns what was written into what is meant.
 struct Checker<'t> {
     text: &'t str,
+    files: &'t LocalFiles,
     mistakes: Vec<Mistake>,
 }
 
@@ -123,7 +141,7 @@ impl Checker<'_> {
             self.mistake(name.start, reason);
         }
         let version = self.version(&file.version);
-        let query = match sql::parse(&file.sql.text, version) {
+        let query = match sql::parse(&file.sql.text, version, self.files) {
             Ok(query) => Some(query),
             Err(errors) => {
                 self.sql_mistakes(&file.sql, &errors);
@@ -230,7 +248,7 @@ impl Checker<'_> {
     }
 
     fn template(&mut self, field: &str, text: &Text, version: Version) -> Option<Template> {
-        Template::parse(&text.text, version)
+        Template::parse(&text.text, version, self.files)
             .map_err(|reason| self.mistake(text.start, format!("{field}: {reason}")))
             .ok()
     }

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use super::effect::FailureReason;
+use super::local_files::LocalFiles;
 use super::sql::eval::{MADE_BYTES_MAX, Scope};
 use super::sql::{self, Expr, Version};
 
@@ -27,8 +28,8 @@ enum Part {
 }
 
 impl Template {
-    /// Checks `text`. The error is a sentence without a period.
-    pub(crate) fn parse(text: &str, version: Version) -> Result<Self, String> {
+    /// Checks `text`; functions find local answers in `files`. The error is a sentence without a period.
+    pub(crate) fn parse(text: &str, version: Version, files: &LocalFiles) -> Result<Self, String> {
         if text.len() > TEMPLATE_BYTES_MAX {
             return Err(format!("a template may have at most {TEMPLATE_BYTES_MAX} bytes"));
         }
@@ -42,7 +43,7 @@ impl Template {
             if !before.is_empty() {
                 parts.push(Part::Text(before.to_owned()));
             }
-            let (expr, end) = sql::parse_until_brace(expression, version)
+            let (expr, end) = sql::parse_until_brace(expression, version, files)
                 .map_err(|errors| format!("in the template {text:?}, after ${{: {errors}"))?;
             parts.push(Part::Expression { source: expression[..end].trim().to_owned(), expr });
             rest = &expression[end + 1..];
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     fn sources(text: &str) -> Vec<String> {
-        let template = Template::parse(text, Version::V2016).expect("a template");
+        let template = Template::parse(text, Version::V2016, &LocalFiles::default()).expect("a template");
         let source = |part: &Part| match part {
             Part::Text(text) => text.clone(),
             Part::Expression { source, .. } => format!("<{source}>"),
@@ -133,9 +134,10 @@ mod tests {
     #[test]
     fn mistakes_name_the_template() {
         for text in ["${", "${}", "${a", "${a +}", "${a b}", "${foo()}", "${'}", "@{x}"] {
-            assert!(Template::parse(text, Version::V2016).is_err(), "{text}");
+            assert!(Template::parse(text, Version::V2016, &LocalFiles::default()).is_err(), "{text}");
         }
-        let error = Template::parse("x-${a +}", Version::V2016).expect_err("no expression");
+        let error =
+            Template::parse("x-${a +}", Version::V2016, &LocalFiles::default()).expect_err("no expression");
         assert_eq!(
             error,
             "in the template \"x-${a +}\", after ${: line 1:4: expected an expression, found }"

@@ -14,10 +14,11 @@ use sqlparser::tokenizer::Span;
 
 use crate::topic::TopicFilter;
 
+use super::super::local_files::LocalFiles;
 use super::Version;
 use super::dialect::{IN, unescape};
 use super::error::{Position, SqlError, SqlErrors};
-use super::functions::{self, Call, Lookup};
+use super::functions::{self, Binder, Call, Lookup};
 use super::number::Number;
 use super::operator::{Comparison, Operator};
 use super::statement::{ItemAst, SelectAst, StatementAst};
@@ -102,8 +103,12 @@ pub(crate) struct Case {
 }
 
 /// Checks a whole statement and reports all its mistakes.
-pub(super) fn check_statement(ast: StatementAst, version: Version) -> Result<Query, SqlErrors> {
-    let mut checker = Checker { version, errors: Vec::new() };
+pub(super) fn check_statement(
+    ast: StatementAst,
+    version: Version,
+    files: &LocalFiles,
+) -> Result<Query, SqlErrors> {
+    let mut checker = Checker { version, binder: Binder::statement(files), errors: Vec::new() };
     let select = checker.select(ast.select);
     let from = ast.from.and_then(|(text, at)| checker.filter(text, at));
     let condition = ast.condition.map(|condition| checker.expr(condition));
@@ -111,14 +116,15 @@ pub(super) fn check_statement(ast: StatementAst, version: Version) -> Result<Que
 }
 
 /// Checks an expression that stands alone.
-pub(super) fn check_expression(ast: Ast, version: Version) -> Result<Expr, SqlErrors> {
-    let mut checker = Checker { version, errors: Vec::new() };
+pub(super) fn check_expression(ast: Ast, version: Version, files: &LocalFiles) -> Result<Expr, SqlErrors> {
+    let mut checker = Checker { version, binder: Binder::template(files), errors: Vec::new() };
     let expr = checker.expr(ast);
     checker.finish(expr)
 }
 
-struct Checker {
+struct Checker<'f> {
     version: Version,
+    binder: Binder<'f>,
     errors: Vec<SqlError>,
 }
 
@@ -129,7 +135,7 @@ fn place(span: Span) -> Position {
 /// Stands where a mistake was; never evaluated, because a query with mistakes is never built.
 const MISTAKE: Expr = Expr::Literal(Value::Undefined);
 
-impl Checker {
+impl Checker<'_> {
     fn finish<T>(self, checked: T) -> Result<T, SqlErrors> {
         if self.errors.is_empty() { Ok(checked) } else { Err(SqlErrors::new(self.errors)) }
     }
@@ -406,9 +412,9 @@ impl Checker {
         }
         let arguments: Vec<Expr> =
             list.args.into_iter().map(|argument| self.argument(argument, at)).collect();
-        let found = match functions::lookup(&name, &arguments) {
+        let found = match functions::lookup(&name) {
             Lookup::Found(found) => found,
-            Lookup::NotYet => return self.mistake(at, format!("{name}() is not supported yet")),
+            Lookup::Elsewhere(reason) => return self.mistake(at, format!("{name}() {reason}")),
             Lookup::Unknown => return self.mistake(at, format!("there is no function {name}()")),
         };
         if found.since_2016 {
@@ -418,7 +424,10 @@ impl Checker {
             let message = format!("{name}() takes {}, not {}", found.arity_words(), arguments.len());
             return self.mistake(at, message);
         }
-        Expr::Call(found.call, arguments)
+        match found.bind(&arguments, &mut self.binder) {
+            Ok(call) => Expr::Call(call, arguments),
+            Err(reason) => self.mistake(at, format!("{name}(): {reason}")),
+        }
     }
 
     fn argument(&mut self, argument: FunctionArg, at: Position) -> Expr {

@@ -3,7 +3,7 @@
 //! Nothing here fails: what the tables do not define is Undefined. Values of the payload are lent, not
 //! copied. What a rule makes anew (texts, lists, objects) is charged to a budget of
 //! [`MADE_BYTES_MAX`]; a rule that exceeds it gets Undefined from there on, and
-//! [`Scope::is_exhausted`] tells its caller to report the rule instead of using the result.
+//! [`Scope::excess`] tells its caller to report the rule instead of using the result.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -42,9 +42,30 @@ pub(crate) struct Scope<'a> {
     root: &'a Value,
     topic: &'a str,
     version: Version,
-    account_id: &'a str,
+    site: Site<'a>,
     budget: Cell<usize>,
-    exhausted: Cell<bool>,
+    excess: Cell<Option<Excess>>,
+    draws: Cell<u64>,
+}
+
+/// What an evaluation knows besides the message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Site<'a> {
+    /// The rule's name.
+    pub(crate) rule: &'a str,
+    /// What `accountid()` says.
+    pub(crate) account_id: &'a str,
+    /// Where chance starts.
+    pub(crate) seed: u128,
+}
+
+/// What a rule had too much of, so that its result means nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Excess {
+    /// New values.
+    Bytes,
+    /// Steps of one regular expression.
+    Pattern,
 }
 
 /// The outgoing payload.
@@ -70,7 +91,7 @@ impl<'a> Scope<'a> {
         payload: &'a Payload<'a>,
         topic: &'a str,
         version: Version,
-        account_id: &'a str,
+        site: Site<'a>,
     ) -> Self {
         Self {
             message,
@@ -78,9 +99,10 @@ impl<'a> Scope<'a> {
             root: payload.document(version).value(),
             topic,
             version,
-            account_id,
+            site,
             budget: Cell::new(MADE_BYTES_MAX),
-            exhausted: Cell::new(false),
+            excess: Cell::new(None),
+            draws: Cell::new(0),
         }
     }
 
@@ -105,13 +127,27 @@ impl<'a> Scope<'a> {
         self.version
     }
 
-    pub(super) const fn account_id(&self) -> &'a str {
-        self.account_id
+    pub(super) const fn site(&self) -> Site<'a> {
+        self.site
     }
 
-    /// Whether the rule made more than it may, so that its result means nothing.
-    pub(crate) const fn is_exhausted(&self) -> bool {
-        self.exhausted.get()
+    /// What the rule had too much of; then its result means nothing.
+    pub(crate) const fn excess(&self) -> Option<Excess> {
+        self.excess.get()
+    }
+
+    /// Notes the first excess, or clears it for a caller who has a substitute.
+    pub(super) fn set_excess(&self, excess: Option<Excess>) {
+        if excess.is_none() || self.excess.get().is_none() {
+            self.excess.set(excess);
+        }
+    }
+
+    /// The number of this draw, so that two draws in one evaluation differ.
+    pub(super) fn next_draw(&self) -> u64 {
+        let draw = self.draws.get();
+        self.draws.set(draw + 1);
+        draw
     }
 
     /// Takes `bytes` from the budget; `false` when it is used up.
@@ -119,7 +155,7 @@ impl<'a> Scope<'a> {
         let left = self.budget.get().checked_sub(bytes).filter(|_| bytes <= MADE_BYTES_MAX);
         self.budget.set(left.unwrap_or(0));
         if left.is_none() {
-            self.exhausted.set(true);
+            self.set_excess(Some(Excess::Bytes));
         }
         left.is_some()
     }
@@ -127,7 +163,7 @@ impl<'a> Scope<'a> {
     /// Takes the room for a text of `bytes`; `false` when it is too long or the budget is used up.
     pub(super) fn charge_text(&self, bytes: usize) -> bool {
         if bytes > TEXT_BYTES_MAX {
-            self.exhausted.set(true);
+            self.set_excess(Some(Excess::Bytes));
             return false;
         }
         self.charge(bytes)
@@ -137,7 +173,7 @@ impl<'a> Scope<'a> {
     /// too long or the budget is used up.
     pub(crate) fn extend_text(&self, text: &mut String, more: &str) -> bool {
         if text.len() + more.len() > TEXT_BYTES_MAX {
-            self.exhausted.set(true);
+            self.set_excess(Some(Excess::Bytes));
             return false;
         }
         text.push_str(more);
@@ -237,10 +273,7 @@ impl<'a> Scope<'a> {
                 Cow::Owned(self.operate(*operator, &left, &self.eval(right)))
             }),
             Expr::Case(case) => self.case(case),
-            Expr::Call(call, arguments) => {
-                let arguments = arguments.iter().map(|argument| self.eval(argument)).collect();
-                call(arguments, self)
-            }
+            Expr::Call(call, arguments) => call.run(arguments, self),
             Expr::Cast(inner, kind) => {
                 let value = kind.apply(&self.eval(inner));
                 match value {
