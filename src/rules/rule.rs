@@ -205,7 +205,7 @@ impl Checker<'_> {
         let mut dimensions = Vec::with_capacity(file.dimensions.len());
         for (name, value) in &file.dimensions {
             let template = self.template(&format!("dimension {}", name.text), value, version);
-            dimensions.extend(template.map(|template| (name.text.clone(), template)));
+            dimensions.extend(template.map(|template| (name.text.as_str().into(), template)));
         }
         let timestamp = match &file.timestamp {
             None => None,

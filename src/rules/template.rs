@@ -6,6 +6,7 @@
 //! nobody asked for would be worse.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::effect::FailureReason;
 use super::sql::eval::{MADE_BYTES_MAX, Scope};
@@ -22,7 +23,7 @@ pub(crate) struct Template {
 
 #[derive(Debug)]
 enum Part {
-    Text(String),
+    Text(Arc<str>),
     Expression { source: String, expr: Expr },
 }
 
@@ -40,7 +41,7 @@ impl Template {
         while let Some(at) = rest.find("${") {
             let (before, expression) = (&rest[..at], &rest[at + 2..]);
             if !before.is_empty() {
-                parts.push(Part::Text(before.to_owned()));
+                parts.push(Part::Text(before.into()));
             }
             let (expr, end) = sql::parse_until_brace(expression, version)
                 .map_err(|errors| format!("in the template {text:?}, after ${{: {errors}"))?;
@@ -48,7 +49,7 @@ impl Template {
             rest = &expression[end + 1..];
         }
         if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
+            parts.push(Part::Text(rest.into()));
         }
         Ok(Self { parts })
     }
@@ -59,6 +60,18 @@ impl Template {
             [] => Some(""),
             [Part::Text(text)] => Some(text),
             _ => None,
+        }
+    }
+
+    /// The same as [`Template::render`], for a name: one without expressions is made only once.
+    pub(crate) fn render_name<'a>(
+        &'a self,
+        scope: &Scope<'a>,
+        field: impl Fn() -> String,
+    ) -> Result<Arc<str>, FailureReason> {
+        match self.parts.as_slice() {
+            [Part::Text(text)] => Ok(Arc::clone(text)),
+            _ => self.render(scope, field).map(Into::into),
         }
     }
 
@@ -111,7 +124,7 @@ mod tests {
     fn sources(text: &str) -> Vec<String> {
         let template = Template::parse(text, Version::V2016).expect("a template");
         let source = |part: &Part| match part {
-            Part::Text(text) => text.clone(),
+            Part::Text(text) => text.to_string(),
             Part::Expression { source, .. } => format!("<{source}>"),
         };
         template.parts.iter().map(source).collect()
