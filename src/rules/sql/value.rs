@@ -286,8 +286,10 @@ fn write_json_text(text: &str, out: &mut String) {
 
 /// Reads text as `^-?\d+(\.\d+)?((?i)E-?\d+)?$`, the only spelling the conversion knows (spec 2.2).
 pub(crate) fn numeric_text(text: &str) -> Option<Decimal> {
-    let signed_exponent = text.contains("E+") || text.contains("e+");
-    if signed_exponent { None } else { Decimal::parse(text) }
+    /// Far more digits than a number of 34 with an exponent of 999 can need.
+    const BYTES_MAX: usize = 4_096;
+    let signed_exponent = || text.contains("E+") || text.contains("e+");
+    if text.len() > BYTES_MAX || signed_exponent() { None } else { Decimal::parse(text) }
 }
 
 /// The types `cast` knows.
@@ -320,7 +322,9 @@ impl CastType {
         match self {
             Self::Decimal => match value {
                 Value::Bool(flag) => Value::Decimal(if *flag { ONE } else { ZERO }),
-                _ => value.number().into(),
+                // An Int keeps its digits and becomes a Decimal; a version that has no whole Decimals makes
+                // an Int of it again.
+                _ => value.number().map(|number| Value::Decimal(number.decimal())).into(),
             },
             Self::Int => match value {
                 Value::Bool(flag) => Value::Int(i128::from(*flag)),
