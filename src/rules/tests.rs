@@ -1,8 +1,10 @@
-//! Tests of the room as a whole: case files, AWS's own examples, hostile input.
+//! Tests of the room as a whole: case files, AWS's own examples, hostile and generated input.
 
 mod cases;
 mod corpus;
+mod generate;
 mod hostile;
+mod properties;
 
 use bytes::Bytes;
 
