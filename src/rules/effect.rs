@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use crate::record::WriteBatch;
 
-use super::sql::eval::{Excess, MADE_BYTES_MAX};
-
 /// One thing to do or to report.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
@@ -85,10 +83,20 @@ pub enum FailureReason {
         limit: usize,
     },
     /// A regular expression backtracked too much on this message.
-    #[error(
-        "a regular expression took too many steps, or replaced too often; write it so that it backtracks less"
-    )]
+    #[error("a regular expression took too many steps: write it so that it backtracks less")]
     PatternTooCostly,
+    /// The statement took more steps than a rule may.
+    #[error("the statement took more than {limit} steps: it reads too much, too often")]
+    TooManySteps {
+        /// The limit.
+        limit: usize,
+    },
+    /// The variables of SET hold more than they may.
+    #[error("the variables of SET exceed {limit} bytes")]
+    VariablesTooLarge {
+        /// The limit.
+        limit: usize,
+    },
     /// The action needs an object and the SELECT yields something else.
     #[error("the result is not an object but {kind}")]
     ResultNotObject {
@@ -123,16 +131,6 @@ pub enum FailureReason {
         /// What is wrong with its value.
         problem: AttributeProblem,
     },
-}
-
-impl FailureReason {
-    /// Why a rule failed that had too much of something.
-    pub(crate) const fn from_excess(excess: Excess) -> Self {
-        match excess {
-            Excess::Bytes => Self::ResultTooLarge { limit: MADE_BYTES_MAX },
-            Excess::Pattern => Self::PatternTooCostly,
-        }
-    }
 }
 
 /// Why a value cannot be a measure (spec 5.2, 5.3).

@@ -29,8 +29,9 @@ pub use sql::Version;
 
 use crate::message::Message;
 
-use sql::eval::{Output, Scope, Site};
+use sql::eval::{Output, Scope};
 use sql::payload::{Document, Payload};
+use sql::run::{Run, Site};
 use topic_index::{TopicIndex, basic_ingest};
 
 /// What rules know about the service they run in.
@@ -42,9 +43,16 @@ pub struct RuleOptions {
     pub payload_bytes_max: usize,
     /// What functions may read while rules are loaded.
     pub files: LocalFiles,
-    /// Where `newuuid()`, `rand()` and `traceid()` start; a service draws it once, when it starts, so that
+    /// Where `newuuid()`, `rand()` and `traceid()` start. A service draws it once, when it starts, so that
     /// evaluating a message again gives the same result.
     pub seed: u128,
+}
+
+impl RuleOptions {
+    /// Where the rule called `rule` runs.
+    fn site<'a>(&'a self, rule: &'a str) -> Site<'a> {
+        Site { rule, account_id: &self.account_id, seed: self.seed }
+    }
 }
 
 impl Default for RuleOptions {
@@ -144,10 +152,8 @@ impl RuleSet {
                 effects.push(failed(rule.name(), FailureReason::PayloadTooLarge { bytes, limit }));
                 continue;
             }
-            let site =
-                Site { rule: rule.name(), account_id: &self.options.account_id, seed: self.options.seed };
-            let scope = Scope::new(message, &payload, topic, rule.version(), site);
-            run_rule(rule, &scope, payload.document(rule.version()), &mut effects);
+            let run = Run::new(message, &payload, topic, rule.query(), self.options.site(rule.name()));
+            run_rule(rule, &run, payload.document(rule.version()), &mut effects);
         }
         effects
     }
@@ -157,7 +163,8 @@ fn failed(rule: &Arc<str>, reason: FailureReason) -> Effect {
     Effect::Failed(Failure { rule: Arc::clone(rule), action: None, reason })
 }
 
-fn run_rule<'a>(rule: &'a Rule, scope: &Scope<'a>, document: &Document, effects: &mut Vec<Effect>) {
+fn run_rule<'a>(rule: &'a Rule, run: &'a Run<'a>, document: &Document, effects: &mut Vec<Effect>) {
+    let scope = Scope::new(run);
     let fired = scope.fires(rule.query());
     let output = fired.then(|| scope.output(rule.query()));
     let before = effects.len();
@@ -168,14 +175,14 @@ fn run_rule<'a>(rule: &'a Rule, scope: &Scope<'a>, document: &Document, effects:
         }
         (Some(output), _) => {
             for action in rule.actions() {
-                action.run(rule.name(), scope, output, effects);
+                action.run(rule.name(), &scope, output, effects);
             }
         }
     }
-    if let Some(excess) = scope.excess() {
+    if let Some(reason) = run.excess() {
         // Some value along the way was cut to Undefined, so nothing that came of it can be trusted.
         effects.truncate(before);
-        effects.push(failed(rule.name(), FailureReason::from_excess(excess)));
+        effects.push(failed(rule.name(), reason));
     }
 }
 

@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use crate::message::Message;
 
+use super::RuleSet;
 use super::effect::{ActionKind, Effect};
-use super::rule::Rule;
-use super::sql::eval::{Excess, Output, Scope, Site};
+use super::sql::eval::{Output, Scope};
 use super::sql::payload::Payload;
+use super::sql::run::Run;
 use super::sql::trace_id;
 use super::sql::value::{Object, Value};
 use super::topic_index::basic_ingest;
-use super::{RuleOptions, RuleSet};
 
 /// What a rule's SELECT made of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +28,8 @@ pub enum Outgoing {
     Json(String),
     /// The payload's own bytes, which are no JSON.
     Bytes(Bytes),
-    /// The statement made more than a rule may.
+    /// The statement made more than a rule may, or took more steps.
     TooLarge,
-    /// A regular expression took more steps than a rule may.
-    TooCostly,
 }
 
 /// An action that failed, for the rule's error action.
@@ -51,7 +49,9 @@ impl RuleSet {
     pub fn outgoing(&self, name: &str, message: &Message) -> Option<Outgoing> {
         let rule = self.get(name)?;
         let payload = Payload::new(&message.payload);
-        let scope = scope(message, &payload, rule, &self.options);
+        let site = self.options.site(rule.name());
+        let run = Run::new(message, &payload, visible_topic(message), rule.query(), site);
+        let scope = Scope::new(&run);
         if !scope.fires(rule.query()) {
             return Some(Outgoing::NotFired);
         }
@@ -65,11 +65,7 @@ impl RuleSet {
                 Outgoing::Json(Value::Object(Box::new(members.collect())).to_json())
             }
         };
-        Some(match scope.excess() {
-            None => outgoing,
-            Some(Excess::Bytes) => Outgoing::TooLarge,
-            Some(Excess::Pattern) => Outgoing::TooCostly,
-        })
+        Some(if run.excess().is_some() { Outgoing::TooLarge } else { outgoing })
     }
 
     /// What the error action of the rule called `name` asks for, after `failures` of its actions on
@@ -81,7 +77,9 @@ impl RuleSet {
             && let Some(action) = rule.error_action()
         {
             let payload = Payload::new(&message.payload);
-            let scope = scope(message, &payload, rule, &self.options);
+            let topic = visible_topic(message);
+            let run = Run::new(message, &payload, topic, rule.query(), self.options.site(rule.name()));
+            let scope = Scope::new(&run);
             let trace_id = trace_id(message, self.options.seed);
             let document = error_document(rule.name(), message, trace_id, failures);
             let members = document.into_iter().map(|(name, value)| (name.into(), Cow::Owned(value)));
@@ -91,15 +89,9 @@ impl RuleSet {
     }
 }
 
-fn scope<'a>(
-    message: &'a Message,
-    payload: &'a Payload<'a>,
-    rule: &'a Rule,
-    options: &'a RuleOptions,
-) -> Scope<'a> {
-    let topic = basic_ingest(&message.topic).map_or(message.topic.as_str(), |(_, topic)| topic);
-    let site = Site { rule: rule.name(), account_id: &options.account_id, seed: options.seed };
-    Scope::new(message, payload, topic, rule.version(), site)
+/// The part of a message's topic its rule may see.
+fn visible_topic(message: &Message) -> &str {
+    basic_ingest(&message.topic).map_or(message.topic.as_str(), |(_, topic)| topic)
 }
 
 fn error_document(rule: &Arc<str>, message: &Message, trace_id: Uuid, failures: &[FailedAction]) -> Object {

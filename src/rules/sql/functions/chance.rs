@@ -47,7 +47,7 @@ pub(crate) fn trace_id(message: &Message, seed: u128) -> Uuid {
 fn draw(scope: &Scope<'_>) -> [u8; 16] {
     let site = scope.site();
     let hash = seeded(scope.message(), site.seed).chain_update(site.rule.as_bytes());
-    first_half(hash.chain_update(scope.next_draw().to_be_bytes()))
+    first_half(hash.chain_update(scope.run.next_draw().to_be_bytes()))
 }
 
 /// No two messages of a service share their processing time; the rest is for services whose clocks

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Expr, Operand, Scope, Value, first};
-use crate::rules::sql::eval::{Excess, undefined};
+use crate::rules::sql::eval::undefined;
 use crate::rules::sql::number::Number;
 
 /// get(c, k): an item of an array, a character of a string, a member of an object. An object's key is
@@ -78,19 +78,15 @@ pub(super) fn isundefined<'a>(arguments: Vec<Operand<'a>>, _: &Scope<'a>) -> Ope
 /// The first argument, or the second (Undefined without one) when the first is Undefined or Null, or
 /// fails: a regular expression that costs too much is the failure there is.
 pub(super) fn get_or_default<'a>(arguments: &'a [Expr], scope: &Scope<'a>) -> Operand<'a> {
-    let before = scope.excess();
+    let before = scope.run.set_pattern_failed(false);
     let value = arguments.first().map_or_else(undefined, |argument| scope.eval(argument));
-    let failed = before.is_none() && scope.excess() == Some(Excess::Pattern);
-    if failed {
-        scope.set_excess(None);
-    }
+    let failed = scope.run.set_pattern_failed(before);
     match *value {
-        Value::Undefined | Value::Null => {
-            arguments.get(1).map_or_else(undefined, |argument| scope.eval(argument))
-        }
-        _ if failed => arguments.get(1).map_or_else(undefined, |argument| scope.eval(argument)),
-        _ => value,
+        Value::Undefined | Value::Null => {}
+        _ if failed => {}
+        _ => return value,
     }
+    arguments.get(1).map_or_else(undefined, |argument| scope.eval(argument))
 }
 
 /// The second argument when the first is Undefined or Null; no operation of the language yields the NaN of

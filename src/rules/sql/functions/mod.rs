@@ -31,8 +31,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::super::local_files::LocalFiles;
-use super::check::Expr;
 use super::eval::{Operand, Scope};
+use super::query::Expr;
 use super::value::Value;
 
 /// The code of a function whose arguments are evaluated first.
@@ -62,13 +62,12 @@ pub(crate) enum Call {
 }
 
 impl Call {
-    /// The value of the call.
-    pub(super) fn run<'a>(&'a self, arguments: &'a [Expr], scope: &Scope<'a>) -> Operand<'a> {
-        let evaluated = || arguments.iter().map(|argument| scope.eval(argument)).collect();
+    /// The value of the call; one that evaluates its arguments itself has none here.
+    pub(super) fn run<'a>(&'a self, arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a> {
         match self {
-            Self::Plain(code) => code(evaluated(), scope),
-            Self::Lazy(code) => code(arguments, scope),
-            Self::Prepared(prepared) => prepared.run(evaluated(), scope),
+            Self::Plain(code) => code(arguments, scope),
+            Self::Prepared(prepared) => prepared.run(arguments, scope),
+            Self::Lazy(_) => super::eval::undefined(),
         }
     }
 }

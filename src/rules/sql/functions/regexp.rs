@@ -1,8 +1,9 @@
 //! regexp_matches(), regexp_replace(), regexp_substr() (spec 3.2).
 //!
 //! A pattern in quotes is compiled when the rule is loaded; any other is compiled when it is met and kept
-//! until another comes. A pattern that is none makes the result Undefined. Patterns that need
-//! backtracking are bounded in steps; beyond, [`Excess::Pattern`] fails the rule.
+//! until another comes. A pattern that is none makes the result Undefined. One that backtracks too much
+//! fails the rule; compiling and searching take steps from the rule's budget, so that many cheap searches
+//! end, too.
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,7 +12,7 @@ use fancy_regex::{Captures, Regex, RegexBuilder};
 
 use super::java_regex::{Translated, translate};
 use super::{Binder, Expr, Operand, Prepared, Scope, Value, literal};
-use crate::rules::sql::eval::{Excess, undefined};
+use crate::rules::sql::eval::undefined;
 
 /// The longest pattern, in bytes. A longer one is none.
 const PATTERN_BYTES_MAX: usize = 4 * 1024;
@@ -21,10 +22,10 @@ const COMPILED_BYTES_MAX: usize = 1024 * 1024;
 const INSTRUCTIONS_MAX: usize = 64 * 1024;
 /// How often a search may backtrack at first, and when given a second chance.
 const BACKTRACKS: [usize; 2] = [10_000, 1_000_000];
-/// How many searches of one call get a second chance.
-const SECOND_CHANCES: u32 = 3;
-/// How often one call may replace.
-const REPLACEMENTS_MAX: usize = 10_000;
+/// What a search costs, in steps of the rule: at first, and when given a second chance.
+const SEARCH_STEPS: [usize; 2] = [100, 50_000];
+/// What compiling a pattern of the message costs.
+const COMPILE_STEPS: usize = 10_000;
 
 /// A compiled pattern.
 #[derive(Debug)]
@@ -63,23 +64,24 @@ fn compile(pattern: &str, backtracks: usize) -> Option<Regex> {
 }
 
 /// The searches of one call.
-struct Search<'p> {
+struct Search<'p, 's, 'a> {
     pattern: &'p Pattern,
-    chances: u32,
+    scope: &'s Scope<'a>,
 }
 
-impl<'p> Search<'p> {
-    const fn new(pattern: &'p Pattern) -> Self {
-        Self { pattern, chances: SECOND_CHANCES }
-    }
-
+impl<'p> Search<'p, '_, '_> {
     /// Most searches are short, and many of them together must be; a few may be long.
-    fn run<T>(&mut self, search: impl Fn(&'p Regex) -> fancy_regex::Result<T>) -> Result<T, TooCostly> {
+    fn run<T>(&self, search: impl Fn(&'p Regex) -> fancy_regex::Result<T>) -> Result<T, TooCostly> {
+        self.pay(SEARCH_STEPS[0])?;
         if let Ok(found) = search(&self.pattern.quick) {
             return Ok(found);
         }
-        self.chances = self.chances.checked_sub(1).ok_or(TooCostly)?;
+        self.pay(SEARCH_STEPS[1])?;
         self.pattern.patient().and_then(|patient| search(patient).ok()).ok_or(TooCostly)
+    }
+
+    fn pay(&self, steps: usize) -> Result<(), TooCostly> {
+        if self.scope.run.take_steps(steps) { Ok(()) } else { Err(TooCostly) }
     }
 }
 
@@ -102,34 +104,37 @@ impl Source {
         }
     }
 
-    /// What `apply` makes of the pattern; Undefined without one, and too much for one that costs too much.
+    /// What `apply` makes of the pattern; Undefined without one. One that costs too much fails the rule.
     fn with<'a>(
         &self,
         text: &str,
         scope: &Scope<'a>,
-        apply: impl FnOnce(Search<'_>) -> Result<Operand<'a>, TooCostly>,
+        apply: impl FnOnce(Search<'_, '_, 'a>) -> Result<Operand<'a>, TooCostly>,
     ) -> Operand<'a> {
         let kept;
         let pattern = match self {
             Self::Statement(pattern) => pattern.as_deref(),
             Self::Message(last) => {
-                kept = Self::kept(last, text);
+                kept = Self::kept(last, text, scope);
                 kept.as_deref()
             }
         };
         let Some(pattern) = pattern else { return undefined() };
-        apply(Search::new(pattern)).unwrap_or_else(|TooCostly| {
-            scope.set_excess(Some(Excess::Pattern));
+        apply(Search { pattern, scope }).unwrap_or_else(|TooCostly| {
+            scope.run.set_pattern_failed(true);
             undefined()
         })
     }
 
-    fn kept(last: &Mutex<Option<Kept>>, text: &str) -> Option<Arc<Pattern>> {
+    fn kept(last: &Mutex<Option<Kept>>, text: &str, scope: &Scope<'_>) -> Option<Arc<Pattern>> {
         let lock = || last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, pattern)) = &*lock()
             && known == text
         {
             return pattern.clone();
+        }
+        if !scope.run.take_steps(COMPILE_STEPS) {
+            return None;
         }
         // Compiled outside the lock, so that one slow pattern does not hold up other messages.
         let pattern = Pattern::new(text).map(Arc::new);
@@ -175,7 +180,7 @@ impl Prepared for Matches {
     fn run<'a>(&'a self, arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a> {
         let [text, pattern] = arguments.as_slice() else { return undefined() };
         let (Some(text), Some(pattern)) = (text.text(), pattern.text()) else { return undefined() };
-        self.0.with(&pattern, scope, |mut search| {
+        self.0.with(&pattern, scope, |search| {
             let found = search.run(|regex| regex.is_match(&*text))?;
             Ok(Cow::Owned(Value::Bool(found)))
         })
@@ -187,7 +192,7 @@ impl Prepared for Substr {
     fn run<'a>(&'a self, arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a> {
         let [text, pattern] = arguments.as_slice() else { return undefined() };
         let (Some(text), Some(pattern)) = (text.text(), pattern.text()) else { return undefined() };
-        self.0.with(&pattern, scope, |mut search| {
+        self.0.with(&pattern, scope, |search| {
             let found = search.run(|regex| regex.find(&*text))?;
             Ok(found.map_or_else(undefined, |found| scope.text(found.as_str().to_owned())))
         })
@@ -210,7 +215,7 @@ impl Prepared for Replace {
                 }
             };
             match replacement {
-                Some(replacement) => replace_all(search, &text, replacement, scope),
+                Some(replacement) => replace_all(&search, &text, replacement),
                 None => Ok(undefined()),
             }
         })
@@ -219,22 +224,16 @@ impl Prepared for Replace {
 
 /// Replaces as Java does: an empty match right behind another match counts.
 fn replace_all<'a>(
-    mut search: Search<'_>,
+    search: &Search<'_, '_, 'a>,
     text: &str,
     replacement: &Replacement,
-    scope: &Scope<'a>,
 ) -> Result<Operand<'a>, TooCostly> {
+    let scope = search.scope;
     let mut replaced = String::new();
     let (mut copied, mut from) = (0, 0);
-    for count in 0_usize.. {
-        if from > text.len() {
-            break;
-        }
+    while from <= text.len() {
         let Some(found) = search.run(|regex| regex.captures_from_pos(text, from))? else { break };
         let Some(whole) = found.get(0) else { break };
-        if count == REPLACEMENTS_MAX {
-            return Err(TooCostly);
-        }
         if !scope.extend_text(&mut replaced, &text[copied..whole.start()])
             || !replacement.append(&found, &mut replaced, scope)
         {

@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::clock::Timestamp;
+use crate::message::{Message, Origin, Properties, QoS};
+use crate::rules::{Outgoing, Rule, RuleSet};
+use crate::topic::TopicName;
 
 fn finds(pattern: &str, text: &str) -> Option<String> {
     let pattern = Pattern::new(pattern).unwrap_or_else(|| panic!("{pattern} is a pattern"));
-    let found = Search::new(&pattern).run(|regex| regex.find(text));
-    found.unwrap_or_else(|_| panic!("too costly")).map(|found| found.as_str().to_owned())
+    pattern.quick.find(text).expect("a cheap search").map(|found| found.as_str().to_owned())
 }
 
 #[test]
@@ -111,8 +114,45 @@ fn hostile_patterns_are_none_and_hostile_texts_end() {
     }
     let deep = format!("{}a{}", "(".repeat(1_500), ")".repeat(1_500));
     assert!(Pattern::new(&deep).is_none());
-    let exponential = Pattern::new(r"(?:(a+)\1?)+c").expect("a pattern");
-    let text = format!("c{}", "a".repeat(20_000));
-    assert!(Search::new(&exponential).run(|regex| regex.is_match(text.as_str())).is_err());
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+/// What a rule makes of a text that is `text`.
+fn outgoing(sql: &str, text: &str) -> Outgoing {
+    let rule = Rule::parse_toml("r", &format!("sql = '''{sql}'''")).expect("a rule");
+    let rules = RuleSet::from_rules(vec![rule]);
+    let payload = serde_json::json!({ "text": text, "list": vec![text; 20], "re": r"(?:(a+)\1?)+c" });
+    let message = Message {
+        topic: TopicName::new("t").expect("a topic"),
+        payload: payload.to_string().into(),
+        qos: QoS::AtLeastOnce,
+        retain: false,
+        properties: Properties::default(),
+        origin: Origin::default(),
+        received: Timestamp::from_nanos(0),
+    };
+    rules.outgoing("r", &message).expect("the rule")
+}
+
+#[test]
+fn a_pattern_that_costs_too_much_fails_the_rule() {
+    let started = Instant::now();
+    let text = format!("c{}", "a".repeat(5_000));
+    let costly = r"regexp_matches(text, '(?:(a+)\1?)+c')";
+    assert_eq!(outgoing(&format!("SELECT {costly} AS m FROM 't'"), &text), Outgoing::TooLarge);
+    assert_eq!(outgoing(r"SELECT regexp_substr(text, re) AS m FROM 't'", &text), Outgoing::TooLarge);
+    let saved = outgoing(&format!("SELECT get_or_default({costly}, 'none') AS m FROM 't'"), &text);
+    assert_eq!(saved, Outgoing::Json(r#"{"m":"none"}"#.to_owned()));
+    let many = r"SELECT (SELECT VALUE regexp_replace(a, '(?=(a+))\1{0}', 'x') FROM list AS a) AS m FROM 't'";
+    assert_eq!(outgoing(many, &text), Outgoing::TooLarge);
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_long_text_is_searched_with_patience() {
+    let text = format!("{}bb", "a".repeat(20_000));
+    let sql = r"SELECT VALUE regexp_substr(text, '(?<!a)(b)\1|(?<=a)(b)\2') FROM 't'";
+    assert_eq!(outgoing(sql, &text), Outgoing::Json(r#""bb""#.to_owned()));
+    let sql = r"SELECT VALUE length(regexp_replace(text, 'a(?=a)', '')) FROM 't'";
+    assert_eq!(outgoing(sql, &text[15_000..]), Outgoing::Json("3".to_owned()));
 }
