@@ -30,6 +30,10 @@ pub struct Config {
     pub store_path: PathBuf,
     /// The folder of the rule files.
     pub rules_path: PathBuf,
+    /// The folder of protobuf descriptor sets that rules decode with.
+    pub proto_path: Option<PathBuf>,
+    /// The folder of secrets that rules read.
+    pub secrets_path: Option<PathBuf>,
 }
 
 /// Why a configuration was refused.
@@ -133,11 +137,13 @@ impl Default for WrittenStore {
 #[serde(deny_unknown_fields, default)]
 struct WrittenRules {
     path: PathBuf,
+    proto_path: Option<PathBuf>,
+    secrets_path: Option<PathBuf>,
 }
 
 impl Default for WrittenRules {
     fn default() -> Self {
-        Self { path: "rules".into() }
+        Self { path: "rules".into(), proto_path: None, secrets_path: None }
     }
 }
 
@@ -175,6 +181,10 @@ impl Config {
                 .map_err(|reason| key("http.listen", reason))?,
             store_path: some_path(folder, &written.store.path).map_err(|reason| key("store.path", reason))?,
             rules_path: some_path(folder, &written.rules.path).map_err(|reason| key("rules.path", reason))?,
+            proto_path: (written.rules.proto_path.map(|path| some_path(folder, &path)).transpose())
+                .map_err(|reason| key("rules.proto_path", reason))?,
+            secrets_path: (written.rules.secrets_path.map(|path| some_path(folder, &path)).transpose())
+                .map_err(|reason| key("rules.secrets_path", reason))?,
         })
     }
 }
@@ -256,6 +266,9 @@ mod tests {
                 .expect("legal");
         assert_eq!(config.store_path, Path::new("/etc/t/d"));
         assert_eq!(config.rules_path, Path::new("/r"));
+        assert_eq!(config.secrets_path, None);
+        let config = Config::parse("[rules]\nproto_path = \"p\"", Path::new("/etc/t/c.toml")).expect("legal");
+        assert_eq!(config.proto_path.as_deref(), Some(Path::new("/etc/t/p")));
     }
 
     #[test]
@@ -270,6 +283,8 @@ mod tests {
             ("account_id = \"12\"", "account_id: `12` is not a twelve-digit"),
             ("region = \"\"", "region: `` is not a region name"),
             ("[store]\npath = \"\"", "store.path: the path is empty"),
+            ("[rules]\nproto_path = \"\"", "rules.proto_path: the path is empty"),
+            ("[rules]\nsecrets_path = \"\"", "rules.secrets_path: the path is empty"),
         ];
         for (text, expected) in cases {
             let error = refused(text);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::api::{Api, ApiOptions};
 use crate::clock::{Clock, ProcessingTime, SystemClock};
@@ -14,7 +15,7 @@ use crate::config::Config;
 use crate::mqtt::{Broker, BrokerOptions};
 use crate::pipeline::Pipeline;
 use crate::query::{Engine, EngineError, QueryOptions};
-use crate::rules::{LoadError, RuleOptions, RuleSet};
+use crate::rules::{LoadError, LocalFiles, RuleOptions, RuleSet};
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError, StoreOptions};
 
@@ -78,7 +79,13 @@ impl Daemon {
         // What an operator gets wrong most often is tried first, before the store replays its log.
         let (mqtt, mqtt_address) = listen("mqtt.listen", config.mqtt_listen).await?;
         let (http, http_address) = listen("http.listen", config.http_listen).await?;
-        let rules = load_rules(&config.rules_path, &config.account_id)?;
+        let rule_options = RuleOptions {
+            account_id: config.account_id.clone(),
+            files: LocalFiles { proto: config.proto_path, secrets: config.secrets_path },
+            seed: Uuid::new_v4().as_u128(),
+            ..RuleOptions::default()
+        };
+        let rules = load_rules(&config.rules_path, &rule_options)?;
 
         let store_options = StoreOptions {
             compatibility: config.compatibility,
@@ -158,9 +165,8 @@ impl Room {
 }
 
 /// Loads the rules; a file with a mistake is reported and the others are used.
-fn load_rules(folder: &Path, account_id: &str) -> Result<RuleSet, StartError> {
-    let loaded =
-        RuleSet::load(folder, &RuleOptions { account_id: account_id.to_owned(), ..RuleOptions::default() })?;
+fn load_rules(folder: &Path, options: &RuleOptions) -> Result<RuleSet, StartError> {
+    let loaded = RuleSet::load(folder, options)?;
     for problem in &loaded.problems {
         warn!(%problem, "rule file not used");
     }

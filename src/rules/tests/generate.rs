@@ -46,8 +46,28 @@ const NUMBERS: &[&str] = &[
     "-9999999999999999999999999999999999",
     "123456789012345678901234567890.5",
 ];
-const TEXTS: &[&str] =
-    &["", "x", "7", "-2.5", "true", "False", "1E999", "é€😀", "a/b", "[1,2]", "zm9v", "eyJhIjoxfQ=="];
+const TEXTS: &[&str] = &[
+    "",
+    "x",
+    "7",
+    "-2.5",
+    "true",
+    "False",
+    "1E999",
+    "é€😀",
+    "a/b",
+    "[1,2]",
+    "zm9v",
+    "eyJhIjoxfQ==",
+    "base64",
+    "enrichArray",
+    "(x|7)+$",
+    "(?<=x)7|x+",
+    "$1",
+    "yyyy-MM-dd[ HH]",
+    "0007-02-05",
+    "Asia/Tokyo",
+];
 const FUNCTIONS: &[(&str, usize)] = &[
     ("abs", 1),
     ("acos", 1),
@@ -56,6 +76,8 @@ const FUNCTIONS: &[(&str, usize)] = &[
     ("ceil", 1),
     ("chr", 1),
     ("concat", 3),
+    ("decode", 2),
+    ("encode", 2),
     ("endswith", 2),
     ("exp", 1),
     ("floor", 1),
@@ -68,17 +90,28 @@ const FUNCTIONS: &[(&str, usize)] = &[
     ("ln", 1),
     ("lower", 1),
     ("lpad", 2),
+    ("md2", 1),
     ("mod", 2),
     ("nanvl", 2),
+    ("newuuid", 0),
     ("numbytes", 1),
+    ("parse_time", 3),
     ("power", 2),
+    ("rand", 0),
+    ("regexp_matches", 2),
+    ("regexp_replace", 3),
+    ("regexp_substr", 2),
     ("replace", 3),
     ("round", 1),
+    ("sha512", 1),
     ("sign", 1),
     ("sqrt", 1),
     ("startswith", 2),
     ("substring", 3),
+    ("time_to_epoch", 2),
     ("topic", 1),
+    ("traceid", 0),
+    ("transform", 3),
     ("trim", 1),
     ("trunc", 2),
     ("upper", 1),
@@ -92,7 +125,7 @@ pub(super) fn payload(noise: &mut Noise) -> String {
 fn object(noise: &mut Noise, depth: usize) -> String {
     let mut members: Vec<String> = Vec::new();
     for name in NAMES {
-        if noise.next() % 4 > 0 {
+        if !noise.next().is_multiple_of(4) {
             members.push(format!("\"{name}\":{}", json(noise, depth)));
         }
     }

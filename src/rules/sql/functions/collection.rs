@@ -123,5 +123,7 @@ pub(super) fn transform<'a>(arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> O
         }
         other => other.clone(),
     });
-    Cow::Owned(Value::Array(enriched.collect()))
+    let enriched = Value::Array(enriched.collect());
+    // AWS's limit for what it returns (spec 3.3).
+    if scope.charge_text(enriched.json_bytes()) { Cow::Owned(enriched) } else { undefined() }
 }

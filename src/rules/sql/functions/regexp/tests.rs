@@ -156,3 +156,29 @@ fn a_long_text_is_searched_with_patience() {
     let sql = r"SELECT VALUE length(regexp_replace(text, 'a(?=a)', '')) FROM 't'";
     assert_eq!(outgoing(sql, &text[15_000..]), Outgoing::Json("3".to_owned()));
 }
+
+#[test]
+fn noise_is_a_pattern_or_none() {
+    const PIECES: &[&str] = &[
+        "a", "b", "é", "(", ")", "(?:", "(?<n>", "(?=", "(?<!", "(?i)", "(?-i:", "(?sx)", "[", "[^", "]",
+        "-", "&&", "|", "*", "+", "?", "{2}", "{1,", "}", "\\", "\\d", "\\p{L}", "\\1", "\\k<n>", "\\Q",
+        "\\E", "^", "$", ".", "\\b", "\\x4", "\\u00e9", "#", " ", "\n",
+    ];
+    let mut noise = 88_172_645_463_325_252_u64;
+    let mut patterns = 0;
+    for _ in 0..4_000 {
+        let mut text = String::new();
+        for _ in 0..8 {
+            noise ^= noise << 13;
+            noise ^= noise >> 7;
+            noise ^= noise << 17;
+            text.push_str(PIECES[usize::try_from(noise >> 33).expect("31 bits") % PIECES.len()]);
+        }
+        if let Some(pattern) = Pattern::new(&text) {
+            patterns += 1;
+            let _ = pattern.quick.is_match("aéb-]a1 b\n");
+            assert_eq!(pattern.quick.captures_len(), pattern.translated.groups + 1, "{text}");
+        }
+    }
+    assert!(patterns > 100, "{patterns}");
+}

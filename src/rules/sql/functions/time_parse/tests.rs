@@ -101,3 +101,29 @@ fn what_is_no_pattern_is_refused() {
     assert!(Pattern::new(&"[".repeat(17)).is_none());
     assert!(Pattern::new("[yyyy").is_some());
 }
+
+#[test]
+fn noise_is_read_or_not_but_never_panics() {
+    const LETTERS: &[u8] = b"GuyDMLdQqEahKkHmsSAnNVzOXxZ[]'-: 0123456789+Tt";
+    let mut noise = 88_172_645_463_325_252_u64;
+    let mut next = || {
+        noise ^= noise << 13;
+        noise ^= noise >> 7;
+        noise ^= noise << 17;
+        usize::try_from(noise >> 33).expect("31 bits")
+    };
+    let mut patterns = 0;
+    for _ in 0..20_000 {
+        let mut pattern = String::new();
+        for _ in 0..6 {
+            let letter = char::from(LETTERS[next() % LETTERS.len()]);
+            pattern.extend(std::iter::repeat_n(letter, next() % 4 + 1));
+        }
+        let Some(checked) = Pattern::new(&pattern) else { continue };
+        patterns += 1;
+        for text in ["2020-04-03T10:15:30Z", "20200403101530", "-5", "", "+01:00", "é€"] {
+            let _ = checked.read(text);
+        }
+    }
+    assert!(patterns > 1_000, "{patterns}");
+}
