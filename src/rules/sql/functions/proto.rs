@@ -65,7 +65,8 @@ fn find(pool: &DescriptorPool, file: &str, name: &str) -> Result<MessageDescript
 impl Prepared for Proto {
     fn run<'a>(&'a self, arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a> {
         let decoded;
-        let bytes = if self.payload {
+        // In a nested SELECT `*` is the element, not the payload.
+        let bytes = if self.payload && scope.outer.is_none() {
             scope.payload().bytes()
         } else {
             let Some(Value::Str(text)) = arguments.first().map(|value| &**value) else { return undefined() };
