@@ -79,7 +79,8 @@ pub struct RuleProblem {
 }
 
 impl RuleProblem {
-    pub(super) fn new(path: &Path, line: Option<u64>, reason: impl Into<String>) -> Self {
+    /// A mistake in the file at `path`, or of it as a whole.
+    pub fn new(path: &Path, line: Option<u64>, reason: impl Into<String>) -> Self {
         Self { path: path.to_owned(), line, reason: reason.into(), earlier_in_use: false }
     }
 }
