@@ -23,6 +23,11 @@ impl Arns {
         format!("{}/table/{table}", self.database(database))
     }
 
+    /// The ARN of a topic rule.
+    pub(crate) fn topic_rule(&self, rule: &str) -> String {
+        format!("arn:aws:iot:{}:{}:rule/{rule}", self.region, self.account_id)
+    }
+
     /// What stands for the service's own key where a database names none. The store encrypts
     /// nothing; clients expect the member and its prefix (spec 2.4).
     pub(crate) fn default_kms_key(&self) -> String {
