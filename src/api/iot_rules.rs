@@ -291,14 +291,15 @@ fn rule_name(name: Name) -> Result<String, Refusal> {
     )))
 }
 
-/// The name in the ARN of a rule.
+/// The name in the ARN of a rule. Region and account are the caller's business.
 fn named_by(context: &Context, arn: &str) -> Result<String, Refusal> {
-    let name = arn.strip_prefix(&context.arns.topic_rule(""));
+    let name = match arn.splitn(6, ':').collect::<Vec<_>>()[..] {
+        ["arn", _, "iot", _, _, resource] => resource.strip_prefix("rule/"),
+        _ => None,
+    };
     name.map(str::to_owned).ok_or_else(|| {
-        Refusal::invalid(format!(
-            "resourceArn {arn:?} names no topic rule; one begins with {}",
-            context.arns.topic_rule("")
-        ))
+        let like = context.arns.topic_rule("my_rule");
+        Refusal::invalid(format!("resourceArn {arn:?} names no topic rule; it must look like {like}."))
     })
 }
 
