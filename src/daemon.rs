@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::api::{Api, ApiOptions, Rooms};
 use crate::clock::{Clock, ProcessingTime, SystemClock};
 use crate::config::Config;
+use crate::message::Message;
 use crate::mqtt::{Broker, BrokerOptions};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
 use crate::query::{Engine, EngineError, QueryOptions};
 use crate::rulebook::{Rulebook, RulebookError};
 use crate::rules::{LoadError, RuleFolder, RuleOptions, RuleSet};
@@ -23,6 +25,9 @@ use crate::store::{Store, StoreError, StoreOptions};
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// The folder below the store's for rules made through the API.
 const STORED_RULES: &str = "rules";
+
+/// Republished messages on their way to subscribers; past it rules wait.
+const REPUBLISHED_WAITING_MAX: usize = 1_000;
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +66,7 @@ pub enum StartError {
 pub struct Daemon {
     store: Store,
     engine: Engine,
+    pipeline: Pipeline,
     broker: Room,
     api: Room,
 }
@@ -93,20 +99,33 @@ impl Daemon {
             ..StoreOptions::new(config.store_path)
         };
         let path = store_options.path.clone();
+        let dead_letters = path.clone();
         let opened = Store::open(store_options, Arc::clone(&clock)).await;
         let store = opened.map_err(|source| StartError::Store { path: path.clone(), source })?;
         let source = Arc::new(store.clone());
         let engine = Engine::new(source, QueryOptions::default(), Arc::clone(&clock))?;
 
-        let pipeline = Arc::new(Pipeline::new(RuleSet::from_rules(Vec::new()), store.clone()));
+        let times = Arc::new(ProcessingTime::default());
+        let (republished, to_subscribers) = mpsc::channel(REPUBLISHED_WAITING_MAX);
+        let parts = PipelineParts {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            times: Arc::clone(&times),
+            republished,
+        };
+        let options = PipelineOptions {
+            dead_letters,
+            files: config.rule_files_path,
+            hops_max: config.republish_hops_max,
+        };
+        let pipeline = Pipeline::new(RuleSet::from_rules(Vec::new()), parts, options);
         let rule_options = RuleOptions { account_id: config.account_id.clone(), ..RuleOptions::default() };
-        let swapped = Arc::clone(&pipeline);
+        let swapped = pipeline.clone();
         let swap = Box::new(move |rules| swapped.swap_rules(rules));
         let rulebook =
             Rulebook::open(files, &path.join(STORED_RULES), rule_options, Arc::clone(&clock), swap)?;
-
-        let times = Arc::new(ProcessingTime::default());
-        let broker = Broker::new(BrokerOptions::default(), pipeline, clock, times);
+        let broker = Broker::new(BrokerOptions::default(), Arc::new(pipeline.clone()), clock, times);
+        tokio::spawn(publish(to_subscribers, broker.clone()));
         let broker_room = Room::new("broker", mqtt_address);
         let (serving, stop) = (broker.clone(), broker_room.stop.clone());
         broker_room.stop.spawn(async move { serving.serve(mqtt, stop).await });
@@ -116,8 +135,13 @@ impl Daemon {
             account_id: config.account_id,
             compatibility: config.compatibility,
         };
-        let rooms =
-            Rooms { store: store.clone(), engine: engine.clone(), broker, rulebook: rulebook.clone() };
+        let rooms = Rooms {
+            store: store.clone(),
+            engine: engine.clone(),
+            broker,
+            rulebook: rulebook.clone(),
+            pipeline: pipeline.clone(),
+        };
         let api = Api::new(options, rooms);
         let api_room = Room::new("api", http_address);
         let stop = api_room.stop.clone();
@@ -125,7 +149,7 @@ impl Daemon {
         let stop = api_room.stop.clone();
         api_room.stop.spawn(async move { api.serve(http, stop).await });
 
-        Ok(Self { store, engine, broker: broker_room, api: api_room })
+        Ok(Self { store, engine, pipeline, broker: broker_room, api: api_room })
     }
 
     /// Where MQTT clients connect.
@@ -154,6 +178,10 @@ impl Daemon {
     pub async fn stop(self) -> Result<(), StoreError> {
         self.api.stop().await;
         self.broker.stop().await;
+        let left = self.pipeline.stop(DRAIN_WITHIN).await;
+        if left > 0 {
+            warn!(left, "gave up waiting for requests of http actions");
+        }
         self.engine.shutdown().await;
         self.store.close().await
     }
@@ -171,6 +199,13 @@ impl Room {
         if left > 0 {
             warn!(room, left, "gave up waiting for tasks to finish");
         }
+    }
+}
+
+/// Hands the messages rules republish to subscribers. The pipeline cannot hold the broker that holds it.
+async fn publish(mut republished: mpsc::Receiver<Arc<Message>>, broker: Broker) {
+    while let Some(message) = republished.recv().await {
+        broker.publish(&message);
     }
 }
 

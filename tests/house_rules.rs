@@ -13,11 +13,12 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("topic", &[]),
     ("message", &["clock", "topic"]),
     ("record", &["clock"]),
+    ("outlet", &[]),
     ("mqtt", &["clock", "shutdown", "topic", "message"]),
     ("rules", &["clock", "topic", "message", "record"]),
     ("store", &["clock", "shutdown", "record"]),
     ("query", &["clock", "shutdown", "record", "store"]),
-    ("pipeline", &["clock", "topic", "message", "record", "mqtt", "rules", "store"]),
+    ("pipeline", &["clock", "shutdown", "topic", "message", "record", "outlet", "mqtt", "rules", "store"]),
     ("rulebook", &["clock", "shutdown", "rules"]),
     (
         "api",
@@ -30,8 +31,8 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "clock", "shutdown", "config", "record", "mqtt", "rules", "store", "query", "pipeline",
-            "rulebook", "api",
+            "clock", "shutdown", "config", "message", "record", "mqtt", "rules", "store", "query",
+            "pipeline", "rulebook", "api",
         ],
     ),
     ("cli", &["clock", "topic", "message", "record", "config", "rules", "store", "query", "daemon"]),
@@ -47,7 +48,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sqlparser", &["rules", "query"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "main"]),
-    ("std::fs", &["store", "config", "rules", "rulebook", "cli"]),
+    ("reqwest", &["pipeline"]),
+    ("std::fs", &["store", "config", "rules", "rulebook", "outlet", "cli"]),
     ("tokio::fs", &[]),
 ];
 

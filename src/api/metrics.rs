@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Context;
 use crate::mqtt::BrokerCounters;
+use crate::pipeline::{ActionCounters, PipelineCounters, RuleCounters};
 
 /// What Prometheus calls the text format.
 pub(crate) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -81,7 +82,33 @@ pub(crate) fn json(context: &Context) -> Value {
         };
         (metric.name.to_owned(), value)
     });
-    json!({ "metrics": metrics.collect::<Map<String, Value>>(), "problems": context.rulebook.problems() })
+    json!({
+        "metrics": metrics.collect::<Map<String, Value>>(),
+        "rules": context.pipeline.counters().rules.iter().map(rule).collect::<Vec<Value>>(),
+        "problems": context.rulebook.problems(),
+    })
+}
+
+/// What one rule has done, with its last failure in words.
+fn rule(counted: &RuleCounters) -> Value {
+    let actions = counted.actions.iter();
+    let mut rule = json!({
+        "rule": *counted.rule,
+        "matched": counted.matched,
+        "fired": counted.fired,
+        "records": counted.records,
+        "sqlFailures": counted.sql_failures,
+        "actions": actions.map(|(kind, done)| (kind.to_string(), self::done(*done))).collect::<Map<_, _>>(),
+        "errorActions": done(counted.error_actions),
+    });
+    if let Some(error) = &counted.last_error {
+        rule["lastError"] = json!({ "text": error.text, "at": error.at.epoch_seconds() });
+    }
+    rule
+}
+
+fn done(counted: ActionCounters) -> Value {
+    json!({ "successes": counted.successes, "failures": counted.failures })
 }
 
 fn labelled(sample: &Sample) -> Value {
@@ -94,6 +121,7 @@ fn metrics(context: &Context) -> Vec<Metric> {
     let mut all = broker(context.broker.counters());
     all.extend(store(context));
     all.extend(rulebook(context));
+    all.extend(pipeline(&context.pipeline.counters()));
     all
 }
 
@@ -190,4 +218,72 @@ fn rulebook(context: &Context) -> Vec<Metric> {
         Metric { samples: by_origin, ..gauge("tidemill_rules", "Rules in use, by what defines them.", 0) },
         gauge("tidemill_rule_problems", "Mistakes in rule files, as /health lists them.", problems),
     ]
+}
+
+fn pipeline(counted: &PipelineCounters) -> Vec<Metric> {
+    let mut all = vec![
+        counter("tidemill_republished_total", "Messages that rules republished.", counted.republished),
+        counter(
+            "tidemill_rules_not_found_total",
+            "Messages sent to a rule that does not exist or is disabled.",
+            counted.rules_not_found,
+        ),
+        counter(
+            "tidemill_dead_letters_total",
+            "Messages no action could take, in the dead-letter file.",
+            counted.dead_letters,
+        ),
+        counter(
+            "tidemill_dead_letters_lost_total",
+            "Messages neither an action nor the dead-letter file could take.",
+            counted.dead_letters_lost,
+        ),
+        gauge("tidemill_http_waiting", "Requests of http actions not yet answered.", counted.http_waiting),
+    ];
+    all.extend(by_rule(&counted.rules));
+    all
+}
+
+/// One sample for each rule.
+fn by_rule(rules: &[RuleCounters]) -> Vec<Metric> {
+    let each = |name, help, value: fn(&RuleCounters) -> u64| {
+        let samples = rules.iter().map(|rule| Sample { labels: named(rule), value: value(rule) });
+        Metric { samples: samples.collect(), ..counter(name, help, 0) }
+    };
+    let actions = rules.iter().flat_map(|rule| {
+        let kinds = rule.actions.iter().map(|(kind, counted)| (kind.to_string(), *counted));
+        kinds.flat_map(|(kind, counted)| outcomes(rule, Some(kind), counted))
+    });
+    let error_actions = rules.iter().flat_map(|rule| outcomes(rule, None, rule.error_actions));
+    vec![
+        each("tidemill_rule_matched_total", "Messages a rule saw.", |rule| rule.matched),
+        each("tidemill_rule_fired_total", "Messages for which a rule's WHERE held.", |rule| rule.fired),
+        each("tidemill_rule_records_total", "Records handed to the store.", |rule| rule.records),
+        each(
+            "tidemill_rule_sql_failures_total",
+            "Messages for which a rule failed before its actions.",
+            |rule| rule.sql_failures,
+        ),
+        Metric {
+            samples: actions.collect(),
+            ..counter("tidemill_rule_actions_total", "What became of actions, by kind.", 0)
+        },
+        Metric {
+            samples: error_actions.collect(),
+            ..counter("tidemill_rule_error_actions_total", "What became of error actions.", 0)
+        },
+    ]
+}
+
+fn named(rule: &RuleCounters) -> Vec<(&'static str, String)> {
+    vec![("rule", rule.rule.to_string())]
+}
+
+fn outcomes(rule: &RuleCounters, kind: Option<String>, counted: ActionCounters) -> [Sample; 2] {
+    [("success", counted.successes), ("failure", counted.failures)].map(|(outcome, value)| {
+        let mut labels = named(rule);
+        labels.extend(kind.iter().map(|kind| ("action", kind.clone())));
+        labels.push(("outcome", outcome.to_owned()));
+        Sample { labels, value }
+    })
 }

@@ -40,6 +40,7 @@ use tokio::net::TcpListener;
 use tracing::{debug, error};
 
 use crate::mqtt::Broker;
+use crate::pipeline::Pipeline;
 use crate::query::Engine;
 use crate::rulebook::Rulebook;
 use crate::shutdown::Shutdown;
@@ -76,6 +77,8 @@ pub struct Rooms {
     pub broker: Broker,
     /// Where rules are kept.
     pub rulebook: Rulebook,
+    /// Where rules are run, and counted.
+    pub pipeline: Pipeline,
 }
 
 /// What handlers work with.
@@ -85,6 +88,7 @@ struct Context {
     engine: Engine,
     broker: Broker,
     rulebook: Rulebook,
+    pipeline: Pipeline,
     arns: Arns,
     compatibility: Compatibility,
 }
@@ -115,10 +119,10 @@ pub struct Api {
 impl Api {
     /// An API over `rooms`.
     pub fn new(options: ApiOptions, rooms: Rooms) -> Self {
-        let Rooms { store, engine, broker, rulebook } = rooms;
+        let Rooms { store, engine, broker, rulebook, pipeline } = rooms;
         let arns = Arns::new(options.region, options.account_id);
         let compatibility = options.compatibility;
-        let context = Context { store, engine, broker, rulebook, arns, compatibility };
+        let context = Context { store, engine, broker, rulebook, pipeline, arns, compatibility };
         Self { context: Arc::new(context) }
     }
 

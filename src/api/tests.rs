@@ -11,7 +11,7 @@ use ureq::http::Request as HttpRequest;
 use super::*;
 use crate::clock::{Clock, ManualClock, ProcessingTime, Timestamp};
 use crate::mqtt::{Broker, BrokerOptions};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
 use crate::query::QueryOptions;
 use crate::rules::{RuleFolder, RuleOptions, RuleSet};
 use crate::store::StoreOptions;
@@ -42,16 +42,21 @@ impl Site {
         let data = folder.path().join("data");
         let options = StoreOptions { compatibility: Compatibility::Local, ..StoreOptions::new(data.clone()) };
         let store = Store::open(options, Arc::clone(&clock)).await.expect("a store");
-        let pipeline = Arc::new(Pipeline::new(RuleSet::from_rules(Vec::new()), store.clone()));
-        let swapped = Arc::clone(&pipeline);
+        let times = Arc::new(ProcessingTime::default());
+        let (republished, _) = tokio::sync::mpsc::channel(1);
+        let (clock_of, times_of) = (Arc::clone(&clock), Arc::clone(&times));
+        let parts = PipelineParts { store: store.clone(), clock: clock_of, times: times_of, republished };
+        let options = PipelineOptions { dead_letters: data.clone(), files: data.join("files"), hops_max: 1 };
+        let pipeline = Pipeline::new(RuleSet::from_rules(Vec::new()), parts, options);
+        let swapped = pipeline.clone();
         let swap = Box::new(move |rules| swapped.swap_rules(rules));
         let rulebook =
             Rulebook::open(files, &data.join("rules"), RuleOptions::default(), Arc::clone(&clock), swap)
                 .expect("a rulebook");
-        let times = Arc::new(ProcessingTime::default());
-        let broker = Broker::new(BrokerOptions::default(), pipeline, Arc::clone(&clock), times);
+        let ingest = Arc::new(pipeline.clone());
+        let broker = Broker::new(BrokerOptions::default(), ingest, Arc::clone(&clock), times);
         let engine = Engine::new(Arc::new(store.clone()), QueryOptions::default(), clock).expect("an engine");
-        let rooms = Rooms { store, engine, broker, rulebook };
+        let rooms = Rooms { store, engine, broker, rulebook, pipeline };
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
@@ -325,11 +330,24 @@ async fn the_daemon_tells_about_itself() {
     assert!(problem.contains("mine.toml:1: ") && problem.contains("stays in use"), "{problem}");
 
     site.done("POST", "/rules/r", &payload()).await;
-    site.send("POST", "/topics/a", &[], "{}").await;
+    site.send("POST", "/topics/plant%2Fp", &[], r#"{"t": 9223372036854775808}"#).await;
     let told = site.get("/metrics.json").await;
     assert_eq!(told["metrics"]["tidemill_messages_received_total"], 1);
     assert_eq!(told["metrics"]["tidemill_rules"][1], json!({ "origin": "api", "value": 1 }));
     assert_eq!(told["problems"], health["problems"]);
+    let of_rule = |name: &str| {
+        let rules = told["rules"].as_array().expect("rules");
+        rules.iter().find(|rule| rule["rule"] == name).expect("the rule").clone()
+    };
+    let counted = of_rule("r");
+    assert_eq!(
+        (&counted["matched"], &counted["fired"], &counted["records"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+    assert_eq!(counted["actions"]["timestream"], json!({ "successes": 0, "failures": 1 }));
+    let error = &counted["lastError"];
+    assert!(error["text"].as_str().is_some_and(|text| text.contains("is outside the range")), "{error}");
+    assert_eq!(error["at"], 1_700_000_000.123);
     let address = site.address;
     let text = tokio::task::spawn_blocking(move || {
         let mut response = ureq::get(format!("http://{address}/metrics")).call().expect("an answer");

@@ -65,8 +65,7 @@ fn explanation(rule: Rule, message: &Message) -> String {
             }
         }
     }
-    let effects = rules.evaluate(message);
-    for effect in &effects {
+    for effect in rules.evaluate(message).iter().flat_map(|run| &run.effects) {
         describe(effect, &mut out);
     }
     out
@@ -80,6 +79,16 @@ fn describe(effect: &Effect, out: &mut String) {
             let _ = writeln!(out, "timestream {}.{}{created}", batch.database, batch.table);
             batch.records.iter().try_for_each(|record| describe_record(record, out))
         }
+        Effect::Republish(republish) => {
+            let text = String::from_utf8_lossy(&republish.payload);
+            writeln!(out, "republish to {}: {text}", republish.topic)
+        }
+        Effect::Http(post) => {
+            let text = String::from_utf8_lossy(&post.body);
+            let headers: Vec<String> = post.headers.iter().map(|(name, _)| format!(", {name}: …")).collect();
+            writeln!(out, "http POST {}{}: {text}", post.url, headers.concat())
+        }
+        Effect::File(line) => writeln!(out, "file {}: {}", line.path, line.line),
         Effect::Failed(failure) => {
             let action = failure.action.map_or_else(|| "the rule".to_owned(), |action| action.to_string());
             writeln!(out, "{action} fails: {}", failure.reason)

@@ -68,7 +68,7 @@ pub(super) struct OriginArguments {
     #[arg(long, value_name = "ID", default_value = CLIENT_ID)]
     client_id: String,
     /// When the message arrived, in milliseconds since 1970; without it, now
-    #[arg(long, value_name = "MILLIS")]
+    #[arg(long, value_name = "MILLIS", allow_negative_numbers = true)]
     at: Option<i64>,
 }
 

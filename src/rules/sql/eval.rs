@@ -84,7 +84,7 @@ impl<'a> Scope<'a> {
         }
     }
 
-    pub(super) const fn message(&self) -> &'a Message {
+    pub(crate) const fn message(&self) -> &'a Message {
         self.message
     }
 
@@ -107,6 +107,29 @@ impl<'a> Scope<'a> {
 
     pub(super) const fn account_id(&self) -> &'a str {
         self.account_id
+    }
+
+    /// What `look` finds when attributes are those of `root` instead of the payload's. What it makes is
+    /// charged to this scope.
+    pub(crate) fn with_root<'b, T>(&self, root: &'b Value, look: impl FnOnce(&Scope<'b>) -> T) -> T
+    where
+        'a: 'b,
+    {
+        let inner = Scope {
+            message: self.message,
+            payload: self.payload,
+            root,
+            topic: self.topic,
+            version: self.version,
+            account_id: self.account_id,
+            budget: self.budget.clone(),
+            exhausted: self.exhausted.clone(),
+        };
+        let before = self.budget.get();
+        let found = look(&inner);
+        self.charge(before.saturating_sub(inner.budget.get()));
+        self.exhausted.set(self.exhausted.get() || inner.exhausted.get());
+        found
     }
 
     /// Whether the rule made more than it may, so that its result means nothing.
