@@ -150,7 +150,7 @@ async fn a_rule_lives_through_the_api() {
     rule["ruleName"] = json!("r_1");
     rule["createdAt"] = json!(1_700_000_000.123);
     assert_eq!(site.get("/rules/r_1").await, json!({ "ruleArn": format!("{ARN}r_1"), "rule": rule }));
-    let tags = site.get(&format!("/tags?resourceArn=arn:aws:iot:us-east-2:1:rule/r_1")).await;
+    let tags = site.get("/tags?resourceArn=arn:aws:iot:us-east-2:1:rule/r_1").await;
     assert_eq!(
         tags,
         json!({ "tags": [{ "Key": "cost centre", "Value": "7" }, { "Key": "team", "Value": "a" }] })
@@ -159,7 +159,7 @@ async fn a_rule_lives_through_the_api() {
     assert_eq!(site.send("POST", "/tags", &[], &tagging.to_string()).await.2, json!({}));
     let untagging = json!({ "resourceArn": format!("{ARN}r_1"), "tagKeys": ["cost centre"] });
     assert_eq!(site.send("POST", "/untag", &[], &untagging.to_string()).await.2, json!({}));
-    let tags = site.get(&format!("/tags?resourceArn=arn:aws:iot:us-east-2:1:rule/r_1")).await;
+    let tags = site.get("/tags?resourceArn=arn:aws:iot:us-east-2:1:rule/r_1").await;
     assert_eq!(tags, json!({ "tags": [{ "Key": "team", "Value": "b" }] }));
 
     // It is live: what is published now becomes a row, answered when it is durable.

@@ -94,7 +94,7 @@ impl MessageArguments {
 fn message(topic: &str, payload: &Path, origin: &OriginArguments) -> anyhow::Result<Message> {
     Ok(Message {
         topic: TopicName::new(topic).with_context(|| format!("--topic {topic:?}"))?,
-        payload: read(payload).with_context(|| format!("--payload {}", payload.display()))?.into(),
+        payload: read(payload).with_context(|| format!("--payload {}", payload.display()))?,
         qos: QoS::AtLeastOnce,
         retain: false,
         properties: Properties::default(),
