@@ -9,6 +9,7 @@
 //! only the Timestream action takes it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::effect::FailureReason;
 use super::sql::eval::{MADE_BYTES_MAX, Scope};
@@ -25,7 +26,7 @@ pub(crate) struct Template {
 
 #[derive(Debug)]
 enum Part {
-    Text(String),
+    Text(Arc<str>),
     Expression { of: Of, source: String, expr: Expr },
 }
 
@@ -68,7 +69,7 @@ impl Template {
         while let Some((at, of)) = next_expression(rest) {
             let (before, expression) = (&rest[..at], &rest[at + 2..]);
             if !before.is_empty() {
-                parts.push(Part::Text(before.to_owned()));
+                parts.push(Part::Text(before.into()));
             }
             let (expr, end) = sql::parse_until_brace(expression, version).map_err(|errors| {
                 format!("in the template {text:?}, after {}: {errors}", &rest[at..at + 2])
@@ -78,7 +79,7 @@ impl Template {
             rest = &expression[end + 1..];
         }
         if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
+            parts.push(Part::Text(rest.into()));
         }
         Ok(Self { parts })
     }
@@ -114,6 +115,18 @@ impl Template {
     /// Whether the template reads an item of the result.
     pub(crate) fn reads_item(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Expression { of: Of::Item, .. }))
+    }
+
+    /// The same as [`Template::render_for_item`], for a name: one without expressions is made only once.
+    pub(crate) fn render_name<'a>(
+        &'a self,
+        view: View<'_, 'a>,
+        field: impl Fn() -> String,
+    ) -> Result<Arc<str>, FailureReason> {
+        match self.parts.as_slice() {
+            [Part::Text(text)] => Ok(Arc::clone(text)),
+            _ => self.render_for_item(view, field).map(Into::into),
+        }
     }
 
     /// The text with every expression replaced by its value. `field` names the place for the error.
@@ -182,7 +195,7 @@ mod tests {
     fn sources(text: &str) -> Vec<String> {
         let template = Template::parse_for_items(text, Version::V2016).expect("a template");
         let source = |part: &Part| match part {
-            Part::Text(text) => text.clone(),
+            Part::Text(text) => text.to_string(),
             Part::Expression { source, .. } => source.clone(),
         };
         template.parts.iter().map(source).collect()
