@@ -73,7 +73,8 @@ impl RuleSet {
             let payload = Payload::new(&message.payload);
             let scope = scope(message, &payload, rule.version(), &self.options);
             let document = error_document(rule.name(), message, failures);
-            let members = document.into_iter().map(|(name, value)| (name.into(), Cow::Owned(value)));
+            let known = document.into_iter().filter(|(_, value)| !value.is_undefined());
+            let members = known.map(|(name, value)| (name.into(), Cow::Owned(value)));
             action.run(&scope, &Output::Object(members.collect()), &mut effects);
         }
         effects
