@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use crate::api::{Api, ApiOptions};
 use crate::clock::{Clock, ProcessingTime, SystemClock};
 use crate::config::Config;
+use crate::message::Message;
 use crate::mqtt::{Broker, BrokerOptions};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
 use crate::query::{Engine, EngineError, QueryOptions};
 use crate::rules::{LoadError, RuleOptions, RuleSet};
 use crate::shutdown::Shutdown;
@@ -20,6 +22,9 @@ use crate::store::{Store, StoreError, StoreOptions};
 
 /// How long a room may take to finish what it has begun.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Republished messages on their way to subscribers; past it rules wait.
+const REPUBLISHED_WAITING_MAX: usize = 1_000;
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +60,7 @@ pub enum StartError {
 pub struct Daemon {
     store: Store,
     engine: Engine,
+    pipeline: Pipeline,
     broker: Room,
     api: Room,
 }
@@ -86,14 +92,28 @@ impl Daemon {
             ..StoreOptions::new(config.store_path)
         };
         let path = store_options.path.clone();
+        let dead_letters = path.clone();
         let opened = Store::open(store_options, Arc::clone(&clock)).await;
         let store = opened.map_err(|source| StartError::Store { path, source })?;
         let source = Arc::new(store.clone());
         let engine = Engine::new(source, QueryOptions::default(), Arc::clone(&clock))?;
 
-        let pipeline = Arc::new(Pipeline::new(rules, store.clone()));
         let times = Arc::new(ProcessingTime::default());
-        let broker = Broker::new(BrokerOptions::default(), pipeline, clock, times);
+        let (republished, to_subscribers) = mpsc::channel(REPUBLISHED_WAITING_MAX);
+        let parts = PipelineParts {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            times: Arc::clone(&times),
+            republished,
+        };
+        let options = PipelineOptions {
+            dead_letters,
+            files: config.rule_files_path,
+            hops_max: config.republish_hops_max,
+        };
+        let pipeline = Pipeline::new(rules, parts, options);
+        let broker = Broker::new(BrokerOptions::default(), Arc::new(pipeline.clone()), clock, times);
+        tokio::spawn(publish(to_subscribers, broker.clone()));
         let broker_room = Room::new("broker", mqtt_address);
         let stop = broker_room.stop.clone();
         broker_room.stop.spawn(async move { broker.serve(mqtt, stop).await });
@@ -108,7 +128,7 @@ impl Daemon {
         let stop = api_room.stop.clone();
         api_room.stop.spawn(async move { api.serve(http, stop).await });
 
-        Ok(Self { store, engine, broker: broker_room, api: api_room })
+        Ok(Self { store, engine, pipeline, broker: broker_room, api: api_room })
     }
 
     /// Where MQTT clients connect.
@@ -137,6 +157,10 @@ impl Daemon {
     pub async fn stop(self) -> Result<(), StoreError> {
         self.api.stop().await;
         self.broker.stop().await;
+        let left = self.pipeline.stop(DRAIN_WITHIN).await;
+        if left > 0 {
+            warn!(left, "gave up waiting for requests of http actions");
+        }
         self.engine.shutdown().await;
         self.store.close().await
     }
@@ -166,6 +190,13 @@ fn load_rules(folder: &Path, account_id: &str) -> Result<RuleSet, StartError> {
     }
     info!(rules = loaded.rules.len(), folder = %folder.display(), "rules loaded");
     Ok(loaded.rules)
+}
+
+/// Hands the messages rules republish to subscribers. The pipeline cannot hold the broker that holds it.
+async fn publish(mut republished: mpsc::Receiver<Arc<Message>>, broker: Broker) {
+    while let Some(message) = republished.recv().await {
+        broker.publish(&message);
+    }
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -15,6 +15,7 @@ pub mod shutdown;
 pub mod topic;
 
 pub mod message;
+pub mod outlet;
 pub mod record;
 
 pub mod mqtt;

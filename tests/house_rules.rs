@@ -13,16 +13,20 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("topic", &[]),
     ("message", &["clock", "topic"]),
     ("record", &["clock"]),
+    ("outlet", &[]),
     ("mqtt", &["clock", "shutdown", "topic", "message"]),
     ("rules", &["clock", "topic", "message", "record"]),
     ("store", &["clock", "shutdown", "record"]),
     ("query", &["clock", "shutdown", "record", "store"]),
-    ("pipeline", &["clock", "topic", "message", "record", "mqtt", "rules", "store"]),
+    ("pipeline", &["clock", "shutdown", "topic", "message", "record", "outlet", "mqtt", "rules", "store"]),
     ("api", &["clock", "shutdown", "topic", "message", "record", "rules", "store", "query", "pipeline"]),
     ("config", &["store"]),
     (
         "daemon",
-        &["clock", "shutdown", "config", "record", "mqtt", "rules", "store", "query", "pipeline", "api"],
+        &[
+            "clock", "shutdown", "config", "message", "record", "mqtt", "rules", "store", "query",
+            "pipeline", "api",
+        ],
     ),
     ("cli", &["clock", "config", "rules", "store", "query", "daemon"]),
 ];
@@ -37,7 +41,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sqlparser", &["rules", "query"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "main"]),
-    ("std::fs", &["store", "config", "rules"]),
+    ("reqwest", &["pipeline"]),
+    ("std::fs", &["store", "config", "rules", "outlet"]),
     ("tokio::fs", &[]),
 ];
 

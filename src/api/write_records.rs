@@ -4,6 +4,7 @@
 //! wrong with a record against its table is the store's to say, record by record.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -110,7 +111,11 @@ fn batch(request: Request, compatibility: Compatibility) -> Result<WriteBatch, A
     let common = request.common_attributes.unwrap_or_default();
     let records: Result<Vec<Record>, ApiError> =
         request.records.into_iter().map(|record| merged(record, &common).checked(compatibility)).collect();
-    Ok(WriteBatch { database: request.database_name, table: request.table_name, records: records? })
+    Ok(WriteBatch {
+        database: request.database_name.into(),
+        table: request.table_name.into(),
+        records: records?,
+    })
 }
 
 /// What `record` says, and what `common` says where it is silent; dimensions of both (spec 4.2).
@@ -158,11 +163,11 @@ impl Attributes {
             scalar => single(self.measure_value.as_deref(), self.measure_values, scalar)?,
         };
         let dimensions = dimensions(self.dimensions.unwrap_or_default(), compatibility)?;
-        Ok(Record { dimensions, measure_name, measure, time, version })
+        Ok(Record { dimensions, measure_name: measure_name.into(), measure, time, version })
     }
 }
 
-fn dimensions(written: Vec<NamedValue>, compatibility: Compatibility) -> Result<Vec<Dimension>, ApiError> {
+fn dimensions(written: Vec<NamedValue>, compatibility: Compatibility) -> Result<Arc<[Dimension]>, ApiError> {
     // AWS refuses a record without dimensions; emulators take it, and so does "local".
     if written.is_empty() && compatibility == Compatibility::Aws {
         return Err(ApiError::validation("At least one dimension is required for a record."));
@@ -175,7 +180,7 @@ fn dimensions(written: Vec<NamedValue>, compatibility: Compatibility) -> Result<
             return Err(ApiError::validation(format!("The dimension '{name}' is given more than once.")));
         }
     }
-    Ok(written.into_iter().map(|NamedValue { name, value }| Dimension { name, value }).collect())
+    Ok(written.into_iter().map(|NamedValue { name, value }| Dimension { name: name.into(), value }).collect())
 }
 
 fn single(
@@ -216,7 +221,7 @@ fn multi(
     let attributes: Result<Vec<Attribute>, ApiError> = values
         .into_iter()
         .map(|TypedValue { name, value, value_type }| {
-            Ok(Attribute { name, value: parsed(&value, &value_type, nanos_per_unit)? })
+            Ok(Attribute { name: name.into(), value: parsed(&value, &value_type, nanos_per_unit)? })
         })
         .collect();
     Ok(Measure::Multi(attributes?))

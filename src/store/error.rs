@@ -92,6 +92,9 @@ pub enum StoreError {
     /// A setting that is not allowed.
     #[error("{0}")]
     InvalidOption(String),
+    /// There would be more of something than is allowed.
+    #[error("{0}")]
+    QuotaExceeded(String),
     /// The disk or the object store failed.
     #[error("{doing}: {source}")]
     Disk {

@@ -13,6 +13,8 @@
 //!
 //! Integers are little endian. Decoding trusts nothing: every length is checked against what is left.
 
+use std::sync::Arc;
+
 use crate::clock::Timestamp;
 use crate::record::{Attribute, Dimension, Measure, MeasureValue, Record};
 use crate::store::paths::TableId;
@@ -67,7 +69,7 @@ impl EntryBuilder {
         let start = self.bytes.len();
         let count = u8::try_from(record.dimensions.len()).expect("admission allows 128 dimensions");
         self.bytes.push(count);
-        for dimension in &record.dimensions {
+        for dimension in &*record.dimensions {
             put_text(&mut self.bytes, &dimension.name);
             put_text(&mut self.bytes, &dimension.value);
         }
@@ -213,11 +215,11 @@ impl<'a> Reader<'a> {
         }
         let time = Timestamp::from_nanos(self.bigint()?);
         let version = self.bigint()?;
-        let measure_name = self.text()?.to_owned();
+        let measure_name = self.text()?.into();
         let dimensions = if flags & SAME_DIMENSIONS == 0 {
             self.dimensions()?
         } else {
-            before.ok_or(EntryFault::NoDimensions)?.record.dimensions.clone()
+            Arc::clone(&before.ok_or(EntryFault::NoDimensions)?.record.dimensions)
         };
         let measure = if flags & MULTI == 0 {
             Measure::Single(self.value()?)
@@ -228,16 +230,16 @@ impl<'a> Reader<'a> {
         Ok(LoggedRow { record, replaces: flags & REPLACES != 0 })
     }
 
-    fn dimensions(&mut self) -> Result<Vec<Dimension>, EntryFault> {
+    fn dimensions(&mut self) -> Result<Arc<[Dimension]>, EntryFault> {
         let count = self.byte()?;
         (0..count)
-            .map(|_| Ok(Dimension { name: self.text()?.to_owned(), value: self.text()?.to_owned() }))
+            .map(|_| Ok(Dimension { name: self.text()?.into(), value: self.text()?.to_owned() }))
             .collect()
     }
 
     fn attributes(&mut self) -> Result<Vec<Attribute>, EntryFault> {
         let count = u16::from_le_bytes(self.array()?);
-        (0..count).map(|_| Ok(Attribute { name: self.text()?.to_owned(), value: self.value()? })).collect()
+        (0..count).map(|_| Ok(Attribute { name: self.text()?.into(), value: self.value()? })).collect()
     }
 
     fn value(&mut self) -> Result<MeasureValue, EntryFault> {
@@ -257,18 +259,18 @@ mod tests {
     use super::*;
 
     fn rows() -> Vec<LoggedRow> {
-        let dimension = |value: &str| vec![Dimension { name: "host".to_owned(), value: value.to_owned() }];
+        let dimension = |value: &str| vec![Dimension { name: "host".into(), value: value.to_owned() }];
         let row = |value: &str, measure, replaces| LoggedRow {
             record: Record {
-                dimensions: dimension(value),
-                measure_name: "m".to_owned(),
+                dimensions: dimension(value).into(),
+                measure_name: "m".into(),
                 measure,
                 time: Timestamp::from_nanos(-5),
                 version: 9,
             },
             replaces,
         };
-        let attribute = |name: &str, value| Attribute { name: name.to_owned(), value };
+        let attribute = |name: &str, value| Attribute { name: name.into(), value };
         vec![
             row("a", Measure::Single(MeasureValue::Double(0.1)), false),
             row("a", Measure::Single(MeasureValue::Bigint(i64::MIN)), true),
