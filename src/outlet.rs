@@ -89,7 +89,7 @@ fn put_aside(path: &Path, keep: u32) -> io::Result<()> {
         PathBuf::from(name)
     };
     // A bound that was higher before may have left more.
-    for number in (keep.max(1)..=KEEP_MAX).take_while(|&number| numbered(number).exists()) {
+    for number in (keep + 1..=KEEP_MAX).take_while(|&number| numbered(number).exists()) {
         fs::remove_file(numbered(number))?;
     }
     if keep == 0 {
@@ -137,9 +137,10 @@ mod tests {
         outlet.append("x.jsonl", "e1", Bound { bytes_max: 6, keep: 1 }).expect("a written line");
         outlet.append("x.jsonl", "e2", Bound { bytes_max: 6, keep: 1 }).expect("a written line");
         assert_eq!(names(&below), ["x.jsonl", "x.jsonl.1"]);
+        assert_eq!(text(&below, "x.jsonl.1"), "d1\ne1\n");
         outlet.append("x.jsonl", "f1f1f1", Bound { bytes_max: 6, keep: 0 }).expect("a written line");
         assert_eq!(text(&below, "x.jsonl"), "f1f1f1\n");
-        assert_eq!(text(&below, "x.jsonl.1"), "d1\ne1\n");
+        assert_eq!(names(&below), ["x.jsonl"]);
     }
 
     #[test]

@@ -5,21 +5,16 @@ use serde_json::{Value, json};
 
 use super::Context;
 
-/// 200 while writes become durable, 503 with the reason once they cannot. What is wrong with rule
-/// files is told without changing the status: the rules before them go on working.
+/// 200 while writes become durable, with the reasons when something else does not work, such as a rule
+/// file with a mistake; 503 with the reason once they cannot.
 pub(crate) fn health(context: &Context) -> (StatusCode, Value) {
-    match context.store.health() {
-        Ok(()) => {
-            let mut body = json!({ "status": "ok" });
-            let problems = context.rulebook.problems();
-            if !problems.is_empty() {
-                body["problems"] = json!(problems);
-            }
-            (StatusCode::OK, body)
-        }
-        Err(reason) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            json!({ "status": "unavailable", "reason": reason.to_string() }),
-        ),
+    if let Err(reason) = context.store.health() {
+        return (StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "unavailable", "reason": reason }));
+    }
+    let mut reasons = context.store.troubles();
+    reasons.extend(context.rulebook.problems());
+    match reasons {
+        reasons if reasons.is_empty() => (StatusCode::OK, json!({ "status": "ok" })),
+        reasons => (StatusCode::OK, json!({ "status": "degraded", "reasons": reasons })),
     }
 }

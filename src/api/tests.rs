@@ -325,8 +325,8 @@ async fn the_daemon_tells_about_itself() {
     std::fs::write(site.folder.path().join("rules/mine.toml"), "sql = 1").expect("a file");
     site.rooms.rulebook.look();
     let health = site.get("/health").await;
-    assert_eq!(health["status"], "ok");
-    let problem = health["problems"][0].as_str().expect("a text");
+    assert_eq!(health["status"], "degraded");
+    let problem = health["reasons"][0].as_str().expect("a text");
     assert!(problem.contains("mine.toml:1: ") && problem.contains("stays in use"), "{problem}");
 
     site.done("POST", "/rules/r", &payload()).await;
@@ -334,7 +334,7 @@ async fn the_daemon_tells_about_itself() {
     let told = site.get("/metrics.json").await;
     assert_eq!(told["metrics"]["tidemill_messages_received_total"], 1);
     assert_eq!(told["metrics"]["tidemill_rules"][1], json!({ "origin": "api", "value": 1 }));
-    assert_eq!(told["problems"], health["problems"]);
+    assert_eq!(told["problems"], health["reasons"]);
     let of_rule = |name: &str| {
         let rules = told["rules"].as_array().expect("rules");
         rules.iter().find(|rule| rule["rule"] == name).expect("the rule").clone()

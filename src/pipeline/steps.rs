@@ -226,18 +226,19 @@ impl Shared {
         failures: &mut Vec<FailedAction>,
     ) -> Result<Result<(), (String, String)>, IngestError> {
         let TimestreamWrite { batch, create } = write;
-        let resource = format!("{}/{}", batch.database, batch.table);
+        let (database, table) = (Arc::clone(&batch.database), Arc::clone(&batch.table));
+        let resource = || format!("{database}/{table}");
         let records = batch.records.len();
         let pending = match timestream::submit(&self.parts.store, batch, create).await {
             Ok(pending) => pending,
             Err(error) if error.is_fault() => return Err(IngestError::Unavailable(error.to_string())),
-            Err(error) => return Ok(Err((resource, error.to_string()))),
+            Err(error) => return Ok(Err((resource(), error.to_string()))),
         };
         let rejected = pending.rejected();
         for (place, rejected) in rejected.iter().enumerate() {
             let reason = rejected.reason.to_string();
             let kind = Some(ActionKind::Timestream);
-            let failure = self.failed(firing, kind, role, resource.clone(), &reason);
+            let failure = self.failed(firing, kind, role, resource(), &reason);
             if place < REJECTED_TOLD_MAX {
                 failures.push(failure);
             }

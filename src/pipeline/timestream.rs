@@ -1,5 +1,7 @@
 //! Records to the store, and the databases and tables they need.
 
+use std::sync::Arc;
+
 use crate::record::WriteBatch;
 use crate::store::{DatabaseOptions, Pending, Store, StoreError, TableOptions};
 
@@ -12,7 +14,7 @@ pub(super) async fn submit(store: &Store, batch: WriteBatch, create: bool) -> Re
 }
 
 async fn create_table(store: &Store, batch: &WriteBatch) -> Result<(), StoreError> {
-    let (store, database, table) = (store.clone(), batch.database.clone(), batch.table.clone());
+    let (store, database, table) = (store.clone(), Arc::clone(&batch.database), Arc::clone(&batch.table));
     let created = tokio::task::spawn_blocking(move || {
         // Somebody else may be quicker; what counts is that both exist afterwards.
         match store.create_database(&database, DatabaseOptions::default()) {

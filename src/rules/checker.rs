@@ -10,17 +10,24 @@ use super::template::Template;
 pub(super) struct Checker<'t> {
     text: &'t str,
     mistakes: Vec<Mistake>,
+    /// What SET names.
+    variables: Vec<String>,
 }
 
 impl<'t> Checker<'t> {
     /// No mistakes yet.
     pub(super) const fn new(text: &'t str) -> Self {
-        Self { text, mistakes: Vec::new() }
+        Self { text, mistakes: Vec::new(), variables: Vec::new() }
     }
 
     /// The text of the file.
     pub(super) const fn text(&self) -> &'t str {
         self.text
+    }
+
+    /// Learns what SET names, so that templates may use it.
+    pub(super) fn know_variables(&mut self, names: impl Iterator<Item = String>) {
+        self.variables.extend(names);
     }
 
     /// The mistakes by line; those without one first.
@@ -50,8 +57,15 @@ impl<'t> Checker<'t> {
         self.parsed(field, text, Template::parse_for_items(&text.text, version))
     }
 
-    fn parsed<T>(&mut self, field: &str, text: &Text, parsed: Result<T, String>) -> Option<T> {
-        parsed.map_err(|reason| self.mistake(text.start, format!("{field}: {reason}"))).ok()
+    fn parsed(&mut self, field: &str, text: &Text, parsed: Result<Template, String>) -> Option<Template> {
+        let template =
+            parsed.map_err(|reason| self.mistake(text.start, format!("{field}: {reason}"))).ok()?;
+        let is_known = |name: &str| self.variables.iter().any(|known| known == name);
+        if let Some(name) = template.unknown_variable(is_known) {
+            let reason = format!("{field}: the statement sets no variable @{name}");
+            self.mistake(text.start, reason);
+        }
+        Some(template)
     }
 
     /// Notes that `template` is empty; for what has to have a text.

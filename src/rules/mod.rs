@@ -34,8 +34,9 @@ pub use sql::Version;
 
 use crate::message::Message;
 
-use sql::eval::{MADE_BYTES_MAX, Output, Scope};
+use sql::eval::{Output, Scope};
 use sql::payload::{Document, Payload};
+use sql::run::Run;
 use topic_index::{TopicIndex, basic_ingest};
 
 /// What rules know about the service they run in.
@@ -142,8 +143,8 @@ impl RuleSet {
             if bytes > limit {
                 run.effects.push(failed(FailureReason::PayloadTooLarge { bytes, limit }));
             } else {
-                let scope = Scope::new(message, &payload, topic, rule.version(), &self.options.account_id);
-                run_rule(rule, &scope, payload.document(rule.version()), &mut run);
+                let own = Run::new(message, &payload, topic, rule.query(), &self.options.account_id);
+                run_rule(rule, &own, payload.document(rule.version()), &mut run);
             }
             run
         };
@@ -155,10 +156,11 @@ fn failed(reason: FailureReason) -> Effect {
     Effect::Failed(Failure { action: None, reason })
 }
 
-fn run_rule<'a>(rule: &'a Rule, scope: &Scope<'a>, document: &Document, run: &mut RuleRun) {
-    run.fired = scope.fires(rule.query());
-    let output = run.fired.then(|| scope.output(rule.query()));
-    let effects = &mut run.effects;
+fn run_rule<'a>(rule: &'a Rule, run: &'a Run<'a>, document: &Document, told: &mut RuleRun) {
+    let scope = Scope::new(run);
+    told.fired = scope.fires(rule.query());
+    let output = told.fired.then(|| scope.output(rule.query()));
+    let effects = &mut told.effects;
     match (&output, document) {
         (None, _) => {}
         (Some(Output::Object(members)), Document::Raw(detail)) if members.is_empty() => {
@@ -166,14 +168,14 @@ fn run_rule<'a>(rule: &'a Rule, scope: &Scope<'a>, document: &Document, run: &mu
         }
         (Some(output), _) => {
             for action in rule.actions() {
-                action.run(scope, output, effects);
+                action.run(&scope, output, effects);
             }
         }
     }
-    if scope.is_exhausted() {
+    if let Some(reason) = run.excess() {
         // Some value along the way was cut to Undefined, so nothing that came of it can be trusted.
         effects.clear();
-        effects.push(failed(FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX }));
+        effects.push(failed(reason));
     }
 }
 

@@ -147,7 +147,10 @@ fn check(name: &str, file: RuleFile, mut checker: Checker<'_>) -> Result<Rule, R
     }
     let version = checked_version(&file.version, &mut checker);
     let query = match sql::parse(&file.sql.text, version) {
-        Ok(query) => Some(query),
+        Ok(query) => {
+            checker.know_variables(query.variables.iter().map(|variable| variable.name.clone()));
+            Some(query)
+        }
         Err(errors) => {
             sql_mistakes(&file.sql, &errors, &mut checker);
             None

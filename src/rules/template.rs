@@ -9,9 +9,11 @@
 //! only the Timestream action takes it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::effect::FailureReason;
-use super::sql::eval::{MADE_BYTES_MAX, Scope};
+use super::sql::eval::Scope;
+use super::sql::run::MADE_BYTES_MAX;
 use super::sql::{self, Expr, Version};
 
 /// The longest template, in bytes.
@@ -21,11 +23,12 @@ const TEMPLATE_BYTES_MAX: usize = 8 * 1024;
 #[derive(Debug)]
 pub(crate) struct Template {
     parts: Vec<Part>,
+    variables: Vec<String>,
 }
 
 #[derive(Debug)]
 enum Part {
-    Text(String),
+    Text(Arc<str>),
     Expression { of: Of, source: String, expr: Expr },
 }
 
@@ -64,23 +67,30 @@ impl Template {
             return Err(format!("a template may have at most {TEMPLATE_BYTES_MAX} bytes"));
         }
         let mut parts = Vec::new();
+        let mut variables = Vec::new();
         let mut rest = text;
         while let Some((at, of)) = next_expression(rest) {
             let (before, expression) = (&rest[..at], &rest[at + 2..]);
             if !before.is_empty() {
-                parts.push(Part::Text(before.to_owned()));
+                parts.push(Part::Text(before.into()));
             }
-            let (expr, end) = sql::parse_until_brace(expression, version).map_err(|errors| {
+            let found = sql::parse_until_brace(expression, version).map_err(|errors| {
                 format!("in the template {text:?}, after {}: {errors}", &rest[at..at + 2])
             })?;
-            let source = format!("{}{}}}", &rest[at..at + 2], expression[..end].trim());
-            parts.push(Part::Expression { of, source, expr });
-            rest = &expression[end + 1..];
+            let source = format!("{}{}}}", &rest[at..at + 2], expression[..found.brace].trim());
+            variables.extend(found.variables);
+            parts.push(Part::Expression { of, source, expr: found.expr });
+            rest = &expression[found.brace + 1..];
         }
         if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
+            parts.push(Part::Text(rest.into()));
         }
-        Ok(Self { parts })
+        Ok(Self { parts, variables })
+    }
+
+    /// A variable the template needs and SET does not name.
+    pub(crate) fn unknown_variable(&self, mut is_known: impl FnMut(&str) -> bool) -> Option<&str> {
+        self.variables.iter().map(String::as_str).find(|name| !is_known(name))
     }
 
     /// The text, if the template has no expressions.
@@ -114,6 +124,18 @@ impl Template {
     /// Whether the template reads an item of the result.
     pub(crate) fn reads_item(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Expression { of: Of::Item, .. }))
+    }
+
+    /// The same as [`Template::render_for_item`], for a name: one without expressions is made only once.
+    pub(crate) fn render_name<'a>(
+        &'a self,
+        view: View<'_, 'a>,
+        field: impl Fn() -> String,
+    ) -> Result<Arc<str>, FailureReason> {
+        match self.parts.as_slice() {
+            [Part::Text(text)] => Ok(Arc::clone(text)),
+            _ => self.render_for_item(view, field).map(Into::into),
+        }
     }
 
     /// The text with every expression replaced by its value. `field` names the place for the error.
@@ -182,7 +204,7 @@ mod tests {
     fn sources(text: &str) -> Vec<String> {
         let template = Template::parse_for_items(text, Version::V2016).expect("a template");
         let source = |part: &Part| match part {
-            Part::Text(text) => text.clone(),
+            Part::Text(text) => text.to_string(),
             Part::Expression { source, .. } => source.clone(),
         };
         template.parts.iter().map(source).collect()

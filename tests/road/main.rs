@@ -1,5 +1,6 @@
 //! End to end: the built binary, real MQTT clients, AWS JSON over HTTP, files on disk.
 
+mod actions;
 mod aws;
 mod crash;
 mod daemon;

@@ -58,7 +58,7 @@ fn a_rule_file_is_read_again_while_the_daemon_runs() {
     let told = daemon.when(|told| told["problems"].as_array().is_some_and(|problems| !problems.is_empty()));
     let problem = told["problems"][0].as_str().expect("a text");
     assert!(problem.contains("one.toml:1: sql: ") && problem.contains("stays in use"), "{problem}");
-    assert_eq!(daemon.get("/health")["status"], "ok");
+    assert_eq!(daemon.get("/health")["reasons"], told["problems"]);
     send(&daemon, "second");
     assert_eq!(daemon.rows(DEVICES), [["first"], ["second"]], "the rule before goes on");
 

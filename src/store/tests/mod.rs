@@ -1,11 +1,14 @@
 //! Tests of the whole room, from `submit` to `snapshot`.
 
+mod dice;
 pub(crate) mod disk;
 mod fixture;
+mod history;
 
 mod compaction;
 mod crash;
 mod damage;
+mod flips;
 mod limits;
 mod model;
 mod parts;

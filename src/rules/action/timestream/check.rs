@@ -25,7 +25,7 @@ impl TimestreamAction {
         let mut dimensions = Vec::with_capacity(file.dimensions.len());
         for (name, value) in &file.dimensions {
             let template = checker.item_template(&format!("dimension {}", name.text), value, sql_version);
-            dimensions.extend(template.map(|template| (name.text.clone(), template)));
+            dimensions.extend(template.map(|template| (name.text.as_str().into(), template)));
         }
         let timestamp = file.timestamp.and_then(|(value, unit)| {
             let unit = time_unit(unit.as_ref(), checker);
@@ -70,7 +70,7 @@ impl TimestreamAction {
     /// The attributes that say whose record it is, and of when: those named like a dimension, and those a
     /// dimension, the timestamp or the version consists of.
     fn identifying(&self) -> HashSet<String> {
-        let names = self.dimensions.iter().map(|(name, _)| name.as_str());
+        let names = self.dimensions.iter().map(|(name, _)| &**name);
         let templates = self.dimensions.iter().map(|(_, template)| template);
         let templates = templates.chain(self.timestamp.iter().map(|(template, _)| template));
         let read = templates.chain(&self.version).filter_map(|template| template.attribute());

@@ -12,6 +12,7 @@ mod check;
 mod measure;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::record::{Attribute, DEFAULT_VERSION, Dimension, Measure, MeasureValue, Record, WriteBatch};
@@ -40,7 +41,7 @@ pub(crate) struct TimestreamAction {
     /// The table's name.
     table: Template,
     /// The dimensions, in the order of the file.
-    dimensions: Vec<(String, Template)>,
+    dimensions: Vec<(Arc<str>, Template)>,
     /// Where the time comes from; `None` takes the processing time.
     timestamp: Option<(Template, TimeUnit)>,
     /// Where the version comes from; `None` takes the lowest.
@@ -172,9 +173,10 @@ impl TimestreamAction {
         if records.is_empty() {
             return Ok((None, problems));
         }
+        let view = View { message: scope, item: scope };
         let batch = WriteBatch {
-            database: self.database.render(scope, || "database_name".to_owned())?,
-            table: self.table.render(scope, || "table_name".to_owned())?,
+            database: self.database.render_name(view, || "database_name".to_owned())?,
+            table: self.table.render_name(view, || "table_name".to_owned())?,
             records,
         };
         Ok((Some(TimestreamWrite { batch, create: self.create }), problems))
@@ -245,15 +247,15 @@ impl TimestreamAction {
             time: self.time(view, place)?,
             version: self.version(view)?,
             multi_measure_name: multi_measure_name
-                .map(|name| name.render_for_item(view, || "multi_measure_name".to_owned()))
+                .map(|name| name.render_name(view, || "multi_measure_name".to_owned()))
                 .transpose()?,
         })
     }
 
-    fn dimensions<'a>(&'a self, view: View<'_, 'a>) -> Result<Vec<Dimension>, FailureReason> {
-        let dimension = |(name, value): &'a (String, Template)| {
+    fn dimensions<'a>(&'a self, view: View<'_, 'a>) -> Result<Arc<[Dimension]>, FailureReason> {
+        let dimension = |(name, value): &'a (Arc<str>, Template)| {
             let value = value.render_for_item(view, || format!("dimension {name}"))?;
-            Ok(Dimension { name: name.clone(), value })
+            Ok(Dimension { name: Arc::clone(name), value })
         };
         self.dimensions.iter().map(dimension).collect()
     }
@@ -282,28 +284,28 @@ impl TimestreamAction {
 
 /// What all records of one item share.
 struct Identity {
-    dimensions: Vec<Dimension>,
+    dimensions: Arc<[Dimension]>,
     time: Timestamp,
     version: i64,
-    multi_measure_name: Option<String>,
+    multi_measure_name: Option<Arc<str>>,
 }
 
 impl Identity {
     fn extend(self, measures: Vec<(&str, MeasureValue)>, records: &mut Vec<Record>) {
-        let Self { mut dimensions, time, version, multi_measure_name } = self;
+        let Self { dimensions, time, version, multi_measure_name } = self;
         if let Some(measure_name) = multi_measure_name {
-            let attribute = |(name, value): (&str, MeasureValue)| Attribute { name: name.to_owned(), value };
+            let attribute = |(name, value): (&str, MeasureValue)| Attribute { name: name.into(), value };
             let measure = Measure::Multi(measures.into_iter().map(attribute).collect());
             records.push(Record { dimensions, measure_name, measure, time, version });
             return;
         }
-        records.reserve(measures.len());
-        let last = measures.len().saturating_sub(1);
-        for (index, (name, value)) in measures.into_iter().enumerate() {
-            let own = if index == last { std::mem::take(&mut dimensions) } else { dimensions.clone() };
-            let (measure_name, measure) = (name.to_owned(), Measure::Single(value));
-            records.push(Record { dimensions: own, measure_name, measure, time, version });
-        }
+        records.extend(measures.into_iter().map(|(name, value)| Record {
+            dimensions: Arc::clone(&dimensions),
+            measure_name: name.into(),
+            measure: Measure::Single(value),
+            time,
+            version,
+        }));
     }
 }
 
