@@ -131,8 +131,8 @@ async fn parts_newer_than_the_damage_stay_and_the_log_begins_afresh() {
     store.create_table("db", "other", TableOptions::default()).expect("new");
     fill(&store, 0, 10).await;
     let batch = crate::record::WriteBatch {
-        database: "db".to_owned(),
-        table: "other".to_owned(),
+        database: "db".into(),
+        table: "other".into(),
         records: vec![row("o", 1, 1, 1)],
     };
     store.submit(batch).await.expect("accepted").await.expect("written");
