@@ -2,13 +2,14 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rumqttc::QoS;
 use serde_json::json;
 
 use crate::aws;
-use crate::daemon::{Daemon, Site};
+use crate::daemon::{Daemon, PATIENCE, Site};
 use crate::publish::{Outcome, Protocol, publish, stream};
 
 const CONNECTIONS: u64 = 8;
@@ -136,44 +137,50 @@ fn kills_under_load_lose_nothing_acknowledged() {
     assert!(!site.files("data", ".parquet").is_empty(), "rows went to Parquet meanwhile");
 }
 
-/// Rows in one Parquet file, of which one bit is flipped.
-#[test]
-fn a_flipped_bit_in_a_part_is_an_error_and_never_a_sum() {
-    let site = Site::new();
+const SUM: &str = "SELECT sum(measure_value::bigint) FROM iot.telemetry WHERE device_id = 'http'";
+
+/// Writes 2,000 rows and moves them to Parquet; their sum, and the file they are in.
+fn rows_in_parquet(site: &Site) -> (Vec<Vec<String>>, PathBuf) {
     site.rule("all", "SELECT n FROM 'd/+'", "");
     let daemon = site.start();
+    // Makes the table.
     publish(daemon.mqtt, Protocol::V5, QoS::AtLeastOnce, "d/1", r#"{"n":5,"device_id":"d"}"#);
-    let numbers = (0..2_000_u64).map(|n| n * 0x9E37_79B9 % 65_521);
-    for batch in numbers.collect::<Vec<_>>().chunks(100).enumerate() {
-        let record = |(k, n): (usize, &u64)| json!({ "MeasureValue": n.to_string(), "Time": (batch.0 * 100 + k + 1).to_string() });
-        let records: Vec<_> = batch.1.iter().enumerate().map(record).collect();
-        daemon.done(
-            "WriteRecords",
-            &json!({ "DatabaseName": "iot", "TableName": "telemetry", "Records": records, "CommonAttributes": {
+    for hundred in 0..20_u64 {
+        let record =
+            |n: u64| json!({ "MeasureValue": (n * 7_919 % 65_521).to_string(), "Time": n.to_string() });
+        let request = json!({ "DatabaseName": "iot", "TableName": "telemetry",
+            "CommonAttributes": {
                 "Dimensions": [{ "Name": "device_id", "Value": "http" }],
-                "MeasureName": "n", "MeasureValueType": "BIGINT" } }),
-        );
+                "MeasureName": "n", "MeasureValueType": "BIGINT",
+            },
+            "Records": (hundred * 100 + 1..hundred * 100 + 101).map(record).collect::<Vec<_>>(),
+        });
+        daemon.done("WriteRecords", &request);
     }
-    const SUM: &str = "SELECT sum(measure_value::bigint) FROM iot.telemetry WHERE device_id = 'http'";
     let sum = daemon.rows(SUM);
-    assert_eq!(daemon.stop(), Some(0));
-    let (daemon, stopped) = (site.start(), "a stop moves rows to Parquet or the signal does");
     daemon.signal("USR1");
     let started = Instant::now();
+    // One of the day of the message, one of the day of the rows.
     while site.files("data", ".parquet").len() < 2 {
-        assert!(started.elapsed() < crate::daemon::PATIENCE, "{stopped}");
+        assert!(started.elapsed() < PATIENCE, "no Parquet appeared");
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(daemon.rows(SUM), sum);
     assert_eq!(daemon.stop(), Some(0));
-    let files = site.files("data", ".parquet");
-    let largest =
-        files.iter().max_by_key(|path| std::fs::metadata(path).expect("there").len()).expect("some");
-    let whole = std::fs::read(largest).expect("readable");
+    let bytes = |path: &PathBuf| std::fs::metadata(path).expect("there").len();
+    let largest = site.files("data", ".parquet").into_iter().max_by_key(bytes);
+    (sum, largest.expect("some"))
+}
+
+#[test]
+fn a_flipped_bit_in_a_part_is_an_error_and_never_a_sum() {
+    let site = Site::new();
+    let (sum, part) = rows_in_parquet(&site);
+    let name = part.file_name().expect("a name").to_str().expect("ours");
+    let whole = std::fs::read(&part).expect("readable");
     let mut damaged = whole.clone();
     damaged[whole.len() / 3] ^= 0x10;
-    std::fs::write(largest, &damaged).expect("written");
-    let name = largest.file_name().expect("a name").to_str().expect("ours");
+    std::fs::write(&part, &damaged).expect("written");
 
     let daemon = site.start();
     for sql in [SUM, "SELECT * FROM iot.telemetry WHERE measure_value::bigint > 3 ORDER BY time"] {
@@ -186,9 +193,9 @@ fn a_flipped_bit_in_a_part_is_an_error_and_never_a_sum() {
     assert!(health.contains("degraded") && health.contains(name), "{health}");
     let log = std::fs::read_to_string(site.path("log")).expect("a log");
     assert!(log.contains("a part is damaged") && log.contains(name), "{log}");
-    std::fs::write(largest, &whole).expect("restored");
+    std::fs::write(&part, &whole).expect("restored");
     assert_eq!(daemon.rows(SUM), sum, "once the file is back");
-    std::fs::write(largest, &damaged).expect("written");
+    std::fs::write(&part, &damaged).expect("written");
     assert_eq!(daemon.stop(), Some(0));
     let (code, out, error) = site.run(&["check", "--store"]);
     assert_eq!(code, Some(2), "{out}{error}");
@@ -225,7 +232,7 @@ fn rows_are_the_same_after_a_restart_and_in_parquet() {
     let flushed = || !site.files("data", ".parquet").is_empty();
     let started = std::time::Instant::now();
     while !flushed() {
-        assert!(started.elapsed() < crate::daemon::PATIENCE, "no Parquet appeared");
+        assert!(started.elapsed() < PATIENCE, "no Parquet appeared");
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(daemon.rows(all), before, "from Parquet");
