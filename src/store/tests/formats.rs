@@ -75,7 +75,9 @@ async fn fill(store: &Store) {
     store.flush().await.expect("flushed");
     // In the log alone: new rows, and newer versions of rows in parts and in the log.
     write(store, vec![everything(7, 3), row("c", 9, 1, 1)]).await.expect("written");
-    write(store, vec![row("c", 9, 4, 4), row("b", DAY + 5, 2, 2), everything(9, 1)]).await.expect("written");
+    write(store, vec![row("c", 9, 4, 4), row("b", DAY + 5, 2, 2), everything(9, 1), everything(10, 2)])
+        .await
+        .expect("written");
 }
 
 fn expected() -> Rows {
@@ -99,6 +101,7 @@ fn expected() -> Rows {
         ("host=a zone=ü measure_name=multi time=7", multi(3)),
         ("host=a zone=ü measure_name=multi time=8", multi(1)),
         ("host=a zone=ü measure_name=multi time=9", multi(1)),
+        ("host=a zone=ü measure_name=multi time=10", multi(2)),
     ];
     rows.into_iter().map(|(key, values)| (key.to_owned(), values)).collect()
 }

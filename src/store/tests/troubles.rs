@@ -52,7 +52,7 @@ async fn a_table_that_cannot_be_flushed_does_not_keep_the_others_from_it() {
         .expect("put");
     for table in ["a", "t", "z"] {
         let records = vec![row("a", 1, 1, 1)];
-        let batch = WriteBatch { database: "db".to_owned(), table: table.to_owned(), records };
+        let batch = WriteBatch { database: "db".into(), table: table.into(), records };
         store.submit(batch).await.expect("accepted").await.expect("written");
     }
     assert!(!store.inner.flush_due().await);
