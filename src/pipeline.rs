@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use tracing::{debug, warn};
@@ -20,7 +20,7 @@ use crate::store::{DatabaseOptions, Pending, Store, StoreError, TableOptions};
 /// Runs rules over messages and carries out what they ask for.
 #[derive(Debug)]
 pub struct Pipeline {
-    rules: RuleSet,
+    rules: RwLock<Arc<RuleSet>>,
     store: Store,
     failures: Failures,
 }
@@ -37,14 +37,25 @@ struct Run {
 impl Pipeline {
     /// A pipeline that evaluates `rules` and writes to `store`.
     pub fn new(rules: RuleSet, store: Store) -> Self {
-        Self { rules, store, failures: Failures::default() }
+        Self { rules: RwLock::new(Arc::new(rules)), store, failures: Failures::default() }
+    }
+
+    /// Replaces all rules at once. A message under way ends with the rules it began with.
+    pub fn swap_rules(&self, rules: RuleSet) {
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> Arc<RuleSet> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Starts every effect of `message` in order, then the error actions of the rules whose actions
     /// failed, one for all failures of a rule (spec 6.1).
     async fn start(&self, message: &Message) -> Result<Vec<Pending>, IngestError> {
         let mut run = Run::default();
-        for effect in self.rules.evaluate(message) {
+        let rules = self.rules();
+        for effect in rules.evaluate(message) {
             self.carry_out(effect, &mut run).await?;
         }
         let mut failed = std::mem::take(&mut run.failed);
@@ -54,7 +65,7 @@ impl Pipeline {
                 failed.into_iter().partition(|(other, _)| *other == rule);
             failed = others;
             let actions: Vec<FailedAction> = of_rule.into_iter().map(|(_, action)| action).collect();
-            for effect in self.rules.error_effects(&rule, message, &actions) {
+            for effect in rules.error_effects(&rule, message, &actions) {
                 self.carry_out(effect, &mut run).await?;
             }
         }

@@ -18,13 +18,23 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("store", &["clock", "shutdown", "record"]),
     ("query", &["clock", "shutdown", "record", "store"]),
     ("pipeline", &["clock", "topic", "message", "record", "mqtt", "rules", "store"]),
-    ("api", &["clock", "shutdown", "topic", "message", "record", "rules", "store", "query", "pipeline"]),
+    ("rulebook", &["clock", "shutdown", "rules"]),
+    (
+        "api",
+        &[
+            "clock", "shutdown", "topic", "message", "record", "mqtt", "rules", "store", "query", "pipeline",
+            "rulebook",
+        ],
+    ),
     ("config", &["store"]),
     (
         "daemon",
-        &["clock", "shutdown", "config", "record", "mqtt", "rules", "store", "query", "pipeline", "api"],
+        &[
+            "clock", "shutdown", "config", "record", "mqtt", "rules", "store", "query", "pipeline",
+            "rulebook", "api",
+        ],
     ),
-    ("cli", &["clock", "config", "rules", "store", "query", "daemon"]),
+    ("cli", &["clock", "topic", "message", "record", "config", "rules", "store", "query", "daemon"]),
 ];
 
 /// A crate that only some rooms may name, so that what it does has one home.
@@ -37,7 +47,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sqlparser", &["rules", "query"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "main"]),
-    ("std::fs", &["store", "config", "rules"]),
+    ("std::fs", &["store", "config", "rules", "rulebook", "cli"]),
     ("tokio::fs", &[]),
 ];
 

@@ -66,6 +66,10 @@ impl Broker {
         self.shared.fan_out(&Arc::new(message.clone()));
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// What has been counted so far.
     pub fn counters(&self) -> BrokerCounters {
         let retained = lock(&self.shared.retained).len();
@@ -154,6 +158,10 @@ impl Shared {
     /// Removes a subscription; false when there was none.
     pub(crate) fn unsubscribe(&self, filter: &TopicFilter, number: ConnectionNumber) -> bool {
         self.subscriptions_mut().remove(filter, number)
+    }
+
+    pub(crate) const fn retained(&self) -> &Mutex<Retained> {
+        &self.retained
     }
 
     /// The next retained messages of `cursor`.

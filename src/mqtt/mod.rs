@@ -30,6 +30,7 @@
 //!   window      packet ids of what the client has not acknowledged
 //! broker        what connections share: clients, subscriptions, retained, fan-out
 //!   mailbox     where messages wait for one connection
+//!   inside      the daemon's own rooms publish and read what is retained
 //! ```
 
 mod error;
@@ -50,6 +51,7 @@ mod window;
 mod connection;
 mod handshake;
 mod inbound;
+mod inside;
 mod listener;
 mod outbound;
 mod reader;
@@ -63,6 +65,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use broker::Broker;
 pub use counters::BrokerCounters;
 pub use ingest::{Ingest, IngestError, Receipt};
+pub use inside::Draft;
 pub use options::BrokerOptions;
 
 /// Locks `mutex`. A panic elsewhere does not make what it guards wrong: every change under a lock of

@@ -161,10 +161,13 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
 
 /// The message's time is over.
 #[derive(Debug, PartialEq, Eq)]
-struct Expired;
+pub(crate) struct Expired;
 
 /// What is left of the expiry interval, after the time the message has been with us.
-fn expiry_left(message: &Message, now: impl FnOnce() -> Timestamp) -> Result<Option<u32>, Expired> {
+pub(crate) fn expiry_left(
+    message: &Message,
+    now: impl FnOnce() -> Timestamp,
+) -> Result<Option<u32>, Expired> {
     let Some(interval) = message.properties.expiry_seconds else { return Ok(None) };
     let waited = now().nanos().saturating_sub(message.received.nanos()).max(0) / 1_000_000_000;
     let left = i64::from(interval) - waited;

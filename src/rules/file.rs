@@ -6,7 +6,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value as Json;
 
+use super::definition;
 use super::sql::Version;
 
 /// A text and, where the format tells, the byte it starts at.
@@ -39,6 +41,18 @@ pub(super) struct RuleFile {
     pub(super) disabled: bool,
     pub(super) actions: Vec<ActionFile>,
     pub(super) error_action: Option<ActionFile>,
+    pub(super) examples: Vec<ExampleFile>,
+}
+
+/// An example as written; payload and expectation are a text or a value.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExampleFile {
+    pub(super) topic: String,
+    pub(super) payload: Json,
+    pub(super) expect: Json,
+    pub(super) client_id: Option<String>,
+    pub(super) at: Option<i64>,
 }
 
 /// An action as written.
@@ -103,7 +117,7 @@ const fn yes() -> bool {
 macro_rules! shapes {
     ($module:ident, $case:literal, $text:ty, $default_version:expr, $name:ident) => {
         mod $module {
-            use super::{ActionFile, OneAction, RuleFile, TimestreamFile, Version, yes};
+            use super::{ActionFile, ExampleFile, OneAction, RuleFile, TimestreamFile, Version, yes};
             use serde::Deserialize;
 
             #[derive(Deserialize)]
@@ -118,6 +132,8 @@ macro_rules! shapes {
                 #[serde(default)]
                 actions: Vec<OneAction<Timestream>>,
                 error_action: Option<OneAction<Timestream>>,
+                #[serde(default)]
+                examples: Vec<ExampleFile>,
             }
 
             #[derive(Deserialize)]
@@ -162,6 +178,7 @@ macro_rules! shapes {
                         disabled: rule.rule_disabled,
                         actions: rule.actions.into_iter().map(|action| action.0.into()).collect(),
                         error_action: rule.error_action.map(|action| action.0.into()),
+                        examples: rule.examples,
                     }
                 }
             }
@@ -197,14 +214,26 @@ pub(super) fn read_toml(text: &str) -> Result<RuleFile, ShapeError> {
     })
 }
 
-/// Reads a TopicRulePayload in JSON.
+/// Reads a TopicRulePayload in JSON, as the API, CloudFormation or `aws iot get-topic-rule` spell it.
 pub(super) fn read_json(text: &str) -> Result<RuleFile, ShapeError> {
-    serde_json::from_str::<in_json::Rule>(text).map(Into::into).map_err(|error| {
-        let line = u64::try_from(error.line()).ok().filter(|&line| line > 0);
-        let message = error.to_string();
-        let sentence = message.rsplit_once(" at line ").map_or(message.as_str(), |(sentence, _)| sentence);
-        (line, sentence.to_owned())
-    })
+    let error = match serde_json::from_str::<in_json::Rule>(text) {
+        Ok(rule) => return Ok(rule.into()),
+        Err(error) => error,
+    };
+    // Only a document that has to be respelled loses its lines.
+    match serde_json::from_str(text).ok().and_then(definition::respelled) {
+        Some(document) => in_json::Rule::deserialize(document)
+            .map(Into::into)
+            .map_err(|error| (None, without_position(&error.to_string()))),
+        None => {
+            let line = u64::try_from(error.line()).ok().filter(|&line| line > 0);
+            Err((line, without_position(&error.to_string())))
+        }
+    }
+}
+
+fn without_position(message: &str) -> String {
+    message.rsplit_once(" at line ").map_or(message, |(sentence, _)| sentence).to_owned()
 }
 
 /// The line of the byte at `offset`, counted from 1.

@@ -5,8 +5,10 @@
 //! touches a disk. A [`RuleSet`] never changes; new rules come as a new set, swapped whole.
 
 mod action;
+mod definition;
 mod effect;
 mod error;
+mod example;
 mod file;
 mod load;
 mod outgoing;
@@ -20,7 +22,8 @@ use std::sync::Arc;
 
 pub use effect::{ActionKind, AttributeProblem, Effect, Failure, FailureReason, TimestreamWrite};
 pub use error::{LoadError, Mistake, RuleError, RuleProblem};
-pub use load::Loaded;
+pub use example::{Example, Expectation};
+pub use load::{DefinedRule, Loaded, RuleFolder};
 pub use outgoing::{FailedAction, Outgoing};
 pub use rule::Rule;
 pub use sql::Version;
@@ -49,7 +52,7 @@ impl Default for RuleOptions {
 /// All rules of a service, found by topic.
 #[derive(Debug)]
 pub struct RuleSet {
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
     by_name: HashMap<Arc<str>, usize>,
     by_topic: TopicIndex,
     options: RuleOptions,
@@ -62,7 +65,7 @@ impl RuleSet {
     }
 
     /// A set of `rules`. Of two rules with one name only the first counts.
-    pub fn with_options(rules: Vec<Rule>, options: &RuleOptions) -> Self {
+    pub fn with_options(rules: Vec<impl Into<Arc<Rule>>>, options: &RuleOptions) -> Self {
         let mut set = Self {
             rules: Vec::with_capacity(rules.len()),
             by_name: HashMap::new(),
@@ -70,6 +73,7 @@ impl RuleSet {
             options: options.clone(),
         };
         for rule in rules {
+            let rule = rule.into();
             if set.by_name.contains_key(rule.name()) {
                 continue;
             }
@@ -96,13 +100,13 @@ impl RuleSet {
     }
 
     /// The rules, in the order they were given.
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
     }
 
     /// The rule called `name`.
     pub fn get(&self, name: &str) -> Option<&Rule> {
-        self.by_name.get(name).map(|&place| &self.rules[place])
+        self.by_name.get(name).map(|&place| &*self.rules[place])
     }
 
     /// What `message` asks for: the effects of every rule that sees it, rule by rule in the order of
@@ -115,7 +119,7 @@ impl RuleSet {
             };
         }
         let places = self.by_topic.find(&message.topic);
-        self.run(places.into_iter().map(|place| &self.rules[place]), message, message.topic.as_str())
+        self.run(places.into_iter().map(|place| &*self.rules[place]), message, message.topic.as_str())
     }
 
     fn run<'r>(

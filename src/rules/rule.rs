@@ -6,8 +6,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::action::{Action, TimeUnit, TimestreamAction};
+use super::definition;
 use super::error::{Mistake, RuleError};
-use super::file::{self, ActionFile, RuleFile, Text, TimestreamFile};
+use super::example::Example;
+use super::file::{self, ActionFile, ExampleFile, RuleFile, Text, TimestreamFile};
 use super::sql::error::SqlErrors;
 use super::sql::{self, Query, Version};
 use super::template::Template;
@@ -30,6 +32,8 @@ pub struct Rule {
     query: Query,
     actions: Vec<Action>,
     error_action: Option<Action>,
+    examples: Vec<Example>,
+    definition: serde_json::Value,
 }
 
 impl Rule {
@@ -39,7 +43,8 @@ impl Rule {
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_toml(name: &str, text: &str) -> Result<Self, RuleError> {
         let file = file::read_toml(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
-        Checker { text, mistakes: Vec::new() }.rule(name, file)
+        let rule = Checker { text, mistakes: Vec::new() }.rule(name, file)?;
+        Ok(rule.defined_as(definition::of_toml(text)))
     }
 
     /// Reads a rule in JSON: a TopicRulePayload as AWS's API takes it.
@@ -48,7 +53,8 @@ impl Rule {
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_json(name: &str, text: &str) -> Result<Self, RuleError> {
         let file = file::read_json(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
-        Checker { text, mistakes: Vec::new() }.rule(name, file)
+        let rule = Checker { text, mistakes: Vec::new() }.rule(name, file)?;
+        Ok(rule.defined_as(definition::of_json(text)))
     }
 
     /// The rule's name.
@@ -84,6 +90,25 @@ impl Rule {
     /// The topic filter of FROM; `None` for a rule reached by Basic Ingest alone.
     pub fn topic_filter(&self) -> Option<&str> {
         self.query.from.as_ref().map(|filter| filter.as_str())
+    }
+
+    /// What the rule's author says it does to some messages.
+    pub fn examples(&self) -> &[Example] {
+        &self.examples
+    }
+
+    /// The rule as AWS's API describes it: a TopicRulePayload with its version and whether it is
+    /// disabled, without name and examples. Keys beyond AWS's are kept.
+    pub const fn definition(&self) -> &serde_json::Value {
+        &self.definition
+    }
+
+    /// What the author left out of `definition` is filled in.
+    fn defined_as(mut self, mut definition: serde_json::Value) -> Self {
+        definition["awsIotSqlVersion"] = self.version().as_str().into();
+        definition["ruleDisabled"] = self.disabled.into();
+        self.definition = definition;
+        self
     }
 
     pub(super) const fn query(&self) -> &Query {
@@ -139,6 +164,7 @@ impl Checker<'_> {
         let actions: Vec<Action> =
             file.actions.into_iter().filter_map(|action| self.action(action, version)).collect();
         let error_action = file.error_action.and_then(|action| self.action(action, version));
+        let examples = self.examples(file.examples);
         match query {
             Some(query) if self.mistakes.is_empty() => Ok(Rule {
                 name: name.text.into(),
@@ -148,6 +174,8 @@ impl Checker<'_> {
                 query,
                 actions,
                 error_action,
+                examples,
+                definition: serde_json::Value::Null,
             }),
             _ => {
                 self.mistakes.sort_by_key(|mistake| mistake.line);
@@ -159,6 +187,17 @@ impl Checker<'_> {
     fn mistake(&mut self, offset: Option<usize>, reason: String) {
         let line = offset.map(|offset| file::line_of(self.text, offset));
         self.mistakes.push(Mistake::new(line, reason));
+    }
+
+    fn examples(&mut self, written: Vec<ExampleFile>) -> Vec<Example> {
+        let mut examples = Vec::with_capacity(written.len());
+        for (index, example) in written.into_iter().enumerate() {
+            match Example::new(example) {
+                Ok(example) => examples.push(example),
+                Err(reason) => self.mistake(None, format!("example {}: {reason}", index + 1)),
+            }
+        }
+        examples
     }
 
     /// Points each mistake of a statement to its line in the file.
@@ -177,7 +216,7 @@ impl Checker<'_> {
                 };
                 file::line_of(self.text, start) + below
             });
-            self.mistakes.push(Mistake::new(line, format_args!("sql: {error}")));
+            self.mistakes.push(Mistake::in_statement(line, format_args!("sql: {error}")));
         }
     }
 
