@@ -95,6 +95,8 @@ impl Daemon {
         let times = Arc::new(ProcessingTime::default());
         let broker = Broker::new(BrokerOptions::default(), pipeline, clock, times);
         let broker_room = Room::new("broker", mqtt_address);
+        let (keeper, stop) = (broker.clone(), broker_room.stop.clone());
+        broker_room.stop.spawn(async move { keeper.keep(stop).await });
         let stop = broker_room.stop.clone();
         broker_room.stop.spawn(async move { broker.serve(mqtt, stop).await });
 
