@@ -91,12 +91,7 @@ impl Daemon {
         // What an operator gets wrong most often is tried first, before the store replays its log.
         let (mqtt, mqtt_address) = listen("mqtt.listen", config.mqtt_listen).await?;
         let (http, http_address) = listen("http.listen", config.http_listen).await?;
-        let rule_options = RuleOptions {
-            account_id: config.account_id.clone(),
-            files: LocalFiles { proto: config.proto_path, secrets: config.secrets_path },
-            seed: Uuid::new_v4().as_u128(),
-            ..RuleOptions::default()
-        };
+        let rule_options = rule_options(&config);
         let mut files = RuleFolder::new(&config.rules_path).reading(&rule_options.files);
         files.refresh()?;
 
@@ -207,6 +202,16 @@ impl Room {
         if left > 0 {
             warn!(room, left, "gave up waiting for tasks to finish");
         }
+    }
+}
+
+/// What rules know about this service; chance starts anew with every start.
+fn rule_options(config: &Config) -> RuleOptions {
+    RuleOptions {
+        account_id: config.account_id.clone(),
+        files: LocalFiles { proto: config.proto_path.clone(), secrets: config.secrets_path.clone() },
+        seed: Uuid::new_v4().as_u128(),
+        ..RuleOptions::default()
     }
 }
 
