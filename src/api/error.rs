@@ -71,6 +71,11 @@ impl ApiError {
         Self::timestream(StatusCode::CONFLICT, "ConflictException", message)
     }
 
+    /// A quota is used up.
+    pub(crate) fn quota(message: impl Into<String>) -> Self {
+        Self::timestream(StatusCode::PAYMENT_REQUIRED, "ServiceQuotaExceededException", message)
+    }
+
     /// Too many requests at once; SDKs try again.
     pub(crate) fn throttling(message: impl Into<String>) -> Self {
         Self::timestream(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", message)
@@ -131,6 +136,7 @@ impl From<StoreError> for ApiError {
             StoreError::NotEmpty { .. } | StoreError::InvalidName { .. } | StoreError::InvalidOption(_) => {
                 Self::validation(text)
             }
+            StoreError::QuotaExceeded { .. } => Self::quota(text),
             _ => Self::internal(text),
         }
     }

@@ -45,6 +45,8 @@ enum File {
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) writer: WriterId,
+    /// Where parts are kept; `None` for the store's folder.
+    pub(crate) url: Option<String>,
     pub(crate) databases: Vec<Database>,
     pub(crate) tables: Vec<Table>,
 }
@@ -111,6 +113,18 @@ impl Catalog {
         let file = redb::Builder::new().create_with_backend(copy).map_err(failed("opened"))?;
         let writer = prepare(&file)?;
         read(&file, writer)
+    }
+
+    /// Records where parts are kept from now on.
+    pub(crate) fn put_url(&self, url: Option<&str>) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut store = transaction.open_table(STORE)?;
+            match url {
+                Some(url) => drop(store.insert("url", url)?),
+                None => drop(store.remove("url")?),
+            }
+            Ok(())
+        })
     }
 
     /// Stores a database, new or changed.
@@ -218,7 +232,7 @@ fn prepare(file: &redb::Database) -> Result<WriterId, StoreError> {
         Some(format) if format == FORMAT => {
             let writer = known("writer").map_err(failed("read"))?;
             let missing = || StoreError::damaged("catalog.redb", 0, "it names no writer");
-            return writer.map(WriterId::from_text).ok_or_else(missing);
+            return writer.map(WriterId::running).ok_or_else(missing);
         }
         Some(format) => {
             let found = format.parse().unwrap_or(u64::MAX);
@@ -231,7 +245,7 @@ fn prepare(file: &redb::Database) -> Result<WriterId, StoreError> {
         transaction.open_table(TABLES)?;
         let mut store = transaction.open_table(STORE)?;
         store.insert("format", FORMAT)?;
-        store.insert("writer", writer.as_str())?;
+        store.insert("writer", writer.id())?;
         Ok(())
     })?;
     Ok(writer)
@@ -251,11 +265,13 @@ fn read(file: &redb::Database, writer: WriterId) -> Result<Contents, StoreError>
             let (database, name) = key.value();
             tables.push((database.to_owned(), name.to_owned(), row.value().to_vec()));
         }
-        Ok((databases, tables))
+        let url = transaction.open_table(STORE)?.get("url")?.map(|url| url.value().to_owned());
+        Ok((url, databases, tables))
     };
-    let (databases, tables) = rows().map_err(failed("read"))?;
+    let (url, databases, tables) = rows().map_err(failed("read"))?;
     Ok(Contents {
         writer,
+        url,
         databases: databases
             .into_iter()
             .map(|(name, row)| Ok(parse::<DatabaseRow>(&row)?.into_database(name)))
@@ -390,13 +406,17 @@ mod tests {
         catalog.put_database(&other).expect("stored");
         catalog.put_table(&kept).expect("stored");
         catalog.put_table(&gone).expect("stored");
+        catalog.put_url(Some("s3://first")).expect("stored");
+        catalog.put_url(None).expect("removed");
+        catalog.put_url(Some("s3://bucket")).expect("stored");
         catalog.remove_table("iot", "gone").expect("removed");
         catalog.remove_database("other").expect("removed");
         catalog.close();
         assert!(matches!(catalog.put_database(&other), Err(StoreError::Unavailable { .. })));
 
         let (_catalog, contents) = Catalog::open(folder.path()).expect("again");
-        assert_eq!(contents.writer, empty.writer);
+        assert_eq!(contents.writer.id(), empty.writer.id());
+        assert_eq!((empty.url, contents.url.as_deref()), (None, Some("s3://bucket")));
         assert_eq!(contents.databases, [database]);
         assert_eq!(contents.tables, [kept]);
     }

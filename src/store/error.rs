@@ -108,6 +108,35 @@ pub enum StoreError {
         /// What failed.
         source: Arc<object_store::Error>,
     },
+    /// The storage that `store.url` names cannot be used.
+    #[error("store.url: {url}: {reason}")]
+    Storage {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// `store.url` names another place than the one where the parts are.
+    #[error(
+        "store.url: the parts of {tables} tables are at {before}, and only there; {remedy}, or begin with another \
+         store.path"
+    )]
+    Moved {
+        /// How many tables there are.
+        tables: usize,
+        /// Where their parts are.
+        before: String,
+        /// What to do to get at them.
+        remedy: String,
+    },
+    /// A quota is used up.
+    #[error("There are {max} {what} already, as many as there may be.")]
+    QuotaExceeded {
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        max: usize,
+    },
     /// The catalog file failed.
     #[error("the catalog cannot be {doing}: {source}")]
     Catalog {
@@ -137,6 +166,8 @@ impl StoreError {
             Self::Unavailable { .. }
                 | Self::Disk { .. }
                 | Self::Objects { .. }
+                | Self::Storage { .. }
+                | Self::Moved { .. }
                 | Self::Catalog { .. }
                 | Self::Part { .. }
                 | Self::Damaged { .. }

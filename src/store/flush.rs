@@ -64,7 +64,9 @@ impl Inner {
     /// Moves what all tables hold in memory to parts.
     pub(crate) async fn flush_all(&self) -> Result<(), StoreError> {
         for table in self.directory.tables(None)? {
-            self.flush_table(&table).await?;
+            let flushed = self.flush_table(&table).await;
+            self.note(&flushed);
+            flushed?;
         }
         Ok(())
     }

@@ -6,14 +6,16 @@ use std::time::Duration;
 use tracing::error;
 
 use super::Inner;
+use super::error::StoreError;
 use super::table::TableState;
 use crate::shutdown::Shutdown;
 
 /// How often ages are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How long a failed flush waits before the next attempt.
-const RETRY: Duration = Duration::from_secs(5);
+/// How long a failed flush waits before the next attempt: twice as long each time.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LAST: Duration = Duration::from_secs(30);
 
 /// Starts the task. It ends at the stop signal or when the store is gone.
 pub(crate) fn start(inner: &Arc<Inner>, shutdown: &Shutdown) {
@@ -22,22 +24,26 @@ pub(crate) fn start(inner: &Arc<Inner>, shutdown: &Shutdown) {
     let pressure = Arc::clone(&inner.memory.pressure);
     let stop = shutdown.clone();
     shutdown.spawn(async move {
-        let mut failed = false;
+        // How long to wait, after a failure.
+        let mut retry: Option<Duration> = None;
         loop {
             let pressed = async {
-                match failed {
+                match retry {
                     // Memory still presses, but hammering a full disk does not help.
-                    true => std::future::pending().await,
-                    false => pressure.notified().await,
+                    Some(_) => std::future::pending().await,
+                    None => pressure.notified().await,
                 }
             };
             tokio::select! {
                 () = stop.requested() => return,
                 () = pressed => {}
-                () = tokio::time::sleep(if failed { RETRY } else { TICK }) => {}
+                () = tokio::time::sleep(retry.unwrap_or(TICK)) => {}
             }
             let Some(inner) = store.upgrade() else { return };
-            failed = !inner.flush_due().await;
+            retry = match inner.flush_due().await {
+                true => None,
+                false => Some(retry.map_or(RETRY_FIRST, |last| (last * 2).min(RETRY_LAST))),
+            };
         }
     });
 }
@@ -75,15 +81,19 @@ impl Inner {
     }
 
     async fn flush_and_note(&self, table: &TableState) -> bool {
-        let result = self.flush_table(table).await;
-        let failure = result.err().map(|error| error.to_string());
-        if let Some(error) = &failure
+        let flushed = self.flush_table(table).await;
+        self.note(&flushed);
+        if let Err(error) = &flushed
             && self.wal.stopped().is_none()
         {
-            error!(table = %table.id, error, "a flush failed and is tried again");
+            error!(table = %table.id, %error, "a flush failed and is tried again");
         }
-        let succeeded = failure.is_none();
+        flushed.is_ok()
+    }
+
+    /// Lets [`Store::health`](super::Store::health) tell how the last flush went.
+    pub(crate) fn note(&self, flushed: &Result<bool, StoreError>) {
+        let failure = flushed.as_ref().err().map(ToString::to_string);
         *self.flush_failure.lock().expect("no holder of the failure panics") = failure;
-        succeeded
     }
 }

@@ -82,7 +82,7 @@ impl EntryBuilder {
             Measure::Single(value) => put_value(&mut self.bytes, value),
             Measure::Multi(attributes) => {
                 self.bytes[flags_at] |= MULTI;
-                let count = u16::try_from(attributes.len()).expect("admission allows 1024 attributes");
+                let count = u16::try_from(attributes.len()).expect("admission allows 4096 attributes");
                 self.bytes.extend_from_slice(&count.to_le_bytes());
                 for attribute in attributes {
                     put_text(&mut self.bytes, &attribute.name);
