@@ -71,11 +71,6 @@ impl ApiError {
         Self::timestream(StatusCode::CONFLICT, "ConflictException", message)
     }
 
-    /// A quota is used up.
-    pub(crate) fn quota(message: impl Into<String>) -> Self {
-        Self::timestream(StatusCode::PAYMENT_REQUIRED, "ServiceQuotaExceededException", message)
-    }
-
     /// Too many requests at once; SDKs try again.
     pub(crate) fn throttling(message: impl Into<String>) -> Self {
         Self::timestream(StatusCode::TOO_MANY_REQUESTS, "ThrottlingException", message)
@@ -133,10 +128,12 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::DatabaseNotFound { .. } | StoreError::TableNotFound { .. } => Self::not_found(text),
             StoreError::DatabaseExists { .. } | StoreError::TableExists { .. } => Self::conflict(text),
+            StoreError::QuotaExceeded(text) => {
+                Self::timestream(StatusCode::PAYMENT_REQUIRED, "ServiceQuotaExceededException", text)
+            }
             StoreError::NotEmpty { .. } | StoreError::InvalidName { .. } | StoreError::InvalidOption(_) => {
                 Self::validation(text)
             }
-            StoreError::QuotaExceeded { .. } => Self::quota(text),
             _ => Self::internal(text),
         }
     }

@@ -11,15 +11,17 @@ use datafusion::arrow::array::{Array, RecordBatch, new_null_array};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Result;
+use datafusion::common::{Result, ScalarValue};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetRowSelection};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
 use datafusion::parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
@@ -27,9 +29,13 @@ use roaring::RoaringBitmap;
 
 use super::prune::TimeRange;
 use super::source::{Snapshot, SourcePart};
+use crate::clock::Timestamp;
 
 /// Where the engine registers the source's object store.
 pub(crate) const PARTS_URL: &str = "tidemill://parts";
+
+/// The column every table has its rows' times in.
+const TIME: &str = "time";
 
 /// A snapshot DataFusion can scan.
 #[derive(Debug)]
@@ -64,11 +70,15 @@ impl SnapshotTable {
         let store = runtime.object_store(&url)?;
         let metadata = runtime.cache_manager.get_file_metadata_cache();
         let reader = Arc::new(CachedParquetFileReaderFactory::new(store, metadata));
-        let source = ParquetSource::new(Arc::clone(&self.snapshot.schema))
+        let mut source = ParquetSource::new(Arc::clone(&self.snapshot.schema))
             .with_pushdown_filters(true)
             .with_enable_page_index(true)
             .with_bloom_filter_on_read(true)
             .with_parquet_file_reader_factory(reader);
+        if let Some(oldest) = self.snapshot.oldest.filter(|oldest| parts.iter().any(|p| p.time_min < *oldest))
+        {
+            source = source.with_predicate(since(oldest, &self.snapshot.schema)?);
+        }
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(grouped(&parts, state.config().target_partitions()))
             .with_projection_indices(projection.cloned())?
@@ -76,6 +86,19 @@ impl SnapshotTable {
             .build();
         Ok(Some(DataSourceExec::from_data_source(config)))
     }
+}
+
+/// `time >= oldest`. The Parquet reader applies it row by row, as filters are pushed down into it, and
+/// joins the query's own filters to it.
+fn since(oldest: Timestamp, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+    let place = schema.index_of(TIME)?;
+    let oldest = ScalarValue::TimestampNanosecond(Some(oldest.nanos()), None);
+    let oldest = oldest.cast_to(schema.field(place).data_type())?;
+    Ok(Arc::new(BinaryExpr::new(
+        Arc::new(Column::new(TIME, place)),
+        Operator::GtEq,
+        Arc::new(Literal::new(oldest)),
+    )))
 }
 
 /// A batch with all columns of `schema`: what it lacks is NULL.

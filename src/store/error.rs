@@ -92,6 +92,9 @@ pub enum StoreError {
     /// A setting that is not allowed.
     #[error("{0}")]
     InvalidOption(String),
+    /// There would be more of something than is allowed.
+    #[error("{0}")]
+    QuotaExceeded(String),
     /// The disk or the object store failed.
     #[error("{doing}: {source}")]
     Disk {
@@ -128,14 +131,6 @@ pub enum StoreError {
         before: String,
         /// What to do to get at them.
         remedy: String,
-    },
-    /// A quota is used up.
-    #[error("There are {max} {what} already, as many as there may be.")]
-    QuotaExceeded {
-        /// Of what.
-        what: &'static str,
-        /// How many there may be.
-        max: usize,
     },
     /// The catalog file failed.
     #[error("the catalog cannot be {doing}: {source}")]

@@ -57,6 +57,9 @@ impl Default for Limits {
     }
 }
 
-fn room(what: &'static str, used: usize, max: usize) -> Result<(), StoreError> {
-    if used < max { Ok(()) } else { Err(StoreError::QuotaExceeded { what, max }) }
+fn room(what: &str, used: usize, max: usize) -> Result<(), StoreError> {
+    if used < max {
+        return Ok(());
+    }
+    Err(StoreError::QuotaExceeded(format!("There are {used} {what}, and at most {max} are allowed.")))
 }

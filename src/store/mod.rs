@@ -29,6 +29,7 @@ mod directory;
 mod ground;
 mod place;
 mod table;
+mod tags;
 
 mod admission;
 mod schema;
@@ -92,6 +93,7 @@ pub use self::part::Part;
 pub use self::paths::TableId;
 pub use self::schema::{Column, ColumnKind, MeasureInfo, TableSchema};
 pub use self::snapshot::TableSnapshot;
+pub use self::tags::Resource;
 pub use self::url::{StoreUrl, StoreUrlError};
 pub use self::write::{Pending, Rejected, Written};
 
@@ -211,13 +213,13 @@ impl Store {
         self.inner.submit(batch).await
     }
 
-    /// The durable rows of a table at this moment.
+    /// The durable rows of a table at this moment, without those past its retention.
     ///
     /// # Errors
     /// When there is no such table.
     pub fn snapshot(&self, database: &str, table: &str) -> Result<TableSnapshot, StoreError> {
         let table = self.inner.directory.table(database, table)?;
-        Ok(snapshot::take(&table, || self.inner.wal.durable()))
+        Ok(snapshot::take(&table, self.inner.cutoff(&table), || self.inner.wal.durable()))
     }
 
     /// Where the paths of parts are valid.
@@ -292,6 +294,7 @@ impl Store {
         self.inner.options.limits.check_databases(self.inner.directory.counts().0)?;
         let now = self.inner.clock.now();
         let DatabaseOptions { kms_key_id, tags } = options;
+        let tags = tags::checked(tags)?;
         let name = name.to_owned();
         let database = Database { name, kms_key_id, tags, table_count: 0, created: now, updated: now };
         self.inner.catalog.put_database(&database)?;
@@ -357,6 +360,7 @@ impl Store {
     ) -> Result<Table, StoreError> {
         options::check_name(name, self.inner.options.compatibility)?;
         options.retention.check()?;
+        let tags = tags::checked(options.tags)?;
         let _changing = self.inner.changing();
         match self.inner.directory.table(database, name) {
             Ok(_) => {
@@ -376,7 +380,7 @@ impl Store {
             retention: options.retention,
             magnetic_writes: options.magnetic_writes,
             partition_key: options.partition_key,
-            tags: options.tags,
+            tags,
             created: now,
             updated: now,
         };

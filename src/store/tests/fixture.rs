@@ -173,7 +173,12 @@ pub(crate) async fn rows_of(objects: &dyn ObjectStore, snapshot: &TableSnapshot)
     for part in &snapshot.parts {
         let mut number = 0;
         for batch in part_batches(objects, part).await {
+            let times = batch.column_by_name("time").expect("always there");
+            let times = times.as_primitive::<TimestampNanosecondType>().values().clone();
             let skipped = |row: usize| {
+                if snapshot.oldest.is_some_and(|oldest| times[row] < oldest.nanos()) {
+                    return true;
+                }
                 let row = number + u32::try_from(row).expect("small");
                 part.superseded().is_some_and(|superseded| superseded.contains(row))
             };
