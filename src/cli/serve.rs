@@ -49,7 +49,12 @@ async fn run(config: Config, accept_loss: bool) -> anyhow::Result<()> {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            _ = flush.recv() => daemon.flush().await,
+            // Storage that does not answer must not keep the daemon from stopping.
+            _ = flush.recv() => tokio::select! {
+                () = daemon.flush() => {}
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+            },
         }
     }
     info!("stopping; a second signal stops at once");

@@ -141,10 +141,7 @@ pub(crate) async fn settle(
         }
         return catalog.put_url(url.map(ToString::to_string).as_deref());
     }
-    match url {
-        Some(url) => within(url, recognise(objects, url)).await,
-        None => Ok(()),
-    }
+    look(objects, contents, url).await
 }
 
 /// Looks whether the parts of a store are where `url` says, without changing anything.
