@@ -31,7 +31,8 @@ pub(super) fn serve(path: &Path, accept_loss: bool) -> anyhow::Result<()> {
 }
 
 fn start_logging() -> anyhow::Result<()> {
-    let directives = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".into());
+    // Every repetition of a request to S3 is "info"; what comes of it is logged by who asked.
+    let directives = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info,object_store=warn".into());
     let filter = EnvFilter::try_new(&directives)
         .with_context(|| format!("{LOG_VARIABLE}: `{directives}` is not a list of log directives"))?;
     let colours = std::io::stderr().is_terminal();

@@ -220,7 +220,7 @@ async fn within(
 /// What an operator can do about a failure of the storage.
 fn meaning(error: &Error) -> String {
     let hint = match error {
-        Error::NotFound { .. } => "the bucket does not exist",
+        Error::NotFound { .. } => return "the bucket does not exist".to_owned(),
         Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
             "access is refused; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what the key may do"
         }
@@ -229,8 +229,14 @@ fn meaning(error: &Error) -> String {
     format!("{hint}: {}", line(error))
 }
 
+/// The error with its first cause, which texts of HTTP clients leave out.
 fn line(error: &Error) -> String {
-    one_line(&error.to_string())
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let (text, cause) = (one_line(&error.to_string()), one_line(&cause.to_string()));
+    if text.contains(&cause) { text } else { format!("{text}: {cause}") }
 }
 
 /// An answer of a server, which may be a page of XML, as part of a sentence.
