@@ -80,10 +80,10 @@ impl Pipeline {
     /// store that takes no writes fails the message, anything else only the action.
     async fn write(&self, write: TimestreamWrite, run: &mut Run) -> Result<(), IngestError> {
         let TimestreamWrite { rule, batch, create } = write;
-        let resource = format!("{}/{}", batch.database, batch.table);
+        let (database, table) = (Arc::clone(&batch.database), Arc::clone(&batch.table));
         let mut fail = |reason: &dyn fmt::Display| {
             self.failures.count(&rule, reason);
-            let (action, resource) = (ActionKind::Timestream, resource.clone());
+            let (action, resource) = (ActionKind::Timestream, format!("{database}/{table}"));
             let message = reason.to_string();
             run.failed.push((Arc::clone(&rule), FailedAction { action, resource, message }));
         };
@@ -106,7 +106,8 @@ impl Pipeline {
     }
 
     async fn create(&self, batch: &WriteBatch) -> Result<(), StoreError> {
-        let (store, database, table) = (self.store.clone(), batch.database.clone(), batch.table.clone());
+        let (store, database, table) =
+            (self.store.clone(), Arc::clone(&batch.database), Arc::clone(&batch.table));
         let created = tokio::task::spawn_blocking(move || {
             // Somebody else may be quicker; what counts is that both exist afterwards.
             match store.create_database(&database, DatabaseOptions::default()) {

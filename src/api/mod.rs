@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Response};
 use axum::routing::{get, post};
@@ -120,7 +120,7 @@ async fn aws_json(State(context): State<Arc<Context>>, request: Request) -> Resp
     let (head, body) = request.into_parts();
     let result = match Operation::of(&head.headers) {
         Ok(operation) => match read_body(body).await {
-            Ok(input) => run(&context, operation, &head.headers, input).await,
+            Ok(body) => run(&context, operation, &head.headers, &body).await,
             Err(error) => Err(error),
         },
         Err(error) => Err(error),
@@ -131,10 +131,10 @@ async fn aws_json(State(context): State<Arc<Context>>, request: Request) -> Resp
     json::respond(result)
 }
 
-async fn read_body(body: Body) -> Result<Value, ApiError> {
+async fn read_body(body: Body) -> Result<Bytes, ApiError> {
     let reading = axum::body::to_bytes(body, BODY_BYTES_MAX);
     match tokio::time::timeout(BODY_WITHIN, reading).await {
-        Ok(Ok(bytes)) => json::parse(&bytes),
+        Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) => Err(ApiError::validation(format!(
             "The request body cannot be read or is larger than {BODY_BYTES_MAX} bytes: {error}"
         ))),
@@ -146,24 +146,25 @@ async fn run(
     context: &Context,
     operation: Operation,
     headers: &HeaderMap,
-    input: Value,
+    body: &[u8],
 ) -> Result<Value, ApiError> {
+    let input = || json::parse(body);
     match operation {
-        Operation::CreateDatabase => databases::create(context, input).await,
-        Operation::DescribeDatabase => databases::describe(context, input).await,
-        Operation::ListDatabases => databases::list(context, input).await,
-        Operation::DeleteDatabase => databases::delete(context, input).await,
-        Operation::UpdateDatabase => databases::update(context, input).await,
-        Operation::CreateTable => tables::create(context, input).await,
-        Operation::DescribeTable => tables::describe(context, input).await,
-        Operation::ListTables => tables::list(context, input).await,
-        Operation::UpdateTable => tables::update(context, input).await,
-        Operation::DeleteTable => tables::delete(context, input).await,
-        Operation::TagResource => tags::tag(context, input).await,
-        Operation::UntagResource => tags::untag(context, input).await,
-        Operation::ListTagsForResource => tags::list(context, input).await,
-        Operation::WriteRecords => write_records::write(context, input).await,
-        Operation::Query => query::query(context, input).await,
+        Operation::CreateDatabase => databases::create(context, input()?).await,
+        Operation::DescribeDatabase => databases::describe(context, input()?).await,
+        Operation::ListDatabases => databases::list(context, input()?).await,
+        Operation::DeleteDatabase => databases::delete(context, input()?).await,
+        Operation::UpdateDatabase => databases::update(context, input()?).await,
+        Operation::CreateTable => tables::create(context, input()?).await,
+        Operation::DescribeTable => tables::describe(context, input()?).await,
+        Operation::ListTables => tables::list(context, input()?).await,
+        Operation::UpdateTable => tables::update(context, input()?).await,
+        Operation::DeleteTable => tables::delete(context, input()?).await,
+        Operation::TagResource => tags::tag(context, input()?).await,
+        Operation::UntagResource => tags::untag(context, input()?).await,
+        Operation::ListTagsForResource => tags::list(context, input()?).await,
+        Operation::WriteRecords => write_records::write(context, body).await,
+        Operation::Query => query::query(context, input()?).await,
         Operation::DescribeEndpoints => endpoints::describe_endpoints(headers),
     }
 }

@@ -82,6 +82,18 @@ pub enum FailureReason {
         /// The limit.
         limit: usize,
     },
+    /// The statement took more steps than a rule may.
+    #[error("the statement took more than {limit} steps: it reads too much, too often")]
+    TooManySteps {
+        /// The limit.
+        limit: usize,
+    },
+    /// The variables of SET hold more than they may.
+    #[error("the variables of SET exceed {limit} bytes")]
+    VariablesTooLarge {
+        /// The limit.
+        limit: usize,
+    },
     /// The action needs an object and the SELECT yields something else.
     #[error("the result is not an object but {kind}")]
     ResultNotObject {

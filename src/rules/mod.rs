@@ -27,8 +27,9 @@ pub use sql::Version;
 
 use crate::message::Message;
 
-use sql::eval::{MADE_BYTES_MAX, Output, Scope};
+use sql::eval::{Output, Scope};
 use sql::payload::{Document, Payload};
+use sql::run::Run;
 use topic_index::{TopicIndex, basic_ingest};
 
 /// What rules know about the service they run in.
@@ -132,8 +133,8 @@ impl RuleSet {
                 effects.push(failed(rule.name(), FailureReason::PayloadTooLarge { bytes, limit }));
                 continue;
             }
-            let scope = Scope::new(message, &payload, topic, rule.version(), &self.options.account_id);
-            run_rule(rule, &scope, payload.document(rule.version()), &mut effects);
+            let run = Run::new(message, &payload, topic, rule.query(), &self.options.account_id);
+            run_rule(rule, &run, payload.document(rule.version()), &mut effects);
         }
         effects
     }
@@ -143,7 +144,8 @@ fn failed(rule: &Arc<str>, reason: FailureReason) -> Effect {
     Effect::Failed(Failure { rule: Arc::clone(rule), action: None, reason })
 }
 
-fn run_rule<'a>(rule: &'a Rule, scope: &Scope<'a>, document: &Document, effects: &mut Vec<Effect>) {
+fn run_rule<'a>(rule: &'a Rule, run: &'a Run<'a>, document: &Document, effects: &mut Vec<Effect>) {
+    let scope = Scope::new(run);
     let fired = scope.fires(rule.query());
     let output = fired.then(|| scope.output(rule.query()));
     let before = effects.len();
@@ -154,14 +156,14 @@ fn run_rule<'a>(rule: &'a Rule, scope: &Scope<'a>, document: &Document, effects:
         }
         (Some(output), _) => {
             for action in rule.actions() {
-                action.run(rule.name(), scope, output, effects);
+                action.run(rule.name(), &scope, output, effects);
             }
         }
     }
-    if scope.is_exhausted() {
+    if let Some(reason) = run.excess() {
         // Some value along the way was cut to Undefined, so nothing that came of it can be trusted.
         effects.truncate(before);
-        effects.push(failed(rule.name(), FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX }));
+        effects.push(failed(rule.name(), reason));
     }
 }
 

@@ -7,12 +7,13 @@ use bytes::Bytes;
 
 use crate::message::Message;
 
+use super::RuleSet;
 use super::effect::{ActionKind, Effect};
 use super::sql::eval::{Output, Scope};
 use super::sql::payload::Payload;
+use super::sql::run::Run;
 use super::sql::value::{Object, Value};
 use super::topic_index::basic_ingest;
-use super::{RuleOptions, RuleSet};
 
 /// What a rule's SELECT made of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum Outgoing {
     Json(String),
     /// The payload's own bytes, which are no JSON.
     Bytes(Bytes),
-    /// The statement made more than a rule may.
+    /// The statement made more than a rule may, or took more steps.
     TooLarge,
 }
 
@@ -46,7 +47,8 @@ impl RuleSet {
     pub fn outgoing(&self, name: &str, message: &Message) -> Option<Outgoing> {
         let rule = self.get(name)?;
         let payload = Payload::new(&message.payload);
-        let scope = scope(message, &payload, rule.version(), &self.options);
+        let run = Run::new(message, &payload, visible_topic(message), rule.query(), &self.options.account_id);
+        let scope = Scope::new(&run);
         if !scope.fires(rule.query()) {
             return Some(Outgoing::NotFired);
         }
@@ -60,7 +62,7 @@ impl RuleSet {
                 Outgoing::Json(Value::Object(Box::new(members.collect())).to_json())
             }
         };
-        Some(if scope.is_exhausted() { Outgoing::TooLarge } else { outgoing })
+        Some(if run.excess().is_some() { Outgoing::TooLarge } else { outgoing })
     }
 
     /// What the error action of the rule called `name` asks for, after `failures` of its actions on
@@ -72,7 +74,9 @@ impl RuleSet {
             && let Some(action) = rule.error_action()
         {
             let payload = Payload::new(&message.payload);
-            let scope = scope(message, &payload, rule.version(), &self.options);
+            let topic = visible_topic(message);
+            let run = Run::new(message, &payload, topic, rule.query(), &self.options.account_id);
+            let scope = Scope::new(&run);
             let document = error_document(rule.name(), message, failures);
             let members = document.into_iter().map(|(name, value)| (name.into(), Cow::Owned(value)));
             action.run(rule.name(), &scope, &Output::Object(members.collect()), &mut effects);
@@ -81,14 +85,9 @@ impl RuleSet {
     }
 }
 
-fn scope<'a>(
-    message: &'a Message,
-    payload: &'a Payload<'a>,
-    version: super::Version,
-    options: &'a RuleOptions,
-) -> Scope<'a> {
-    let topic = basic_ingest(&message.topic).map_or(message.topic.as_str(), |(_, topic)| topic);
-    Scope::new(message, payload, topic, version, &options.account_id)
+/// The part of a message's topic its rule may see.
+fn visible_topic(message: &Message) -> &str {
+    basic_ingest(&message.topic).map_or(message.topic.as_str(), |(_, topic)| topic)
 }
 
 /// There is no trace id, as nothing here traces.

@@ -39,7 +39,7 @@ impl Rule {
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_toml(name: &str, text: &str) -> Result<Self, RuleError> {
         let file = file::read_toml(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
-        Checker { text, mistakes: Vec::new() }.rule(name, file)
+        Checker::new(text).rule(name, file)
     }
 
     /// Reads a rule in JSON: a TopicRulePayload as AWS's API takes it.
@@ -48,7 +48,7 @@ impl Rule {
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_json(name: &str, text: &str) -> Result<Self, RuleError> {
         let file = file::read_json(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
-        Checker { text, mistakes: Vec::new() }.rule(name, file)
+        Checker::new(text).rule(name, file)
     }
 
     /// The rule's name.
@@ -109,9 +109,15 @@ fn is_rule_name(name: &str) -> bool {
 struct Checker<'t> {
     text: &'t str,
     mistakes: Vec<Mistake>,
+    /// What SET names.
+    variables: Vec<String>,
 }
 
-impl Checker<'_> {
+impl<'t> Checker<'t> {
+    const fn new(text: &'t str) -> Self {
+        Self { text, mistakes: Vec::new(), variables: Vec::new() }
+    }
+
     fn rule(mut self, name: &str, file: RuleFile) -> Result<Rule, RuleError> {
         let name = file.name.unwrap_or_else(|| name.to_owned().into());
         if !is_rule_name(&name.text) {
@@ -124,7 +130,10 @@ impl Checker<'_> {
         }
         let version = self.version(&file.version);
         let query = match sql::parse(&file.sql.text, version) {
-            Ok(query) => Some(query),
+            Ok(query) => {
+                self.variables = query.variables.iter().map(|variable| variable.name.clone()).collect();
+                Some(query)
+            }
             Err(errors) => {
                 self.sql_mistakes(&file.sql, &errors);
                 None
@@ -205,7 +214,7 @@ impl Checker<'_> {
         let mut dimensions = Vec::with_capacity(file.dimensions.len());
         for (name, value) in &file.dimensions {
             let template = self.template(&format!("dimension {}", name.text), value, version);
-            dimensions.extend(template.map(|template| (name.text.clone(), template)));
+            dimensions.extend(template.map(|template| (name.text.as_str().into(), template)));
         }
         let timestamp = match &file.timestamp {
             None => None,
@@ -230,9 +239,15 @@ impl Checker<'_> {
     }
 
     fn template(&mut self, field: &str, text: &Text, version: Version) -> Option<Template> {
-        Template::parse(&text.text, version)
+        let template = Template::parse(&text.text, version)
             .map_err(|reason| self.mistake(text.start, format!("{field}: {reason}")))
-            .ok()
+            .ok()?;
+        let is_known = |name: &str| self.variables.iter().any(|known| known == name);
+        if let Some(name) = template.unknown_variable(is_known) {
+            let reason = format!("{field}: the statement sets no variable @{name}");
+            self.mistake(text.start, reason);
+        }
+        Some(template)
     }
 
     /// A template that names something, and so cannot be empty.

@@ -6,9 +6,11 @@
 //! nobody asked for would be worse.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::effect::FailureReason;
-use super::sql::eval::{MADE_BYTES_MAX, Scope};
+use super::sql::eval::Scope;
+use super::sql::run::MADE_BYTES_MAX;
 use super::sql::{self, Expr, Version};
 
 /// The longest template, in bytes.
@@ -18,11 +20,12 @@ const TEMPLATE_BYTES_MAX: usize = 8 * 1024;
 #[derive(Debug)]
 pub(crate) struct Template {
     parts: Vec<Part>,
+    variables: Vec<String>,
 }
 
 #[derive(Debug)]
 enum Part {
-    Text(String),
+    Text(Arc<str>),
     Expression { source: String, expr: Expr },
 }
 
@@ -36,21 +39,29 @@ impl Template {
             return Err("@{…} belongs to the InfluxDB action, write ${…}".to_owned());
         }
         let mut parts = Vec::new();
+        let mut variables = Vec::new();
         let mut rest = text;
         while let Some(at) = rest.find("${") {
             let (before, expression) = (&rest[..at], &rest[at + 2..]);
             if !before.is_empty() {
-                parts.push(Part::Text(before.to_owned()));
+                parts.push(Part::Text(before.into()));
             }
-            let (expr, end) = sql::parse_until_brace(expression, version)
+            let found = sql::parse_until_brace(expression, version)
                 .map_err(|errors| format!("in the template {text:?}, after ${{: {errors}"))?;
-            parts.push(Part::Expression { source: expression[..end].trim().to_owned(), expr });
-            rest = &expression[end + 1..];
+            let source = expression[..found.brace].trim().to_owned();
+            variables.extend(found.variables);
+            parts.push(Part::Expression { source, expr: found.expr });
+            rest = &expression[found.brace + 1..];
         }
         if !rest.is_empty() {
-            parts.push(Part::Text(rest.to_owned()));
+            parts.push(Part::Text(rest.into()));
         }
-        Ok(Self { parts })
+        Ok(Self { parts, variables })
+    }
+
+    /// A variable the template needs and SET does not name.
+    pub(crate) fn unknown_variable(&self, mut is_known: impl FnMut(&str) -> bool) -> Option<&str> {
+        self.variables.iter().map(String::as_str).find(|name| !is_known(name))
     }
 
     /// The text, if the template has no expressions.
@@ -59,6 +70,18 @@ impl Template {
             [] => Some(""),
             [Part::Text(text)] => Some(text),
             _ => None,
+        }
+    }
+
+    /// The same as [`Template::render`], for a name: one without expressions is made only once.
+    pub(crate) fn render_name<'a>(
+        &'a self,
+        scope: &Scope<'a>,
+        field: impl Fn() -> String,
+    ) -> Result<Arc<str>, FailureReason> {
+        match self.parts.as_slice() {
+            [Part::Text(text)] => Ok(Arc::clone(text)),
+            _ => self.render(scope, field).map(Into::into),
         }
     }
 
@@ -111,7 +134,7 @@ mod tests {
     fn sources(text: &str) -> Vec<String> {
         let template = Template::parse(text, Version::V2016).expect("a template");
         let source = |part: &Part| match part {
-            Part::Text(text) => text.clone(),
+            Part::Text(text) => text.to_string(),
             Part::Expression { source, .. } => format!("<{source}>"),
         };
         template.parts.iter().map(source).collect()

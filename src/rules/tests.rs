@@ -1,8 +1,10 @@
-//! Tests of the room as a whole: case files, AWS's own examples, hostile input.
+//! Tests of the room as a whole: case files, AWS's own examples, hostile and generated input.
 
 mod cases;
 mod corpus;
+mod generate;
 mod hostile;
+mod properties;
 
 use bytes::Bytes;
 
@@ -67,7 +69,7 @@ fn an_error_action_gets_the_error_document_and_the_original_message() {
     };
     let effects = rules.error_effects("r", &message("iot/topic", r#"{"id":7}"#), &[failure]);
     let [Effect::Write(write)] = effects.as_slice() else { panic!("{effects:?}") };
-    let names: Vec<&str> = write.batch.records.iter().map(|record| record.measure_name.as_str()).collect();
+    let names: Vec<&str> = write.batch.records.iter().map(|record| &*record.measure_name).collect();
     assert_eq!(names, ["ruleName", "topic", "clientId", "sourceIp", "base64OriginalPayload", "failures"]);
     assert_eq!(write.batch.records[0].dimensions[0].value, "7");
     let failures =

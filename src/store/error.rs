@@ -133,7 +133,7 @@ pub enum StoreError {
         remedy: String,
     },
     /// The catalog file failed.
-    #[error("the catalog cannot be {doing}: {source}")]
+    #[error("catalog.redb cannot be {doing}: {source}; if it is damaged, restore it from a backup")]
     Catalog {
         /// What was being done.
         doing: &'static str,

@@ -19,6 +19,7 @@ use super::error::StoreError;
 use super::limits::Limits;
 use super::objects::{Creation, Objects};
 use super::part::PartMeta;
+use super::part::seal::Seal;
 use super::paths::{self, TableId, WriterId};
 use super::schema::{MeasureEntry, MeasureKind, TableSchema, ValueColumn};
 use super::wal::position::Lsn;
@@ -141,6 +142,9 @@ struct PartRow {
     rows: u64,
     time_min: i64,
     time_max: i64,
+    /// Where the checksums of the part's blocks begin, and the checksum from there to its end.
+    sealed_from: u64,
+    crc32c: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     superseded: String,
 }
@@ -260,6 +264,8 @@ impl From<&(PartMeta, RoaringBitmap)> for PartRow {
             rows: meta.rows,
             time_min: meta.time_min.nanos(),
             time_max: meta.time_max.nanos(),
+            sealed_from: meta.seal.start,
+            crc32c: format!("{:08x}", meta.seal.crc32c),
             superseded: hex(superseded),
         }
     }
@@ -273,7 +279,9 @@ impl PartRow {
             rows: self.rows,
             time_min: Timestamp::from_nanos(self.time_min),
             time_max: Timestamp::from_nanos(self.time_max),
+            seal: Seal { start: self.sealed_from, crc32c: u32::from_str_radix(&self.crc32c, 16).ok()? },
         };
+        (meta.seal.start < meta.bytes).then_some(())?;
         Some((meta, bitmap(&self.superseded)?))
     }
 }

@@ -76,7 +76,12 @@ pub(crate) fn disks(
 /// Makes sure that there is a folder of this store's own where `url` names one.
 pub(crate) fn make_folder(url: Option<&StoreUrl>, writer: &WriterId) -> Result<(), StoreError> {
     let Some(url @ StoreUrl::Folder(folder)) = url else { return Ok(()) };
-    std::fs::create_dir_all(folder.join(writer.id())).map_err(|error| {
+    let made = || {
+        std::fs::create_dir_all(folder.join(writer.id()))?;
+        // The marker is synced with the folder it is in; this one's name is in the folder above.
+        DiskFiles::new(folder).sync_folder("")
+    };
+    made().map_err(|error| {
         let reason = format!("the folder cannot be created: {error}");
         StoreError::Storage { url: url.to_string(), reason }
     })

@@ -26,7 +26,7 @@ pub(crate) struct TimestreamAction {
     /// The table's name.
     pub(crate) table: Template,
     /// The dimensions, in the order of the file.
-    pub(crate) dimensions: Vec<(String, Template)>,
+    pub(crate) dimensions: Vec<(Arc<str>, Template)>,
     /// Where the time comes from; `None` takes the processing time.
     pub(crate) timestamp: Option<(Template, TimeUnit)>,
     /// The measure name of a multi-measure record; `None` makes one record per attribute.
@@ -107,8 +107,8 @@ impl TimestreamAction {
             return Ok((None, problems));
         }
         let batch = WriteBatch {
-            database: self.database.render(scope, || "database_name".to_owned())?,
-            table: self.table.render(scope, || "table_name".to_owned())?,
+            database: self.database.render_name(scope, || "database_name".to_owned())?,
+            table: self.table.render_name(scope, || "table_name".to_owned())?,
             records: self.records(scope, measures)?,
         };
         Ok((Some(batch), problems))
@@ -124,7 +124,7 @@ impl TimestreamAction {
         scope: &Scope<'a>,
         measures: Vec<(&str, MeasureValue)>,
     ) -> Result<Vec<Record>, FailureReason> {
-        let mut dimensions = self.dimensions(scope)?;
+        let dimensions = self.dimensions(scope)?;
         let time = self.time(scope)?;
         let record = |dimensions, measure_name, measure| Record {
             dimensions,
@@ -134,24 +134,21 @@ impl TimestreamAction {
             version: DEFAULT_VERSION,
         };
         if let Some(name) = &self.multi_measure_name {
-            let name = name.render(scope, || "multi_measure_name".to_owned())?;
-            let attribute = |(name, value): (&str, MeasureValue)| Attribute { name: name.to_owned(), value };
+            let name = name.render_name(scope, || "multi_measure_name".to_owned())?;
+            let attribute = |(name, value): (&str, MeasureValue)| Attribute { name: name.into(), value };
             let measure = Measure::Multi(measures.into_iter().map(attribute).collect());
             return Ok(vec![record(dimensions, name, measure)]);
         }
-        let mut records = Vec::with_capacity(measures.len());
-        let last = measures.len() - 1;
-        for (index, (name, value)) in measures.into_iter().enumerate() {
-            let own = if index == last { std::mem::take(&mut dimensions) } else { dimensions.clone() };
-            records.push(record(own, name.to_owned(), Measure::Single(value)));
-        }
-        Ok(records)
+        let single = |(name, value): (&str, MeasureValue)| {
+            record(Arc::clone(&dimensions), name.into(), Measure::Single(value))
+        };
+        Ok(measures.into_iter().map(single).collect())
     }
 
-    fn dimensions<'a>(&'a self, scope: &Scope<'a>) -> Result<Vec<Dimension>, FailureReason> {
-        let dimension = |(name, value): &(String, Template)| {
+    fn dimensions<'a>(&'a self, scope: &Scope<'a>) -> Result<Arc<[Dimension]>, FailureReason> {
+        let dimension = |(name, value): &(Arc<str>, Template)| {
             let value = value.render(scope, || format!("dimension {name}"))?;
-            Ok(Dimension { name: name.clone(), value })
+            Ok(Dimension { name: Arc::clone(name), value })
         };
         self.dimensions.iter().map(dimension).collect()
     }

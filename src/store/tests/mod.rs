@@ -1,13 +1,16 @@
 //! Tests of the whole room, from `submit` to `snapshot`.
 
 mod bucket;
+mod dice;
 pub(crate) mod disk;
 mod fixture;
+mod history;
 
 mod compaction;
 mod crash;
 mod damage;
 mod elsewhere;
+mod flips;
 mod limits;
 mod model;
 mod parts;
