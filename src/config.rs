@@ -16,6 +16,9 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The least memory for rows. One batch past the limit is always taken, so less would bound nothing.
 const STORE_MEMORY_MIN: usize = 1 << 20;
 
+/// The most hops a republished message may be allowed.
+const HOPS_MAX: usize = 100;
+
 /// The daemon's configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -39,6 +42,10 @@ pub struct Config {
     pub limits: Limits,
     /// The folder of the rule files.
     pub rules_path: PathBuf,
+    /// The folder of the files that file actions write.
+    pub rule_files_path: PathBuf,
+    /// How often a message may be republished by rules that see one another's messages.
+    pub republish_hops_max: usize,
 }
 
 /// Why a configuration was refused.
@@ -178,11 +185,13 @@ impl Default for WrittenLimits {
 #[serde(deny_unknown_fields, default)]
 struct WrittenRules {
     path: PathBuf,
+    files_path: PathBuf,
+    republish_hops_max: usize,
 }
 
 impl Default for WrittenRules {
     fn default() -> Self {
-        Self { path: "rules".into() }
+        Self { path: "rules".into(), files_path: "files".into(), republish_hops_max: 8 }
     }
 }
 
@@ -224,6 +233,10 @@ impl Config {
             store_memory: memory(&written.store.memory).map_err(|reason| key("store.memory", reason))?,
             limits: limits(&written.limits, compatibility).map_err(|(name, reason)| key(name, reason))?,
             rules_path: some_path(folder, &written.rules.path).map_err(|reason| key("rules.path", reason))?,
+            rule_files_path: some_path(folder, &written.rules.files_path)
+                .map_err(|reason| key("rules.files_path", reason))?,
+            republish_hops_max: hops(written.rules.republish_hops_max)
+                .map_err(|reason| key("rules.republish_hops_max", reason))?,
         })
     }
 }
@@ -272,6 +285,13 @@ fn listen(address: &str, insecure: bool) -> Result<SocketAddr, String> {
         ));
     }
     Ok(parsed)
+}
+
+fn hops(count: usize) -> Result<usize, String> {
+    if count > HOPS_MAX {
+        return Err(format!("{count} is more than {HOPS_MAX}"));
+    }
+    Ok(count)
 }
 
 fn some_path(folder: &Path, path: &Path) -> Result<PathBuf, String> {
@@ -393,6 +413,8 @@ mod tests {
                 "limits.databases_per_account: 501 is more than 500, AWS's; compatibility = \"local\" allows more",
             ),
             ("[limits]\ntables = 1", "line 2: in [limits]: unknown field `tables`"),
+            ("[rules]\nfiles_path = \"\"", "rules.files_path: the path is empty"),
+            ("[rules]\nrepublish_hops_max = 101", "rules.republish_hops_max: 101 is more than 100"),
         ];
         for (text, expected) in cases {
             let error = refused(text);
