@@ -33,6 +33,9 @@ const REPUBLISHED_WAITING_MAX: usize = 1_000;
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// What `store.url` names cannot be used; the error begins with the key.
+    #[error("{0}")]
+    Storage(StoreError),
     /// The store's folder cannot be used.
     #[error("store.path: {}: {source}", path.display())]
     Store {
@@ -97,13 +100,19 @@ impl Daemon {
 
         let store_options = StoreOptions {
             compatibility: config.compatibility,
+            url: config.store_url,
+            memory_bytes: config.store_memory,
+            limits: config.limits,
             accept_loss,
             ..StoreOptions::new(config.store_path)
         };
         let path = store_options.path.clone();
         let dead_letters = path.clone();
         let opened = Store::open(store_options, Arc::clone(&clock)).await;
-        let store = opened.map_err(|source| StartError::Store { path: path.clone(), source })?;
+        let store = opened.map_err(|source| match source {
+            StoreError::Storage { .. } | StoreError::Moved { .. } => StartError::Storage(source),
+            source => StartError::Store { path: path.clone(), source },
+        })?;
         let source = Arc::new(store.clone());
         let engine = Engine::new(source, QueryOptions::default(), Arc::clone(&clock))?;
 

@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::config::Config;
 use crate::rules::{LocalFiles, RuleOptions, RuleSet};
-use crate::store::Store;
+use crate::store::{Store, StoreError, StoreUrl};
 
 /// Checks the configuration at `path`, the rule files and, with `store`, the store it names; says what it
 /// found on standard output.
@@ -25,7 +25,7 @@ pub(super) fn check(path: &Path, store: bool) -> anyhow::Result<()> {
         bail!("{}", problems.join("\n"));
     }
     if store {
-        examine(&config.store_path)?;
+        examine(&config.store_path, config.store_url)?;
     }
     println!(
         "ok: {} is valid, {} rules in {}",
@@ -37,11 +37,12 @@ pub(super) fn check(path: &Path, store: bool) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "the command's result")]
-fn examine(folder: &Path) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let report = runtime
-        .block_on(Store::examine(folder))
-        .map_err(|error| anyhow::anyhow!("store.path: {}: {error}", folder.display()))?;
+fn examine(folder: &Path, url: Option<StoreUrl>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(Store::examine(folder, url)).map_err(|error| match error {
+        StoreError::Storage { .. } | StoreError::Moved { .. } => anyhow::anyhow!("{error}"),
+        error => anyhow::anyhow!("store.path: {}: {error}", folder.display()),
+    })?;
     if !report.is_sound() {
         bail!("{report}");
     }
