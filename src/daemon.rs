@@ -1,7 +1,7 @@
 //! Builds every room in order and stops them in reverse: store, pipeline, broker, API.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,19 +9,22 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::api::{Api, ApiOptions};
+use crate::api::{Api, ApiOptions, Rooms};
 use crate::clock::{Clock, ProcessingTime, SystemClock};
 use crate::config::Config;
 use crate::message::Message;
 use crate::mqtt::{Broker, BrokerOptions};
 use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
 use crate::query::{Engine, EngineError, QueryOptions};
-use crate::rules::{LoadError, RuleOptions, RuleSet};
+use crate::rulebook::{Rulebook, RulebookError};
+use crate::rules::{LoadError, RuleFolder, RuleOptions, RuleSet};
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError, StoreOptions};
 
 /// How long a room may take to finish what it has begun.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// The folder below the store's for rules made through the API.
+const STORED_RULES: &str = "rules";
 
 /// Republished messages on their way to subscribers; past it rules wait.
 const REPUBLISHED_WAITING_MAX: usize = 1_000;
@@ -40,6 +43,9 @@ pub enum StartError {
     /// The folder of the rule files cannot be read.
     #[error("rules.path: {0}")]
     Rules(#[from] LoadError),
+    /// The rules made through the API cannot be read.
+    #[error("store.path: the rules made through the API: {0}")]
+    Rulebook(#[from] RulebookError),
     /// The query engine cannot be built.
     #[error("the query engine cannot start: {0}")]
     Query(#[from] EngineError),
@@ -84,7 +90,8 @@ impl Daemon {
         // What an operator gets wrong most often is tried first, before the store replays its log.
         let (mqtt, mqtt_address) = listen("mqtt.listen", config.mqtt_listen).await?;
         let (http, http_address) = listen("http.listen", config.http_listen).await?;
-        let rules = load_rules(&config.rules_path, &config.account_id)?;
+        let mut files = RuleFolder::new(&config.rules_path);
+        files.refresh()?;
 
         let store_options = StoreOptions {
             compatibility: config.compatibility,
@@ -94,7 +101,7 @@ impl Daemon {
         let path = store_options.path.clone();
         let dead_letters = path.clone();
         let opened = Store::open(store_options, Arc::clone(&clock)).await;
-        let store = opened.map_err(|source| StartError::Store { path, source })?;
+        let store = opened.map_err(|source| StartError::Store { path: path.clone(), source })?;
         let source = Arc::new(store.clone());
         let engine = Engine::new(source, QueryOptions::default(), Arc::clone(&clock))?;
 
@@ -111,20 +118,36 @@ impl Daemon {
             files: config.rule_files_path,
             hops_max: config.republish_hops_max,
         };
-        let pipeline = Pipeline::new(rules, parts, options);
+        let pipeline = Pipeline::new(RuleSet::from_rules(Vec::new()), parts, options);
+        let rule_options = RuleOptions { account_id: config.account_id.clone(), ..RuleOptions::default() };
+        let swapped = pipeline.clone();
+        let swap = Box::new(move |rules| swapped.swap_rules(rules));
+        let rulebook =
+            Rulebook::open(files, &path.join(STORED_RULES), rule_options, Arc::clone(&clock), swap)?;
         let broker = Broker::new(BrokerOptions::default(), Arc::new(pipeline.clone()), clock, times);
         tokio::spawn(publish(to_subscribers, broker.clone()));
         let broker_room = Room::new("broker", mqtt_address);
-        let stop = broker_room.stop.clone();
-        broker_room.stop.spawn(async move { broker.serve(mqtt, stop).await });
+        let (keeper, stop) = (broker.clone(), broker_room.stop.clone());
+        broker_room.stop.spawn(async move { keeper.keep(stop).await });
+        let (serving, stop) = (broker.clone(), broker_room.stop.clone());
+        broker_room.stop.spawn(async move { serving.serve(mqtt, stop).await });
 
         let options = ApiOptions {
             region: config.region,
             account_id: config.account_id,
             compatibility: config.compatibility,
         };
-        let api = Api::new(options, store.clone(), engine.clone());
+        let rooms = Rooms {
+            store: store.clone(),
+            engine: engine.clone(),
+            broker,
+            rulebook: rulebook.clone(),
+            pipeline: pipeline.clone(),
+        };
+        let api = Api::new(options, rooms);
         let api_room = Room::new("api", http_address);
+        let stop = api_room.stop.clone();
+        api_room.stop.spawn(async move { rulebook.watch(stop).await });
         let stop = api_room.stop.clone();
         api_room.stop.spawn(async move { api.serve(http, stop).await });
 
@@ -179,17 +202,6 @@ impl Room {
             warn!(room, left, "gave up waiting for tasks to finish");
         }
     }
-}
-
-/// Loads the rules; a file with a mistake is reported and the others are used.
-fn load_rules(folder: &Path, account_id: &str) -> Result<RuleSet, StartError> {
-    let loaded =
-        RuleSet::load(folder, &RuleOptions { account_id: account_id.to_owned(), ..RuleOptions::default() })?;
-    for problem in &loaded.problems {
-        warn!(%problem, "rule file not used");
-    }
-    info!(rules = loaded.rules.len(), folder = %folder.display(), "rules loaded");
-    Ok(loaded.rules)
 }
 
 /// Hands the messages rules republish to subscribers. The pipeline cannot hold the broker that holds it.

@@ -25,6 +25,7 @@ pub mod store;
 pub mod query;
 
 pub mod pipeline;
+pub mod rulebook;
 
 pub mod api;
 pub mod config;

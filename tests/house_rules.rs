@@ -19,16 +19,23 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("store", &["clock", "shutdown", "record"]),
     ("query", &["clock", "shutdown", "record", "store"]),
     ("pipeline", &["clock", "shutdown", "topic", "message", "record", "outlet", "mqtt", "rules", "store"]),
-    ("api", &["clock", "shutdown", "topic", "message", "record", "rules", "store", "query", "pipeline"]),
+    ("rulebook", &["clock", "shutdown", "rules"]),
+    (
+        "api",
+        &[
+            "clock", "shutdown", "topic", "message", "record", "mqtt", "rules", "store", "query", "pipeline",
+            "rulebook",
+        ],
+    ),
     ("config", &["store"]),
     (
         "daemon",
         &[
             "clock", "shutdown", "config", "message", "record", "mqtt", "rules", "store", "query",
-            "pipeline", "api",
+            "pipeline", "rulebook", "api",
         ],
     ),
-    ("cli", &["clock", "config", "rules", "store", "query", "daemon"]),
+    ("cli", &["clock", "topic", "message", "record", "config", "rules", "store", "query", "daemon"]),
 ];
 
 /// A crate that only some rooms may name, so that what it does has one home.
@@ -42,7 +49,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("anyhow", &["cli", "main"]),
     ("reqwest", &["pipeline"]),
-    ("std::fs", &["store", "config", "rules", "outlet"]),
+    ("std::fs", &["store", "config", "rules", "rulebook", "outlet", "cli"]),
     ("tokio::fs", &[]),
 ];
 

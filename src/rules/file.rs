@@ -8,7 +8,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value as Json;
 
+use super::definition;
 use super::effect::ActionKind;
 use super::sql::Version;
 
@@ -45,6 +47,18 @@ pub(super) struct RuleFile {
     pub(super) actions: Vec<ActionFile>,
     pub(super) error_action: Option<ActionFile>,
     pub(super) error_action_for_sql: bool,
+    pub(super) examples: Vec<ExampleFile>,
+}
+
+/// An example as written; payload and expectation are a text or a value.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExampleFile {
+    pub(super) topic: String,
+    pub(super) payload: Json,
+    pub(super) expect: Json,
+    pub(super) client_id: Option<String>,
+    pub(super) at: Option<i64>,
 }
 
 /// An object with one key that names the kind of action. `K` knows the kinds in one spelling.
@@ -102,7 +116,7 @@ macro_rules! shapes {
             use serde::Deserialize;
             use serde::de::MapAccess;
 
-            use super::{ActionFile, Kinds, OneAction, RuleFile, Version, actions};
+            use super::{ActionFile, ExampleFile, Kinds, OneAction, RuleFile, Version, actions};
 
             #[derive(Deserialize)]
             #[serde(rename_all = $case, deny_unknown_fields)]
@@ -118,6 +132,8 @@ macro_rules! shapes {
                 error_action: Option<OneAction<TheseKinds>>,
                 #[serde(default)]
                 error_action_for_sql: bool,
+                #[serde(default)]
+                examples: Vec<ExampleFile>,
             }
 
             struct TheseKinds;
@@ -150,6 +166,7 @@ macro_rules! shapes {
                         actions: rule.actions.into_iter().map(|action| action.0).collect(),
                         error_action: rule.error_action.map(|action| action.0),
                         error_action_for_sql: rule.error_action_for_sql,
+                        examples: rule.examples,
                     }
                 }
             }
@@ -171,14 +188,26 @@ pub(super) fn read_toml(text: &str) -> Result<RuleFile, ShapeError> {
     })
 }
 
-/// Reads a TopicRulePayload in JSON.
+/// Reads a TopicRulePayload in JSON, as the API, CloudFormation or `aws iot get-topic-rule` spell it.
 pub(super) fn read_json(text: &str) -> Result<RuleFile, ShapeError> {
-    serde_json::from_str::<in_json::Rule>(text).map(Into::into).map_err(|error| {
-        let line = u64::try_from(error.line()).ok().filter(|&line| line > 0);
-        let message = error.to_string();
-        let sentence = message.rsplit_once(" at line ").map_or(message.as_str(), |(sentence, _)| sentence);
-        (line, sentence.to_owned())
-    })
+    let error = match serde_json::from_str::<in_json::Rule>(text) {
+        Ok(rule) => return Ok(rule.into()),
+        Err(error) => error,
+    };
+    // Only a document that has to be respelled loses its lines.
+    match serde_json::from_str(text).ok().and_then(definition::respelled) {
+        Some(document) => in_json::Rule::deserialize(document)
+            .map(Into::into)
+            .map_err(|error| (None, without_position(&error.to_string()))),
+        None => {
+            let line = u64::try_from(error.line()).ok().filter(|&line| line > 0);
+            Err((line, without_position(&error.to_string())))
+        }
+    }
+}
+
+fn without_position(message: &str) -> String {
+    message.rsplit_once(" at line ").map_or(message, |(sentence, _)| sentence).to_owned()
 }
 
 /// The line of the byte at `offset`, counted from 1.

@@ -6,8 +6,10 @@
 
 mod action;
 mod checker;
+mod definition;
 mod effect;
 mod error;
+mod example;
 mod file;
 mod load;
 mod outgoing;
@@ -24,7 +26,8 @@ pub use effect::{
     TimestreamWrite,
 };
 pub use error::{LoadError, Mistake, RuleError, RuleProblem};
-pub use load::Loaded;
+pub use example::{Example, Expectation};
+pub use load::{DefinedRule, Loaded, RuleFolder};
 pub use outgoing::{FailedAction, Outgoing, dead_letter};
 pub use rule::Rule;
 pub use sql::Version;
@@ -54,7 +57,7 @@ impl Default for RuleOptions {
 /// All rules of a service, found by topic.
 #[derive(Debug)]
 pub struct RuleSet {
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
     by_name: HashMap<Arc<str>, usize>,
     by_topic: TopicIndex,
     options: RuleOptions,
@@ -67,7 +70,7 @@ impl RuleSet {
     }
 
     /// A set of `rules`. Of two rules with one name only the first counts.
-    pub fn with_options(rules: Vec<Rule>, options: &RuleOptions) -> Self {
+    pub fn with_options(rules: Vec<impl Into<Arc<Rule>>>, options: &RuleOptions) -> Self {
         let mut set = Self {
             rules: Vec::with_capacity(rules.len()),
             by_name: HashMap::new(),
@@ -75,6 +78,7 @@ impl RuleSet {
             options: options.clone(),
         };
         for rule in rules {
+            let rule = rule.into();
             if set.by_name.contains_key(rule.name()) {
                 continue;
             }
@@ -101,13 +105,13 @@ impl RuleSet {
     }
 
     /// The rules, in the order they were given.
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
     }
 
     /// The rule called `name`.
     pub fn get(&self, name: &str) -> Option<&Rule> {
-        self.by_name.get(name).map(|&place| &self.rules[place])
+        self.by_name.get(name).map(|&place| &*self.rules[place])
     }
 
     /// What `message` asks for: one entry for every rule that sees it, in the order of the set.

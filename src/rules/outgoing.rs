@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::message::Message;
+use crate::topic::TopicName;
 
 use super::RuleSet;
 use super::effect::{ActionKind, Effect, FailureReason};
@@ -44,6 +45,16 @@ pub struct FailedAction {
 }
 
 impl RuleSet {
+    /// Whether a message on `topic` reaches the rule called `name`: by its FROM, or by its name in a
+    /// Basic Ingest topic, whether the rule is disabled or not.
+    pub fn reaches(&self, name: &str, topic: &TopicName) -> bool {
+        let Some(rule) = self.get(name) else { return false };
+        match basic_ingest(topic) {
+            Some((named, _)) => named == name,
+            None => rule.query().from.as_ref().is_some_and(|filter| filter.matches_for_rule(topic)),
+        }
+    }
+
     /// What the rule called `name` makes of `message`, without its FROM and without its actions;
     /// `None` if there is no such rule.
     pub fn outgoing(&self, name: &str, message: &Message) -> Option<Outgoing> {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use super::action::Action;
 use super::checker::Checker;
+use super::definition;
 use super::error::{Mistake, RuleError};
-use super::file::{self, RuleFile, Text};
+use super::example::Example;
+use super::file::{self, ExampleFile, RuleFile, Text};
 use super::sql::error::SqlErrors;
 use super::sql::{self, Query, Version};
 
@@ -27,6 +29,8 @@ pub struct Rule {
     actions: Vec<Action>,
     error_action: Option<Action>,
     error_action_for_sql: bool,
+    examples: Vec<Example>,
+    definition: serde_json::Value,
 }
 
 impl Rule {
@@ -36,7 +40,7 @@ impl Rule {
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_toml(name: &str, text: &str) -> Result<Self, RuleError> {
         let file = file::read_toml(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
-        check(name, file, Checker::new(text))
+        Ok(check(name, file, Checker::new(text))?.defined_as(definition::of_toml(text)))
     }
 
     /// Reads a rule in JSON: a TopicRulePayload as AWS's API takes it.
@@ -45,7 +49,7 @@ impl Rule {
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_json(name: &str, text: &str) -> Result<Self, RuleError> {
         let file = file::read_json(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
-        check(name, file, Checker::new(text))
+        Ok(check(name, file, Checker::new(text))?.defined_as(definition::of_json(text)))
     }
 
     /// The rule's name.
@@ -91,6 +95,25 @@ impl Rule {
     /// Whether the error action also runs when the rule fails before its actions.
     pub const fn error_action_for_sql(&self) -> bool {
         self.error_action_for_sql
+    }
+
+    /// What the rule's author says it does to some messages.
+    pub fn examples(&self) -> &[Example] {
+        &self.examples
+    }
+
+    /// The rule as AWS's API describes it: a TopicRulePayload with its version and whether it is
+    /// disabled, without name and examples. Keys beyond AWS's are kept.
+    pub const fn definition(&self) -> &serde_json::Value {
+        &self.definition
+    }
+
+    /// What the author left out of `definition` is filled in.
+    fn defined_as(mut self, mut definition: serde_json::Value) -> Self {
+        definition["awsIotSqlVersion"] = self.version().as_str().into();
+        definition["ruleDisabled"] = self.disabled.into();
+        self.definition = definition;
+        self
     }
 
     pub(super) const fn query(&self) -> &Query {
@@ -143,6 +166,7 @@ fn check(name: &str, file: RuleFile, mut checker: Checker<'_>) -> Result<Rule, R
     let mut action = |file| Action::check(file, version, &mut checker);
     let actions: Vec<Action> = file.actions.into_iter().filter_map(&mut action).collect();
     let error_action = file.error_action.and_then(&mut action);
+    let examples = checked_examples(file.examples, &mut checker);
     let mistakes = checker.into_mistakes();
     match query {
         Some(query) if mistakes.is_empty() => Ok(Rule {
@@ -154,9 +178,22 @@ fn check(name: &str, file: RuleFile, mut checker: Checker<'_>) -> Result<Rule, R
             actions,
             error_action,
             error_action_for_sql: file.error_action_for_sql,
+            examples,
+            definition: serde_json::Value::Null,
         }),
         _ => Err(RuleError { mistakes }),
     }
+}
+
+fn checked_examples(written: Vec<ExampleFile>, checker: &mut Checker<'_>) -> Vec<Example> {
+    let mut examples = Vec::with_capacity(written.len());
+    for (number, example) in (1_usize..).zip(written) {
+        match Example::new(example) {
+            Ok(example) => examples.push(example),
+            Err(reason) => checker.mistake(None, format!("example {number}: {reason}")),
+        }
+    }
+    examples
 }
 
 /// Points each mistake of a statement to its line in the file.
@@ -176,7 +213,7 @@ fn sql_mistakes(sql: &Text, errors: &SqlErrors, checker: &mut Checker<'_>) {
             };
             file::line_of(text, start) + below
         });
-        checker.push(Mistake::new(line, format_args!("sql: {error}")));
+        checker.push(Mistake::in_statement(line, format_args!("sql: {error}")));
     }
 }
 

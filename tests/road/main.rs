@@ -5,6 +5,7 @@ mod aws;
 mod crash;
 mod daemon;
 mod publish;
+mod rules;
 mod sensor;
 mod start;
 mod walkthrough;
