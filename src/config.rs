@@ -37,6 +37,10 @@ pub struct Config {
     pub rule_files_path: PathBuf,
     /// How often a message may be republished by rules that see one another's messages.
     pub republish_hops_max: usize,
+    /// The folder of protobuf descriptor sets that rules decode with.
+    pub proto_path: Option<PathBuf>,
+    /// The folder of secrets that rules read.
+    pub secrets_path: Option<PathBuf>,
 }
 
 /// Why a configuration was refused.
@@ -142,11 +146,19 @@ struct WrittenRules {
     path: PathBuf,
     files_path: PathBuf,
     republish_hops_max: usize,
+    proto_path: Option<PathBuf>,
+    secrets_path: Option<PathBuf>,
 }
 
 impl Default for WrittenRules {
     fn default() -> Self {
-        Self { path: "rules".into(), files_path: "files".into(), republish_hops_max: 8 }
+        Self {
+            path: "rules".into(),
+            files_path: "files".into(),
+            republish_hops_max: 8,
+            proto_path: None,
+            secrets_path: None,
+        }
     }
 }
 
@@ -188,6 +200,10 @@ impl Config {
                 .map_err(|reason| key("rules.files_path", reason))?,
             republish_hops_max: hops(written.rules.republish_hops_max)
                 .map_err(|reason| key("rules.republish_hops_max", reason))?,
+            proto_path: (written.rules.proto_path.map(|path| some_path(folder, &path)).transpose())
+                .map_err(|reason| key("rules.proto_path", reason))?,
+            secrets_path: (written.rules.secrets_path.map(|path| some_path(folder, &path)).transpose())
+                .map_err(|reason| key("rules.secrets_path", reason))?,
         })
     }
 }
@@ -276,6 +292,9 @@ mod tests {
                 .expect("legal");
         assert_eq!(config.store_path, Path::new("/etc/t/d"));
         assert_eq!(config.rules_path, Path::new("/r"));
+        assert_eq!(config.secrets_path, None);
+        let config = Config::parse("[rules]\nproto_path = \"p\"", Path::new("/etc/t/c.toml")).expect("legal");
+        assert_eq!(config.proto_path.as_deref(), Some(Path::new("/etc/t/p")));
     }
 
     #[test]
@@ -290,6 +309,8 @@ mod tests {
             ("account_id = \"12\"", "account_id: `12` is not a twelve-digit"),
             ("region = \"\"", "region: `` is not a region name"),
             ("[store]\npath = \"\"", "store.path: the path is empty"),
+            ("[rules]\nproto_path = \"\"", "rules.proto_path: the path is empty"),
+            ("[rules]\nsecrets_path = \"\"", "rules.secrets_path: the path is empty"),
             ("[rules]\nfiles_path = \"\"", "rules.files_path: the path is empty"),
             ("[rules]\nrepublish_hops_max = 101", "rules.republish_hops_max: 101 is more than 100"),
         ];

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 
 use crate::config::Config;
-use crate::rules::{RuleOptions, RuleSet};
+use crate::rules::{LocalFiles, RuleOptions, RuleSet};
 use crate::store::Store;
 
 /// Checks the configuration at `path`, the rule files and, with `store`, the store it names; says what it
@@ -16,7 +16,8 @@ use crate::store::Store;
 #[expect(clippy::print_stdout, reason = "the command's result")]
 pub(super) fn check(path: &Path, store: bool) -> anyhow::Result<()> {
     let config = Config::load(path)?;
-    let options = RuleOptions { account_id: config.account_id, ..RuleOptions::default() };
+    let files = LocalFiles { proto: config.proto_path, secrets: config.secrets_path };
+    let options = RuleOptions { account_id: config.account_id, files, ..RuleOptions::default() };
     let loaded = RuleSet::load(&config.rules_path, &options)
         .map_err(|error| anyhow::anyhow!("rules.path: {error}"))?;
     if !loaded.problems.is_empty() {

@@ -93,7 +93,7 @@ fn message(topic: &str, payload: &str) -> Message {
         qos: QoS::AtLeastOnce,
         retain: true,
         properties: Properties::default(),
-        origin: Origin { client_id: Some("sensor-1".into()), address: None },
+        origin: Origin { client_id: Some("sensor-1".into()), ..Origin::default() },
         received: Timestamp::from_millis(1_600_000_000_000),
     }
 }
