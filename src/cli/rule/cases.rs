@@ -126,16 +126,19 @@ fn message(case: Case) -> Result<Message, String> {
     let Surroundings { client_id, source_ip, protocol, now, mqtt5, .. } = case.context;
     let over_mqtt = protocol.as_deref() != Some("http");
     let client_id = over_mqtt.then(|| client_id.unwrap_or_else(|| CLIENT_ID.to_owned()).into());
-    Ok(Message {
+    let mut message = Message {
         topic: TopicName::new(case.topic.as_str())
             .map_err(|error| format!("topic {:?}: {error}", case.topic))?,
         payload: payload.into(),
         qos: QoS::AtLeastOnce,
         retain: false,
         properties: mqtt5.map_or_else(|| Ok(Properties::default()), properties)?,
-        origin: Origin { client_id, address: source_ip, ..Origin::default() },
+        origin: Origin::default(),
         received: now.map_or_else(|| SystemClock.now(), Timestamp::from_millis),
-    })
+    };
+    message.origin.client_id = client_id;
+    message.origin.address = source_ip;
+    Ok(message)
 }
 
 fn properties(given: Mqtt5) -> Result<Properties, String> {
