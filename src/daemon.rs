@@ -127,6 +127,8 @@ impl Daemon {
         let broker = Broker::new(BrokerOptions::default(), Arc::new(pipeline.clone()), clock, times);
         tokio::spawn(publish(to_subscribers, broker.clone()));
         let broker_room = Room::new("broker", mqtt_address);
+        let (keeper, stop) = (broker.clone(), broker_room.stop.clone());
+        broker_room.stop.spawn(async move { keeper.keep(stop).await });
         let (serving, stop) = (broker.clone(), broker_room.stop.clone());
         broker_room.stop.spawn(async move { serving.serve(mqtt, stop).await });
 

@@ -28,8 +28,10 @@
 //!   outbound    replies and deliveries to the socket
 //!   session     what these loops share
 //!   window      packet ids of what the client has not acknowledged
-//! broker        what connections share: clients, subscriptions, retained, fan-out
-//!   mailbox     where messages wait for one connection
+//! broker        what connections share: subscriptions, retained, fan-out
+//!   clients     the sessions by client id: handed on, kept for the absent, ended
+//!   mailbox     where messages wait for one session
+//!   keeper      once a second: sessions whose time is over, wills that are due
 //!   inside      the daemon's own rooms publish and read what is retained
 //! ```
 
@@ -45,6 +47,7 @@ mod retained;
 mod subscriptions;
 
 mod broker;
+mod clients;
 mod session;
 mod window;
 
@@ -52,6 +55,7 @@ mod connection;
 mod handshake;
 mod inbound;
 mod inside;
+mod keeper;
 mod listener;
 mod outbound;
 mod reader;

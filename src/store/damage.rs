@@ -12,7 +12,7 @@ use super::error::StoreError;
 use super::files::Files;
 use super::wal::position::Lsn;
 use super::wal::reader::{Fault, FrameReader};
-use super::wal::segment;
+use super::wal::segment::{self, HeaderFault};
 
 /// Walks the segments, oldest first.
 #[derive(Debug)]
@@ -77,6 +77,10 @@ impl<'a> LogWalk<'a> {
         let Some(first) = self.rest.pop_front() else { return Ok(None) };
         let path = segment::path(first);
         let bytes = self.files.read(&path).map_err(StoreError::disk("reading the log"))?;
+        if let Err(HeaderFault::Format(found)) = segment::parse_header(&bytes) {
+            // Whole, but not for this program: neither damage nor empty.
+            return Err(StoreError::Format { path, found: found.into(), known: segment::FORMAT.into() });
+        }
         let segment = self.judge(first, path, bytes);
         self.next = segment.next;
         if let Some(Flaw::Damaged(_)) = segment.flaw {

@@ -87,6 +87,11 @@ pub(crate) async fn commit(
     Ok(())
 }
 
+#[derive(Deserialize)]
+struct Format {
+    format: u64,
+}
+
 #[derive(Serialize, Deserialize)]
 struct ManifestRow {
     format: u64,
@@ -164,10 +169,12 @@ fn decode(path: &Path, bytes: &[u8], number: u64) -> Result<(Manifest, WriterId)
     if checksum.crc32c != format!("{:08x}", crc32c::crc32c(body)) {
         return Err(damaged("the checksum does not match"));
     }
-    let row: ManifestRow = serde_json::from_slice(body).map_err(|error| damaged(&error.to_string()))?;
-    if row.format > FORMAT {
-        return Err(StoreError::Format { path: path.to_string(), found: row.format, known: FORMAT });
+    // First of all: the members of a later format are not known.
+    let Format { format } = serde_json::from_slice(body).map_err(|error| damaged(&error.to_string()))?;
+    if format > FORMAT {
+        return Err(StoreError::Format { path: path.to_string(), found: format, known: FORMAT });
     }
+    let row: ManifestRow = serde_json::from_slice(body).map_err(|error| damaged(&error.to_string()))?;
     let schema = row.schema.into_schema().ok_or_else(|| damaged("its schema makes no sense"))?;
     let parts = row.parts.into_iter().map(PartRow::into_part).collect::<Option<_>>();
     let manifest = Manifest {

@@ -7,6 +7,7 @@ mod hostile;
 mod inbound;
 mod outbound;
 mod rumqttc_clients;
+mod sessions;
 pub(crate) mod wire;
 
 use std::net::SocketAddr;

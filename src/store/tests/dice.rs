@@ -1,4 +1,9 @@
-//! Chance that can be told again, and how long a test goes on.
+//! Chance that can be told again, how long a test goes on, and folders to try things on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
 
 /// A small generator, so that a seed is a story (xorshift64*).
 pub(crate) struct Dice(u64);
@@ -31,4 +36,34 @@ pub(crate) fn asked(name: &str, default: u64) -> u64 {
 pub(crate) fn seeds(default: u64) -> std::ops::Range<u64> {
     let first = asked("TIDEMILL_SEED", 1);
     first..first + asked("TIDEMILL_SEEDS", default)
+}
+
+/// Every file below `folder`, by its path there.
+pub(crate) fn files_below(folder: &Path) -> BTreeMap<String, PathBuf> {
+    let mut found = BTreeMap::new();
+    collect(folder, "", &mut found);
+    found
+}
+
+fn collect(folder: &Path, below: &str, found: &mut BTreeMap<String, PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.expect("an entry").path();
+        let name = format!("{below}{}", path.file_name().expect("a name").to_str().expect("ours"));
+        if path.is_dir() {
+            collect(&path, &format!("{name}/"), found);
+        } else {
+            found.insert(name, path);
+        }
+    }
+}
+
+/// A temporary folder with the same files.
+pub(crate) fn copy_folder(folder: &Path) -> TempDir {
+    let copy = tempfile::tempdir().expect("temporary folder");
+    for (name, path) in files_below(folder) {
+        let to = copy.path().join(name);
+        std::fs::create_dir_all(to.parent().expect("a folder")).expect("made");
+        std::fs::copy(path, to).expect("copied");
+    }
+    copy
 }

@@ -2,14 +2,14 @@
 //! row, a panic or a hang.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::ObjectStoreExt;
 use tempfile::TempDir;
 
-use super::dice::{Dice, asked, seeds};
+use super::dice::{Dice, asked, copy_folder, files_below, seeds};
 use super::fixture::{NOW, Rows, measured, multi, row, rows, write};
 use crate::clock::ManualClock;
 use crate::record::{MeasureValue, Record};
@@ -59,31 +59,6 @@ async fn template(dice: &mut Dice) -> Template {
     Template { folder, rows, tables }
 }
 
-/// Every file below `folder`, by its path there.
-fn files(folder: &Path, below: &str, found: &mut BTreeMap<String, PathBuf>) {
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let path = entry.expect("an entry").path();
-        let name = format!("{below}{}", path.file_name().expect("a name").to_str().expect("ours"));
-        if path.is_dir() {
-            files(&path, &format!("{name}/"), found);
-        } else {
-            found.insert(name, path);
-        }
-    }
-}
-
-fn copy(template: &Path) -> TempDir {
-    let copy = tempfile::tempdir().expect("temporary folder");
-    let mut all = BTreeMap::new();
-    files(template, "", &mut all);
-    for (name, path) in all {
-        let to = copy.path().join(name);
-        std::fs::create_dir_all(to.parent().expect("a folder")).expect("made");
-        std::fs::copy(path, to).expect("copied");
-    }
-    copy
-}
-
 /// Opens the folder and asks it for everything; the error is what it refused with.
 async fn answers(folder: &Path, expected: &Template) -> Result<(), String> {
     let store = open(folder).await.map_err(|error| error.to_string())?;
@@ -105,7 +80,7 @@ async fn answers(folder: &Path, expected: &Template) -> Result<(), String> {
 /// Flips a bit of `name` and sees what comes; returns whether it was refused.
 async fn flip(template: &Template, name: &str, bit: u64) -> bool {
     println!("bit {bit} of {name}");
-    let folder = copy(template.folder.path());
+    let folder = copy_folder(template.folder.path());
     let path = folder.path().join(name);
     let mut bytes = std::fs::read(&path).expect("readable");
     let byte = usize::try_from(bit / 8).expect("small");
@@ -128,9 +103,8 @@ async fn a_flipped_bit_is_refused_or_makes_no_difference() {
         println!("seed {seed}");
         let mut dice = Dice::new(seed);
         let template = template(&mut dice).await;
-        answers(copy(template.folder.path()).path(), &template).await.expect("nothing is flipped yet");
-        let mut all = BTreeMap::new();
-        files(template.folder.path(), "", &mut all);
+        answers(copy_folder(template.folder.path()).path(), &template).await.expect("nothing is flipped yet");
+        let all = files_below(template.folder.path());
         let newest = all.keys().rfind(|name| name.ends_with(".json")).cloned();
         let mut kinds = BTreeMap::<&str, (u64, u64)>::new();
         for (name, path) in &all {
