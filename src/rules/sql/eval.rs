@@ -65,7 +65,7 @@ impl<'a> Scope<'a> {
         Self { run, root, alias: None, outer: None }
     }
 
-    pub(super) const fn message(&self) -> &'a Message {
+    pub(crate) const fn message(&self) -> &'a Message {
         self.run.message
     }
 
@@ -88,6 +88,14 @@ impl<'a> Scope<'a> {
 
     pub(super) const fn account_id(&self) -> &'a str {
         self.run.account_id
+    }
+
+    /// What `look` finds when attributes are those of `root` instead of the payload's.
+    pub(crate) fn with_root<'b, T>(&self, root: &'b Value, look: impl FnOnce(&Scope<'b>) -> T) -> T
+    where
+        'a: 'b,
+    {
+        look(&Scope { run: self.run, root, alias: None, outer: None })
     }
 
     /// Takes `bytes` from the budget; `false` when it is used up.

@@ -92,7 +92,7 @@ pub(super) fn payload(noise: &mut Noise) -> String {
 fn object(noise: &mut Noise, depth: usize) -> String {
     let mut members: Vec<String> = Vec::new();
     for name in NAMES {
-        if noise.next() % 4 > 0 {
+        if !noise.next().is_multiple_of(4) {
             members.push(format!("\"{name}\":{}", json(noise, depth)));
         }
     }

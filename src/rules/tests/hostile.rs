@@ -259,7 +259,7 @@ fn no_statement_overflows_the_stack_or_takes_long() {
 fn a_payload_beyond_the_limit_is_reported_unread() {
     let rule = Rule::parse_toml("rule", "sql = \"SELECT * FROM 'iot/topic'\"").expect("a rule");
     let options = RuleOptions { payload_bytes_max: 4, ..RuleOptions::default() };
-    let effects = RuleSet::with_options(vec![rule], &options).evaluate(&message("iot/topic", "12345"));
-    let [Effect::Failed(failure)] = effects.as_slice() else { panic!("{effects:?}") };
+    let runs = RuleSet::with_options(vec![rule], &options).evaluate(&message("iot/topic", "12345"));
+    let [Effect::Failed(failure)] = runs[0].effects.as_slice() else { panic!("{runs:?}") };
     assert_eq!(failure.reason, FailureReason::PayloadTooLarge { bytes: 5, limit: 4 });
 }
