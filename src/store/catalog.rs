@@ -3,6 +3,7 @@
 //! Rows are JSON under readable keys, so that a row can gain a member without a migration.
 //! A table is dropped by removing its row; its log entries and files are ignored from then on.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,6 +25,9 @@ const TABLES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("t
 const STORE: TableDefinition<'_, &str, &str> = TableDefinition::new("store");
 
 const FORMAT: &str = "1";
+
+/// Begins the keys under which deleted tables stand.
+const DELETED: &str = "deleted ";
 
 /// The key under which the end of the log stands.
 const LOG_END: &str = "log_end";
@@ -55,6 +59,8 @@ pub(crate) struct Contents {
     pub(crate) log_end: Lsn,
     pub(crate) databases: Vec<Database>,
     pub(crate) tables: Vec<Table>,
+    /// Tables that were deleted and may still have files or entries in the log.
+    pub(crate) deleted: HashSet<TableId>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -180,10 +186,25 @@ impl Catalog {
         })
     }
 
-    /// Forgets a table.
-    pub(crate) fn remove_table(&self, database: &str, name: &str) -> Result<(), StoreError> {
+    /// Forgets a table but for its id: what is found of it later may go.
+    pub(crate) fn remove_table(&self, table: &Table) -> Result<(), StoreError> {
         self.write(|transaction| {
-            transaction.open_table(TABLES)?.remove((database, name))?;
+            transaction.open_table(TABLES)?.remove((table.database.as_str(), table.name.as_str()))?;
+            transaction.open_table(STORE)?.insert(format!("{DELETED}{}", table.id).as_str(), "")?;
+            Ok(())
+        })
+    }
+
+    /// Forgets the ids of deleted tables of which nothing is left.
+    pub(crate) fn forget_deleted(&self, tables: &[TableId]) -> Result<(), StoreError> {
+        if tables.is_empty() {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let mut store = transaction.open_table(STORE)?;
+            for table in tables {
+                store.remove(format!("{DELETED}{table}").as_str())?;
+            }
             Ok(())
         })
     }
@@ -304,14 +325,20 @@ fn read(file: &redb::Database, writer: WriterId) -> Result<Contents, StoreError>
             let (database, name) = key.value();
             tables.push((database.to_owned(), name.to_owned(), row.value().to_vec()));
         }
+        let mut deleted = HashSet::new();
+        for row in transaction.open_table(STORE)?.iter()? {
+            let (key, _) = row?;
+            deleted.extend(key.value().strip_prefix(DELETED).and_then(TableId::parse));
+        }
         let url = transaction.open_table(STORE)?.get("url")?.map(|url| url.value().to_owned());
-        Ok((url, databases, tables))
+        Ok((url, databases, tables, deleted))
     };
-    let (url, databases, tables) = rows().map_err(failed("read"))?;
+    let (url, databases, tables, deleted) = rows().map_err(failed("read"))?;
     Ok(Contents {
         writer,
         url,
         log_end: Lsn::new(log_end),
+        deleted,
         databases: databases
             .into_iter()
             .map(|(name, row)| Ok(parse::<DatabaseRow>(&row)?.into_database(name)))
@@ -449,16 +476,20 @@ mod tests {
         catalog.put_url(Some("s3://first")).expect("stored");
         catalog.put_url(None).expect("removed");
         catalog.put_url(Some("s3://bucket")).expect("stored");
-        catalog.remove_table("iot", "gone").expect("removed");
+        catalog.remove_table(&gone).expect("removed");
         catalog.remove_database("other").expect("removed");
         catalog.close();
         assert!(matches!(catalog.put_database(&other), Err(StoreError::Unavailable { .. })));
 
-        let (_catalog, contents) = Catalog::open(folder.path()).expect("again");
+        let (catalog, contents) = Catalog::open(folder.path()).expect("again");
         assert_eq!(contents.writer.id(), empty.writer.id());
         assert_eq!((empty.url, contents.url.as_deref()), (None, Some("s3://bucket")));
         assert_eq!(contents.databases, [database]);
         assert_eq!(contents.tables, [kept]);
+        assert_eq!(contents.deleted, HashSet::from([gone.id]));
+        catalog.forget_deleted(&[gone.id]).expect("forgotten");
+        catalog.close();
+        assert!(Catalog::open(folder.path()).expect("again").1.deleted.is_empty());
     }
 
     /// A file in memory that fails to write while it is told to.

@@ -5,7 +5,7 @@
 
 mod report;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use super::options::Table;
 use super::part::PartMeta;
 use super::part::checked::{self, CheckedStore};
 use super::part::reader::PartReader;
-use super::paths::{TableId, WriterId};
+use super::paths::{self, TableId, WriterId};
 use super::url::StoreUrl;
 use super::wal::entry;
 use super::wal::position::Lsn;
@@ -77,11 +77,14 @@ impl Store {
             report: Report::default(),
             tables: HashMap::new(),
             synced: Lsn::START,
+            deleted: None,
         };
         match contents {
             Ok(contents) => {
                 examination.synced = contents.log_end;
+                examination.deleted = Some(contents.deleted);
                 examination.tables(contents.tables).await?;
+                examination.unknown_tables().await?;
             }
             Err(error @ StoreError::Disk { .. }) => return Err(error),
             Err(error) => {
@@ -105,6 +108,8 @@ struct Examination {
     tables: HashMap<TableId, Known>,
     /// The log went up to here.
     synced: Lsn,
+    /// Tables that were deleted, and those that were reported; `None` when there is no catalog to tell.
+    deleted: Option<HashSet<TableId>>,
 }
 
 /// A table as far as the log is concerned.
@@ -135,6 +140,27 @@ impl Examination {
             }
         }
         Ok(())
+    }
+
+    /// Tables that have files and of which the catalog knows nothing.
+    async fn unknown_tables(&mut self) -> Result<(), StoreError> {
+        let listed =
+            self.objects.list(&paths::tables()).await.map_err(StoreError::objects("listing parts"))?;
+        for (table, path) in damage::tables_with_manifests(&listed) {
+            self.expect_known(table, path.as_ref());
+        }
+        Ok(())
+    }
+
+    fn expect_known(&mut self, table: TableId, seen: &str) {
+        let Some(deleted) = &mut self.deleted else { return };
+        if !self.tables.contains_key(&table) && deleted.insert(table) {
+            let meaning = format!(
+                "{}; opening is refused. Accepting the loss gives up the table",
+                damage::older_catalog(table, seen)
+            );
+            self.report.findings.push(Finding::new(Severity::Refused, "catalog.redb", meaning));
+        }
     }
 
     async fn part(
@@ -192,7 +218,7 @@ impl Examination {
             if !refused {
                 next = segment.next;
             }
-            let unreadable = self.frames(segment.frames());
+            let unreadable = self.frames(segment.frames(), &segment.path);
             if let Some((end, damage)) = unreadable {
                 next = if refused { next } else { Some(end) };
                 segment.flaw = Some(Flaw::Damaged(damage));
@@ -223,13 +249,14 @@ impl Examination {
     }
 
     /// Counts good frames; the answer is the first whose content cannot be read.
-    fn frames(&mut self, mut frames: FrameReader<'_>) -> Option<(Lsn, Damage)> {
+    fn frames(&mut self, mut frames: FrameReader<'_>, path: &str) -> Option<(Lsn, Damage)> {
         loop {
             let offset = frames.offset();
             let Some(Ok(frame)) = frames.next() else { return None };
             self.report.frames += 1;
-            if let Err(fault) = entry::decode(frame.entry) {
-                return Some((frame.lsn, Damage::new(offset, fault)));
+            match entry::decode(frame.entry) {
+                Ok((table, _)) => self.expect_known(table, path),
+                Err(fault) => return Some((frame.lsn, Damage::new(offset, fault))),
             }
         }
     }

@@ -179,7 +179,9 @@ impl Store {
         let accept_loss = options.accept_loss;
         let recovery =
             Recovery { files: &*files, objects: &objects, lookup: &lookup, shelf: &shelf, accept_loss };
-        let recovered = recovery.run(contents.tables, contents.log_end).await?;
+        let recovered = recovery.run(contents.tables, &contents.deleted, contents.log_end).await?;
+        let gone: Vec<_> = contents.deleted.difference(&recovered.log.deleted).copied().collect();
+        catalog.forget_deleted(&gone)?;
         let memory = MemoryBudget::new(options.memory_bytes);
         memory.take(recovered.tables.iter().map(|table| table.live().active.bytes()).sum());
         let wal_options =
@@ -447,7 +449,7 @@ impl Store {
         let _changing = self.inner.changing();
         let state = self.inner.directory.table(database, table)?;
         // The row goes first: from here on the log's entries and the files mean nothing.
-        self.inner.catalog.remove_table(database, table)?;
+        self.inner.catalog.remove_table(&state.definition())?;
         self.inner.directory.remove_table(database, table);
         self.inner.memory.give_back(state.drop_rows());
         self.inner.flushing.forget(state.id);
