@@ -28,7 +28,7 @@ pub use error::RulebookError;
 pub use stored::Tags;
 
 use crate::clock::{Clock, Timestamp};
-use crate::rules::{DefinedRule, Mistake, Rule, RuleError, RuleFolder, RuleOptions, RuleSet};
+use crate::rules::{DefinedRule, LocalFiles, Mistake, Rule, RuleError, RuleFolder, RuleOptions, RuleSet};
 use crate::shutdown::Shutdown;
 use stored::{StoredRule, StoredRules};
 
@@ -116,7 +116,7 @@ impl Rulebook {
         clock: Arc<dyn Clock>,
         swap: Swap,
     ) -> Result<Self, RulebookError> {
-        let stored = StoredRules::open(folder)?;
+        let stored = StoredRules::open(folder, &options.files)?;
         let shelf = Mutex::new(Shelf { files, unreadable: None, stored });
         let book = Self { inner: Arc::new(Inner { options, clock, swap, shelf, view: RwLock::default() }) };
         book.inner.publish(&book.inner.shelf());
@@ -170,7 +170,7 @@ impl Rulebook {
     /// # Errors
     /// When the name is taken, the payload is no rule, or it cannot be written down.
     pub fn create(&self, name: &str, payload: &str, tags: Tags) -> Result<(), RulebookError> {
-        let rule = parse(name, payload)?;
+        let rule = parse(name, payload, &self.inner.options.files)?;
         let mut shelf = self.inner.shelf();
         let path = shelf.entry(name).and_then(|entry| entry.path);
         if path.is_some() || shelf.stored.contains(name) {
@@ -190,7 +190,7 @@ impl Rulebook {
     pub fn replace(&self, name: &str, payload: &str) -> Result<(), RulebookError> {
         let mut shelf = self.inner.shelf();
         let stored = shelf.changeable(name)?;
-        let rule = parse(name, payload)?;
+        let rule = parse(name, payload, &self.inner.options.files)?;
         let (created, tags) = stored
             .map_or_else(|| (self.inner.clock.now(), Tags::new()), |stored| (stored.created, stored.tags));
         self.inner.put(&mut shelf, StoredRule { rule, created, tags })
@@ -204,7 +204,7 @@ impl Rulebook {
         self.change(name, |stored| {
             let mut definition = stored.rule.definition().clone();
             definition["ruleDisabled"] = (!enabled).into();
-            stored.rule = parse(name, &definition.to_string())?;
+            stored.rule = parse(name, &definition.to_string(), &self.inner.options.files)?;
             Ok(())
         })
     }
@@ -245,8 +245,8 @@ impl Rulebook {
     }
 }
 
-fn parse(name: &str, payload: &str) -> Result<Arc<Rule>, RulebookError> {
-    let rule = Rule::parse_json(name, payload)?;
+fn parse(name: &str, payload: &str, files: &LocalFiles) -> Result<Arc<Rule>, RulebookError> {
+    let rule = Rule::parse_json_with(name, payload, files)?;
     if &**rule.name() != name {
         let reason = format!("the payload names the rule {}, the request {name}", rule.name());
         return Err(RuleError { mistakes: vec![Mistake { line: None, reason, in_statement: false }] }.into());

@@ -49,6 +49,8 @@ enum File {
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) writer: WriterId,
+    /// Where parts are kept; `None` for the store's folder.
+    pub(crate) url: Option<String>,
     /// The log went up to here when the store was last closed in order.
     pub(crate) log_end: Lsn,
     pub(crate) databases: Vec<Database>,
@@ -131,6 +133,18 @@ impl Catalog {
         }
         let writer = prepare(&file)?;
         read(&file, writer)
+    }
+
+    /// Records where parts are kept from now on.
+    pub(crate) fn put_url(&self, url: Option<&str>) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut store = transaction.open_table(STORE)?;
+            match url {
+                Some(url) => drop(store.insert("url", url)?),
+                None => drop(store.remove("url")?),
+            }
+            Ok(())
+        })
     }
 
     /// Stores a database, new or changed.
@@ -250,7 +264,7 @@ fn prepare(file: &redb::Database) -> Result<WriterId, StoreError> {
         Some(format) if format == FORMAT => {
             let writer = known("writer").map_err(failed("read"))?;
             let missing = || StoreError::damaged("catalog.redb", 0, "it names no writer");
-            return writer.map(WriterId::from_text).ok_or_else(missing);
+            return writer.map(WriterId::running).ok_or_else(missing);
         }
         Some(format) => {
             let found = format.parse().unwrap_or(u64::MAX);
@@ -263,7 +277,7 @@ fn prepare(file: &redb::Database) -> Result<WriterId, StoreError> {
         transaction.open_table(TABLES)?;
         let mut store = transaction.open_table(STORE)?;
         store.insert("format", FORMAT)?;
-        store.insert("writer", writer.as_str())?;
+        store.insert("writer", writer.id())?;
         Ok(())
     })?;
     Ok(writer)
@@ -290,11 +304,13 @@ fn read(file: &redb::Database, writer: WriterId) -> Result<Contents, StoreError>
             let (database, name) = key.value();
             tables.push((database.to_owned(), name.to_owned(), row.value().to_vec()));
         }
-        Ok((databases, tables))
+        let url = transaction.open_table(STORE)?.get("url")?.map(|url| url.value().to_owned());
+        Ok((url, databases, tables))
     };
-    let (databases, tables) = rows().map_err(failed("read"))?;
+    let (url, databases, tables) = rows().map_err(failed("read"))?;
     Ok(Contents {
         writer,
+        url,
         log_end: Lsn::new(log_end),
         databases: databases
             .into_iter()
@@ -430,13 +446,17 @@ mod tests {
         catalog.put_database(&other).expect("stored");
         catalog.put_table(&kept).expect("stored");
         catalog.put_table(&gone).expect("stored");
+        catalog.put_url(Some("s3://first")).expect("stored");
+        catalog.put_url(None).expect("removed");
+        catalog.put_url(Some("s3://bucket")).expect("stored");
         catalog.remove_table("iot", "gone").expect("removed");
         catalog.remove_database("other").expect("removed");
         catalog.close();
         assert!(matches!(catalog.put_database(&other), Err(StoreError::Unavailable { .. })));
 
         let (_catalog, contents) = Catalog::open(folder.path()).expect("again");
-        assert_eq!(contents.writer, empty.writer);
+        assert_eq!(contents.writer.id(), empty.writer.id());
+        assert_eq!((empty.url, contents.url.as_deref()), (None, Some("s3://bucket")));
         assert_eq!(contents.databases, [database]);
         assert_eq!(contents.tables, [kept]);
     }

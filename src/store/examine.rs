@@ -10,13 +10,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use object_store::local::LocalFileSystem;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
 use roaring::RoaringBitmap;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Contents};
 use super::damage::{self, Damage, Flaw, LogWalk, Segment};
 use super::error::StoreError;
 use super::files::{DiskFiles, Files};
@@ -27,35 +26,50 @@ use super::options::Table;
 use super::part::PartMeta;
 use super::part::checked::{self, CheckedStore};
 use super::part::reader::PartReader;
-use super::paths::TableId;
+use super::paths::{TableId, WriterId};
+use super::url::StoreUrl;
 use super::wal::entry;
 use super::wal::position::Lsn;
 use super::wal::reader::{self, FrameReader};
 use super::wal::segment;
-use super::{Disks, Store};
+use super::{Disks, Store, StoreOptions, place};
 
 pub use self::report::{Finding, Report, Severity};
 
 impl Store {
-    /// Examines the store in a folder, which must not be in use, without changing anything.
+    /// Examines the store in a folder, which must not be in use, without changing anything. Its parts
+    /// are where `url` says.
     ///
     /// # Errors
     /// When there is no store, another process has it open, or the disk fails. Damage is no error
     /// but a finding.
-    pub async fn examine(path: &Path) -> Result<Report, StoreError> {
+    pub async fn examine(path: &Path, url: Option<StoreUrl>) -> Result<Report, StoreError> {
         if !path.is_dir() {
             let missing = std::io::Error::new(std::io::ErrorKind::NotFound, path.display().to_string());
             return Err(StoreError::disk("looking for the store's folder")(missing));
         }
-        let objects = LocalFileSystem::new_with_prefix(path)
-            .map_err(StoreError::objects("opening the store's folder"))?;
-        let files = Arc::new(DiskFiles::new(path));
-        Self::examine_on(Disks { files, objects: Arc::new(objects) }, path).await
+        let _lock = FolderLock::take_existing(path)?;
+        let files: Arc<dyn Files> = Arc::new(DiskFiles::new(path));
+        let contents = Catalog::peek(path);
+        // Without a catalog there is no telling where the parts are, and the log is here.
+        let (url, writer) = match &contents {
+            Ok(contents) => (url, contents.writer.clone()),
+            Err(_) => (None, WriterId::random()),
+        };
+        let options = StoreOptions { url, ..StoreOptions::new(path) };
+        let disks = place::disks(&options, files, &writer)?;
+        if let Ok(contents) = &contents {
+            let objects = Objects::new(Arc::clone(&disks.objects), None);
+            place::look(&objects, contents, options.url.as_ref()).await?;
+        }
+        Self::examine_on(contents, disks).await
     }
 
-    pub(crate) async fn examine_on(disks: Disks, path: &Path) -> Result<Report, StoreError> {
-        let _lock = FolderLock::take_existing(path)?;
-        let Disks { files, objects: store } = disks;
+    pub(crate) async fn examine_on(
+        contents: Result<Contents, StoreError>,
+        disks: Disks,
+    ) -> Result<Report, StoreError> {
+        let Disks { files, objects: store, .. } = disks;
         let parts = CheckedStore::new(store);
         let mut examination = Examination {
             objects: Objects::new(Arc::clone(&parts) as _, None),
@@ -64,7 +78,7 @@ impl Store {
             tables: HashMap::new(),
             synced: Lsn::START,
         };
-        match Catalog::peek(path) {
+        match contents {
             Ok(contents) => {
                 examination.synced = contents.log_end;
                 examination.tables(contents.tables).await?;

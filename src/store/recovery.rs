@@ -5,13 +5,15 @@
 //!   cut there; what is cut off is kept beside it, in files that end in `.damaged`.
 //! - Entries of tables the catalog does not know belong to dropped tables and are skipped; so are
 //!   rows up to the `flushed_lsn` of their table's manifest.
-//! - A catalog that is missing where tables are is damage.
-//! - Objects that no manifest names are left over from a flush or merge that did not finish, and are deleted.
+//! - Objects that no manifest names are left over from a flush or merge that did not finish, and are
+//!   deleted. All objects that can be listed were written by this store: elsewhere it has a folder of
+//!   its own.
 
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use tracing::{info, warn};
 
@@ -31,6 +33,9 @@ use super::wal::position::Lsn;
 use super::wal::reader::Fault;
 use super::wal::segment;
 use super::write;
+
+/// Manifests that are read at once.
+const READ_AT_ONCE: usize = 32;
 
 /// The tables as they were and their log.
 #[derive(Debug)]
@@ -60,31 +65,28 @@ pub(crate) struct Recovery<'a> {
     pub(crate) accept_loss: bool,
 }
 
-/// Refuses a folder that lost its catalog but has tables.
-pub(crate) async fn expect_no_tables(objects: &Objects) -> Result<(), StoreError> {
-    let listed = objects.list(&paths::tables()).await.map_err(StoreError::objects("listing parts"))?;
-    match listed.first() {
-        Some(path) => {
-            Err(StoreError::damaged("catalog.redb", 0, format!("it is missing or empty, but {path} exists")))
-        }
-        None => Ok(()),
-    }
-}
-
 impl Recovery<'_> {
     /// Brings `tables` back; the log is known to have been on disk up to `log_end`.
     pub(crate) async fn run(&self, tables: Vec<Table>, log_end: Lsn) -> Result<Recovered, StoreError> {
         let mut states = HashMap::new();
         let mut synced = log_end;
-        for table in tables {
-            let manifest = manifest::load(self.objects, table.id).await?;
-            self.keep_name(table.id, &manifest).await?;
+        for (table, manifest) in self.manifests(tables).await? {
             synced = synced.max(manifest.flushed);
             states.insert(table.id, TableState::new(table, manifest, self.shelf));
         }
         self.remove_left_overs(&states).await?;
         let log = self.replay(&states, synced).await?;
         Ok(Recovered { tables: states.into_values().collect(), log })
+    }
+
+    /// The newest manifest of each table. Many at once: elsewhere each of them is a journey.
+    async fn manifests(&self, tables: Vec<Table>) -> Result<Vec<(Table, Manifest)>, StoreError> {
+        let load = |table: Table| async {
+            let manifest = manifest::load(self.objects, table.id).await?;
+            self.keep_name(table.id, &manifest).await?;
+            Ok((table, manifest))
+        };
+        stream::iter(tables.into_iter().map(load)).buffer_unordered(READ_AT_ONCE).try_collect().await
     }
 
     /// Makes sure that a manifest which was found is still found after the next crash: whoever wrote it

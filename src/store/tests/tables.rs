@@ -143,7 +143,7 @@ async fn what_a_crash_left_of_a_flush_is_removed_at_the_start() {
     store.flush().await.expect("flushed");
     store.close().await.expect("healthy");
     let tables = folder.path().join("tables");
-    let orphan = tables.join(format!("{}/parts/1970-01-01/w-0000000099.parquet", table.id));
+    let orphan = tables.join(format!("{}/parts/1970-01-01/w-r-0000000099.parquet", table.id));
     let unknown = tables.join("00000000-0000-4000-8000-000000000000/manifest/00000000000000000001.json");
     std::fs::create_dir_all(unknown.parent().expect("nested")).expect("created");
     std::fs::write(&orphan, b"half").expect("written");
