@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArguments, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax, ObjectName,
     OneOrManyWithParens, Value,
 };
-use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_IDENTIFIER};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
@@ -136,6 +136,9 @@ impl Dialect for TimestreamDialect {
         if let Some((op, is_any)) = quantified_values(parser) {
             return Some(parse_quantified(parser, left, op, is_any));
         }
+        if let Some(negated) = distinct_from(parser) {
+            return Some(parse_distinct_from(parser, left, negated));
+        }
         if parser.peek_token_ref().token != Token::DoubleColon {
             return None;
         }
@@ -158,6 +161,30 @@ impl Dialect for TimestreamDialect {
             _ => Expr::CompoundIdentifier(names),
         }))
     }
+}
+
+/// Whether `IS DISTINCT FROM` or, with `true`, `IS NOT DISTINCT FROM` follows.
+fn distinct_from(parser: &Parser) -> Option<bool> {
+    let is = |i: usize, keyword| {
+        matches!(&parser.peek_nth_token_ref(i).token, Token::Word(word)
+            if word.quote_style.is_none() && word.keyword == keyword)
+    };
+    let negated = is(1, Keyword::NOT);
+    let next = 1 + usize::from(negated);
+    (is(0, Keyword::IS) && is(next, Keyword::DISTINCT) && is(next + 1, Keyword::FROM)).then_some(negated)
+}
+
+/// sqlparser takes everything behind FROM for the operand, an AND and an OR too.
+fn parse_distinct_from(parser: &mut Parser, left: &Expr, negated: bool) -> Result<Expr, ParserError> {
+    for _ in 0..3 + usize::from(negated) {
+        parser.next_token();
+    }
+    let precedence = TimestreamDialect.prec_value(Precedence::Is);
+    let (left, right) = (Box::new(left.clone()), Box::new(parser.parse_subexpr(precedence)?));
+    Ok(match negated {
+        true => Expr::IsNotDistinctFrom(left, right),
+        false => Expr::IsDistinctFrom(left, right),
+    })
 }
 
 /// The operator and whether it is ANY, if what follows is `= ANY (VALUES`. sqlparser takes a SELECT

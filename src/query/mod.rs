@@ -29,7 +29,9 @@ mod weight;
 mod names;
 mod rewrite;
 mod select_list;
+mod subquery;
 
+mod branches;
 mod context;
 mod functions;
 mod operators;
@@ -40,6 +42,7 @@ mod prune;
 mod table;
 
 mod deadline;
+mod lambda_places;
 
 mod results;
 mod rows;
@@ -47,6 +50,7 @@ mod rows;
 mod catalog;
 mod cursor;
 mod engine;
+mod prepare;
 
 #[cfg(test)]
 mod tests;
@@ -54,5 +58,7 @@ mod tests;
 pub use engine::{Engine, EngineError, Page, QueryRequest};
 pub use error::QueryError;
 pub use limits::QueryOptions;
+pub use prepare::{Prepared, PreparedColumn};
 pub use rows::{ColumnInfo, ColumnType, Datum, ScalarType};
 pub use source::{MeasureRow, Snapshot, Source, SourceError, SourcePart};
+pub use statement::Parameters;

@@ -11,7 +11,8 @@ use datafusion::arrow::array::{Array, RecordBatch, new_null_array};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Result;
+use datafusion::common::stats::Precision;
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
@@ -20,6 +21,7 @@ use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFact
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
@@ -27,6 +29,7 @@ use roaring::RoaringBitmap;
 
 use super::prune::TimeRange;
 use super::source::{Snapshot, SourcePart};
+use crate::clock::Timestamp;
 
 /// Where the engine registers the source's object store.
 pub(crate) const PARTS_URL: &str = "tidemill://parts";
@@ -51,9 +54,10 @@ impl SnapshotTable {
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        range: TimeRange,
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let range = TimeRange::of(filters);
         let wanted = |part: &&SourcePart| range.overlaps(part.time_min.nanos(), part.time_max.nanos());
         let parts: Vec<&SourcePart> = self.snapshot.parts.iter().filter(wanted).collect();
         if parts.is_empty() {
@@ -64,17 +68,61 @@ impl SnapshotTable {
         let store = runtime.object_store(&url)?;
         let metadata = runtime.cache_manager.get_file_metadata_cache();
         let reader = Arc::new(CachedParquetFileReaderFactory::new(store, metadata));
-        let source = ParquetSource::new(Arc::clone(&self.snapshot.schema))
+        let mut source = ParquetSource::new(Arc::clone(&self.snapshot.schema))
             .with_pushdown_filters(true)
             .with_enable_page_index(true)
             .with_bloom_filter_on_read(true)
             .with_parquet_file_reader_factory(reader);
+        if let Some(predicate) = self.steps(state, filters, range)? {
+            source = source.with_predicate(predicate);
+        }
+        let known: Vec<Statistics> = parts.iter().map(|part| self.known(part)).collect();
+        let total = Statistics::try_merge_iter(&known, &self.snapshot.schema)?;
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
-            .with_file_groups(grouped(&parts, state.config().target_partitions()))
+            .with_file_groups(grouped(parts.into_iter().zip(known), state.config().target_partitions()))
             .with_projection_indices(projection.cloned())?
+            .with_statistics(total)
             .with_limit(limit)
             .build();
         Ok(Some(DataSourceExec::from_data_source(config)))
+    }
+}
+
+impl SnapshotTable {
+    /// What filters like `bin(time, 1h) > x` mean for the time itself: row groups and pages have its
+    /// bounds, and not those of a function of it.
+    fn steps(
+        &self,
+        state: &dyn Session,
+        filters: &[Expr],
+        range: TimeRange,
+    ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        if range == TimeRange::spelled_out(filters) {
+            return Ok(None);
+        }
+        let schema = DFSchema::try_from(Arc::clone(&self.snapshot.schema))?;
+        let filter = range.filter(Expr::Column(Column::from_name("time")));
+        filter.map(|filter| state.create_physical_expr(filter, &schema)).transpose()
+    }
+
+    /// What the manifest knows of a part, so that its file need not be opened to know it. A superseded row
+    /// has the time of the row that took its place: the bounds are those of the visible rows.
+    fn known(&self, part: &SourcePart) -> Statistics {
+        let mut known = Statistics::new_unknown(&self.snapshot.schema);
+        let superseded = part.superseded.as_ref().map_or(0, |superseded| superseded.len());
+        let rows = usize::try_from(part.rows.saturating_sub(superseded)).unwrap_or(usize::MAX);
+        known.num_rows = Precision::Exact(rows);
+        known.total_byte_size = Precision::Inexact(usize::try_from(part.bytes).unwrap_or(usize::MAX));
+        let time = self.snapshot.schema.index_of("time").ok();
+        if let Some(time) = time.and_then(|time| known.column_statistics.get_mut(time)) {
+            let at = |moment: Timestamp| {
+                Precision::Exact(ScalarValue::TimestampNanosecond(Some(moment.nanos()), None))
+            };
+            time.min_value = at(part.time_min);
+            time.max_value = at(part.time_max);
+            time.null_count = Precision::Exact(0);
+        }
+        known
     }
 }
 
@@ -92,14 +140,17 @@ fn fill_up(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
 }
 
 /// Files in as many groups as there are threads, each group about as heavy as the others.
-fn grouped(parts: &[&SourcePart], groups: usize) -> Vec<FileGroup> {
-    let groups = groups.clamp(1, parts.len());
+fn grouped<'a>(
+    parts: impl ExactSizeIterator<Item = (&'a SourcePart, Statistics)>,
+    groups: usize,
+) -> Vec<FileGroup> {
+    let groups = groups.clamp(1, parts.len().max(1));
     let mut filled: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); groups];
-    for part in parts {
+    for (part, known) in parts {
         let lightest = filled.iter_mut().min_by_key(|(bytes, _)| *bytes);
         if let Some((bytes, files)) = lightest {
             *bytes += part.bytes;
-            files.push(file(part));
+            files.push(file(part).with_statistics(Arc::new(known)));
         }
     }
     filled.into_iter().map(|(_, files)| FileGroup::new(files)).collect()
@@ -159,7 +210,7 @@ impl TableProvider for SnapshotTable {
             let schema = Arc::clone(&self.snapshot.schema);
             plans.push(MemorySourceConfig::try_new_exec(&[memory], schema, projection.cloned())?);
         }
-        plans.extend(self.parts(state, projection, TimeRange::of(filters), limit)?);
+        plans.extend(self.parts(state, projection, filters, limit)?);
         match plans.len() {
             0 => {
                 let schema = match projection {

@@ -14,6 +14,7 @@ mod collecting;
 mod aggregate;
 mod arithmetic;
 mod array;
+mod array_sort;
 mod attempt;
 mod bits;
 mod calendar;
@@ -30,6 +31,7 @@ mod spline;
 mod sum;
 mod text;
 mod time;
+mod undocumented;
 mod unnesting;
 
 use std::collections::{HashMap, HashSet};
@@ -67,6 +69,7 @@ const FAMILIES: &[&[Def]] = &[
     series::FUNCTIONS,
     text::FUNCTIONS,
     time::FUNCTIONS,
+    undocumented::FUNCTIONS,
 ];
 
 impl Registry {
