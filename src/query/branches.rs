@@ -16,6 +16,13 @@ use super::sql_type::SqlType;
 pub(crate) fn check(plan: &LogicalPlan) -> Result<()> {
     plan.apply_with_subqueries(|node| {
         let schema = merge_schema(&node.inputs());
+        if let LogicalPlan::Values(values) = node {
+            for column in 0..values.schema.fields().len() {
+                let all: Vec<&Expr> = values.values.iter().filter_map(|row| row.get(column)).collect();
+                let nothing = DFSchema::empty();
+                common("Values rows have mismatched types", &all, &nothing, false)?;
+            }
+        }
         node.apply_expressions(|expr| expr.apply(|expr| check_one(expr, &schema)))
     })
     .map(|_| ())
@@ -27,6 +34,9 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
             let results = when_then_expr.iter().map(|(_, then)| then).chain(else_expr);
             let results: Vec<&Expr> = results.map(AsRef::as_ref).collect();
             common("All CASE results must be the same type", &results, schema, false)?;
+            if expr.is_none() {
+                when_then_expr.iter().try_for_each(|(when, _)| boolean("CASE WHEN clause", when, schema))?;
+            }
             if let Some(operand) = expr {
                 let mut all: Vec<&Expr> = vec![operand];
                 all.extend(when_then_expr.iter().map(|(when, _)| when.as_ref()));
@@ -47,11 +57,23 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
             let name = call.func.name().to_uppercase();
             common(&format!("All {name} operands must be the same type"), &all, schema, false)?;
         }
+        Expr::ScalarFunction(call) if call.func.name() == "make_array" => {
+            let all: Vec<&Expr> = call.args.iter().collect();
+            common("All ARRAY elements must be the same type", &all, schema, false)?;
+        }
+        Expr::Not(inner) => boolean("the value of NOT", inner, schema)?,
         // The parameters of a lambda have no place in the schema.
         Expr::Lambda(_) => return Ok(TreeNodeRecursion::Jump),
         _ => {}
     }
     Ok(TreeNodeRecursion::Continue)
+}
+
+fn boolean(words: &str, value: &Expr, schema: &DFSchema) -> Result<()> {
+    match value.get_type(schema).ok().and_then(|of| SqlType::of(&of)) {
+        Some(SqlType::Boolean | SqlType::Unknown) | None => Ok(()),
+        Some(of) => Err(invalid(format!("{words} must evaluate to a boolean: {of}"))),
+    }
 }
 
 fn common(words: &str, values: &[&Expr], schema: &DFSchema, text_is_moment: bool) -> Result<()> {

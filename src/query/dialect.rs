@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
     OneOrManyWithParens, Value,
 };
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
-use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_IDENTIFIER};
+use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_IDENTIFIER};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
@@ -94,6 +94,11 @@ impl Dialect for TimestreamDialect {
 
     fn supports_bitwise_shift_operators(&self) -> bool {
         false
+    }
+
+    /// `EXTRACT(DAY_OF_MONTH FROM x)`; `rewrite` refuses what is no field.
+    fn allow_extract_custom(&self) -> bool {
+        true
     }
 
     /// Columns may be called `interval` (spec 2.1): `MIN(interval)`.
@@ -240,7 +245,13 @@ fn parse_duration(parser: &mut Parser, number: &str) -> Option<Result<Expr, Pars
     if word.quote_style.is_some() {
         return None;
     }
-    let unit = duration::literal_unit(&word.value)?;
+    let Some(unit) = duration::literal_unit(&word.value) else {
+        // `1week` would be a 1 that is called week. What follows a number without a blank and is no alias
+        // is left alone: `x = 1AND y = 2`.
+        let is_alias = !RESERVED_FOR_COLUMN_ALIAS.contains(&word.keyword);
+        let start = parser.peek_token_ref().span.start;
+        return is_alias.then(|| Err(ParserError::ParserError(format!("no unit of time{start}"))));
+    };
     let span = parser.next_token().span;
     parser.next_token();
     Some(

@@ -20,6 +20,7 @@ use datafusion::functions_aggregate::planner::AggregateFunctionPlanner;
 use datafusion::functions_window::planner::WindowFunctionPlanner;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::optimizer::Optimizer;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
@@ -94,6 +95,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     language: Language,
     state: SessionState,
+    state_for_lambdas: SessionState,
     cursors: Cursors,
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -147,11 +149,12 @@ impl Engine {
             .enable_all()
             .build()?;
         let registry = Arc::new(Registry::new());
-        let state = session_state(source.as_ref(), &options)?;
+        let (state, state_for_lambdas) = session_states(source.as_ref(), &options)?;
         let cursors = Cursors::new(options.cursors, options.token_lifetime, options.token_uses);
         let inner = Arc::new(Inner {
             language: language(&registry),
             state,
+            state_for_lambdas,
             cursors,
             turns: Arc::new(Semaphore::new(options.concurrency.max(1))),
             waiting: AtomicUsize::new(0),
@@ -290,8 +293,16 @@ fn language(registry: &Arc<Registry>) -> Language {
     }
 }
 
-/// The state every query's own state is cloned from: no catalog, no file format, no table function.
-fn session_state(source: &dyn Source, options: &QueryOptions) -> Result<SessionState, EngineError> {
+/// The optimizer's rule that computes once what an expression names twice. It does so outside of lambdas
+/// too, and so takes `1 / x` out of the `TRY` that is to catch it.
+const SHARING: &str = "common_sub_expression_eliminate";
+
+/// The states every query's own state is cloned from: no catalog, no file format, no table function. The
+/// second is for queries with lambdas.
+fn session_states(
+    source: &dyn Source,
+    options: &QueryOptions,
+) -> Result<(SessionState, SessionState), EngineError> {
     let mut config = SessionConfig::new()
         .with_target_partitions(options.threads.max(1))
         .with_information_schema(false)
@@ -314,7 +325,10 @@ fn session_state(source: &dyn Source, options: &QueryOptions) -> Result<SessionS
     let mut rules = PhysicalOptimizer::new().rules;
     rules.insert(0, Arc::new(LambdaPlaces));
     let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime);
-    Ok(builder.with_physical_optimizer_rules(rules).build())
+    let lambdas = Optimizer::new().rules.into_iter().filter(|rule| rule.name() != SHARING).collect();
+    let state = builder.with_physical_optimizer_rules(rules).build();
+    let for_lambdas = SessionStateBuilder::new_from_existing(state.clone()).with_optimizer_rules(lambdas);
+    Ok((state, for_lambdas.build()))
 }
 
 impl Inner {
@@ -427,7 +441,10 @@ impl Inner {
         tables: &Tables,
         deadline: &Deadline,
     ) -> Result<Planned, DataFusionError> {
-        let mut state = self.state.clone();
+        let mut state = match rewrite::has_lambdas(&query) {
+            true => self.state_for_lambdas.clone(),
+            false => self.state.clone(),
+        };
         state.config_mut().options_mut().extensions.insert(deadline.clone());
         // Expressions of the running plan have their options from here.
         let options = Arc::clone(state.config_options());

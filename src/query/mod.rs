@@ -3,8 +3,10 @@
 //! The way of a query, a file for each step:
 //!
 //! ```text
-//! text -> limits, dialect, values, weight -> statement -> names (tables, functions) -> rewrite, like, select_list
-//!      -> context, operators, unnest, union (logical plan) -> table, prune (scan) -> deadline (physical plan)
+//! text -> limits, dialect, values, weight -> statement -> names (tables, functions)
+//!      -> rewrite, subquery, like, select_list
+//!      -> context, operators, unnest, union, branches (logical plan) -> table, prune (scan)
+//!      -> lambda_places, deadline (physical plan)
 //!      -> results, rows, wire_text (page) -> cursor (token)
 //! ```
 //!

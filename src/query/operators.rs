@@ -150,6 +150,9 @@ impl ExprPlanner for Operators {
             return Ok(PlannerResult::Planned(self.call(function, vec![left_expr, right_expr])?));
         }
         if op == BinaryOperator::StringConcat {
+            if !self.registry.takes("concat", &[left.arrow(), right.arrow()]) {
+                return Err(invalid(format!("Cannot apply operator: {left} || {right}")));
+            }
             return Ok(PlannerResult::Planned(self.call("concat", vec![left_expr, right_expr])?));
         }
         if is_comparison(&op) {
@@ -172,6 +175,13 @@ impl ExprPlanner for Operators {
         }
         match op {
             BinaryOperator::And | BinaryOperator::Or => {
+                for of in [&left, &right] {
+                    if !matches!(of, SqlType::Boolean | SqlType::Unknown) {
+                        return Err(invalid(format!(
+                            "Logical expression term must evaluate to a boolean: {of}"
+                        )));
+                    }
+                }
                 Ok(PlannerResult::Original(RawBinaryExpr { op, left: left_expr, right: right_expr }))
             }
             other => Err(invalid(format!("Timestream has no operator {other}"))),

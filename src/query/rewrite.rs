@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
     AccessExpr, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
     GroupByExpr, Ident, Interval, LimitClause, OneOrManyWithParens, OrderByKind, Query, Select, Spanned,
     TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    visit_expressions,
 };
 
 use super::dialect::{call, duration_literal, text};
@@ -28,6 +29,15 @@ pub(crate) fn rewrite(query: &mut Query, now: Timestamp) -> Result<(), QueryErro
     }
     number_after_wildcards(&mut query.body);
     Ok(())
+}
+
+/// Whether `query` has a lambda, its own or one made here.
+pub(crate) fn has_lambdas(query: &Query) -> bool {
+    visit_expressions(query, |expr| match expr {
+        Expr::Lambda(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
 }
 
 struct Rewriter {
@@ -86,6 +96,8 @@ impl VisitorMut for Rewriter {
     fn post_visit_select(&mut self, select: &mut Select) -> Step {
         name_items(&mut select.projection);
         if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
+            // `GROUP BY ()` is one group of all rows.
+            keys.retain(|key| !is_empty_row(key));
             keys.iter_mut().for_each(untype);
         }
         ControlFlow::Continue(())
@@ -141,6 +153,7 @@ impl Rewriter {
                 let Some(first) = names.next() else { return Err(syntax(place)) };
                 names.fold(Expr::Identifier(first), |inner, name| field(inner, name.value))
             }
+            Expr::Tuple(fields) => call("__row", std::mem::take(fields)),
             Expr::Interval(interval) => interval_literal(interval).ok_or_else(|| syntax(place))?,
             Expr::TypedString(typed) => {
                 let name = typed.data_type.to_string();
@@ -345,12 +358,43 @@ fn untype(expr: &mut Expr) {
     }
 }
 
+fn is_empty_row(expr: &Expr) -> bool {
+    matches!(expr, Expr::Function(function)
+        if function.name.to_string() == "__row"
+            && matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty()))
+}
+
+/// The offset of a frame is a literal of DataFusion's, not a call.
+fn frame_interval(offset: &Expr) -> Option<Expr> {
+    let Expr::Function(function) = offset else { return None };
+    let unit = match function.name.to_string().as_str() {
+        "__day_second" => "nanoseconds",
+        "__year_month" => "months",
+        _ => return None,
+    };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(count)))) = list.args.first() else {
+        return None;
+    };
+    let count = count.value.clone().into_string()?;
+    Some(Expr::Interval(Interval {
+        value: Box::new(text(format!("{count} {unit}"))),
+        leading_field: None,
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision: None,
+    }))
+}
+
 fn untype_frame(function: &mut Function) {
     let Some(WindowType::WindowSpec(window)) = &mut function.over else { return };
     let Some(frame) = &mut window.window_frame else { return };
     for bound in std::iter::once(&mut frame.start_bound).chain(frame.end_bound.as_mut()) {
         if let WindowFrameBound::Preceding(Some(offset)) | WindowFrameBound::Following(Some(offset)) = bound {
             untype(offset);
+            if let Some(interval) = frame_interval(offset) {
+                **offset = interval;
+            }
         }
     }
 }

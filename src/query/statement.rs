@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Tok
 use super::dialect::TimestreamDialect;
 use super::error::{Position, QueryError, syntax};
 use super::limits;
-use super::values::wrap_bare_rows;
+use super::values::{without_group_quantifier, wrap_bare_rows};
 use super::weight;
 use super::wire_text;
 use crate::clock::Timestamp;
@@ -93,7 +93,7 @@ fn parse_query(tokens: Vec<TokenWithSpan>, parameters: &Parameters) -> Result<St
     let end = tokens.last().map_or(Position::START, |token| token.span.end.into());
     let mut parser = Parser::new(&TimestreamDialect)
         .with_recursion_limit(RECURSION_MAX)
-        .with_tokens_with_locations(wrap_bare_rows(tokens));
+        .with_tokens_with_locations(wrap_bare_rows(without_group_quantifier(tokens)));
     let query = parser.parse_query().map_err(|error| unparsable(&error, end))?;
     // One semicolon at the end is forgiven, a second statement is not.
     let _ = parser.consume_token(&Token::SemiColon);

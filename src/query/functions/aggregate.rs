@@ -18,7 +18,7 @@ use datafusion::logical_expr::function::AggregateFunctionSimplification;
 use datafusion::logical_expr::{AggregateUDF, Expr, lit};
 
 use super::collecting::{Aggregate, Group};
-use super::{series, sum};
+use super::{approx_distinct, series, sum};
 use crate::query::error::{failed, invalid};
 
 const FUNCTIONS: &[Aggregate] = &[
@@ -151,12 +151,12 @@ pub(super) fn all() -> Vec<(&'static str, Arc<AggregateUDF>)> {
         ("max", stock::min_max::max_udaf()),
         ("min", stock::min_max::min_udaf()),
         ("sum", Arc::new(sum::sum())),
+        ("approx_distinct", Arc::new(approx_distinct::approx_distinct())),
         ("array_agg", stock::array_agg::array_agg_udaf()),
         ("bool_and", stock::bool_and_or::bool_and_udaf()),
         ("every", stock::bool_and_or::bool_and_udaf()),
         ("bool_or", stock::bool_and_or::bool_or_udaf()),
         ("grouping", stock::grouping::grouping_udaf()),
-        ("approx_distinct", stock::approx_distinct::approx_distinct_udaf()),
         ("corr", stock::correlation::corr_udaf()),
         ("covar_pop", stock::covariance::covar_pop_udaf()),
         ("covar_samp", stock::covariance::covar_samp_udaf()),

