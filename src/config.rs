@@ -13,6 +13,9 @@ use crate::store::Compatibility;
 /// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+/// The most hops a republished message may be allowed.
+const HOPS_MAX: usize = 100;
+
 /// The daemon's configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -30,6 +33,10 @@ pub struct Config {
     pub store_path: PathBuf,
     /// The folder of the rule files.
     pub rules_path: PathBuf,
+    /// The folder of the files that file actions write.
+    pub rule_files_path: PathBuf,
+    /// How often a message may be republished by rules that see one another's messages.
+    pub republish_hops_max: usize,
 }
 
 /// Why a configuration was refused.
@@ -133,11 +140,13 @@ impl Default for WrittenStore {
 #[serde(deny_unknown_fields, default)]
 struct WrittenRules {
     path: PathBuf,
+    files_path: PathBuf,
+    republish_hops_max: usize,
 }
 
 impl Default for WrittenRules {
     fn default() -> Self {
-        Self { path: "rules".into() }
+        Self { path: "rules".into(), files_path: "files".into(), republish_hops_max: 8 }
     }
 }
 
@@ -175,6 +184,10 @@ impl Config {
                 .map_err(|reason| key("http.listen", reason))?,
             store_path: some_path(folder, &written.store.path).map_err(|reason| key("store.path", reason))?,
             rules_path: some_path(folder, &written.rules.path).map_err(|reason| key("rules.path", reason))?,
+            rule_files_path: some_path(folder, &written.rules.files_path)
+                .map_err(|reason| key("rules.files_path", reason))?,
+            republish_hops_max: hops(written.rules.republish_hops_max)
+                .map_err(|reason| key("rules.republish_hops_max", reason))?,
         })
     }
 }
@@ -225,6 +238,13 @@ fn listen(address: &str, insecure: bool) -> Result<SocketAddr, String> {
     Ok(parsed)
 }
 
+fn hops(count: usize) -> Result<usize, String> {
+    if count > HOPS_MAX {
+        return Err(format!("{count} is more than {HOPS_MAX}"));
+    }
+    Ok(count)
+}
+
 fn some_path(folder: &Path, path: &Path) -> Result<PathBuf, String> {
     if path.as_os_str().is_empty() {
         return Err("the path is empty".into());
@@ -270,6 +290,8 @@ mod tests {
             ("account_id = \"12\"", "account_id: `12` is not a twelve-digit"),
             ("region = \"\"", "region: `` is not a region name"),
             ("[store]\npath = \"\"", "store.path: the path is empty"),
+            ("[rules]\nfiles_path = \"\"", "rules.files_path: the path is empty"),
+            ("[rules]\nrepublish_hops_max = 101", "rules.republish_hops_max: 101 is more than 100"),
         ];
         for (text, expected) in cases {
             let error = refused(text);

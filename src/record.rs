@@ -2,6 +2,11 @@
 //!
 //! The identity of a row is its set of dimensions, its measure name and its time (spec 4.1). Nothing
 //! here is checked against a table: `store` does that when the batch is written.
+//!
+//! Names are shared texts: a fleet repeats a few of them in every record, and whoever makes records
+//! makes each name once.
+
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 
@@ -81,7 +86,7 @@ fn check_name(name: &str, bytes_max: usize) -> Result<(), NameError> {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dimension {
     /// The dimension's name, a column of the table.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its value.
     pub value: String,
 }
@@ -146,7 +151,7 @@ impl MeasureValue {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attribute {
     /// The attribute's name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Its value.
     pub value: MeasureValue,
 }
@@ -163,10 +168,11 @@ pub enum Measure {
 /// One row on its way to a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
-    /// The dimensions; names are unique, the order is the sender's.
-    pub dimensions: Vec<Dimension>,
+    /// The dimensions; names are unique, the order is the sender's. Shared by the records of one
+    /// reading.
+    pub dimensions: Arc<[Dimension]>,
     /// The measure's name.
-    pub measure_name: String,
+    pub measure_name: Arc<str>,
     /// The measured value or values.
     pub measure: Measure,
     /// The row's time.
@@ -179,9 +185,9 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq)]
 pub struct WriteBatch {
     /// The database's name.
-    pub database: String,
+    pub database: Arc<str>,
     /// The table's name.
-    pub table: String,
+    pub table: Arc<str>,
     /// The records, in the sender's order.
     pub records: Vec<Record>,
 }

@@ -1,5 +1,8 @@
 //! Amazon Resource Names of what the store holds (spec 5.1).
 
+use super::error::ApiError;
+use crate::store::Resource;
+
 /// Builds ARNs for one region and account.
 #[derive(Debug, Clone)]
 pub(crate) struct Arns {
@@ -23,10 +26,56 @@ impl Arns {
         format!("{}/table/{table}", self.database(database))
     }
 
+    /// The ARN of a topic rule.
+    pub(crate) fn topic_rule(&self, rule: &str) -> String {
+        format!("arn:aws:iot:{}:{}:rule/{rule}", self.region, self.account_id)
+    }
+
+    /// What an ARN names. Region and account are the caller's business: clients that are pointed here
+    /// keep the ones they had.
+    ///
+    /// # Errors
+    /// ValidationException when it is no ARN of a database or a table.
+    pub(crate) fn resource(&self, arn: &str) -> Result<Resource, ApiError> {
+        let path: Option<Vec<&str>> = match arn.splitn(6, ':').collect::<Vec<_>>()[..] {
+            ["arn", _, "timestream", _, _, path] => Some(path.split('/').collect()),
+            _ => None,
+        };
+        match path.as_deref() {
+            Some(["database", name]) if !name.is_empty() => Ok(Resource::Database((*name).to_owned())),
+            Some(["database", database, "table", name]) if !database.is_empty() && !name.is_empty() => {
+                Ok(Resource::Table((*database).to_owned(), (*name).to_owned()))
+            }
+            _ => Err(ApiError::validation(format!(
+                "The resource ARN is invalid: it must look like {}.",
+                self.table("my-database", "my-table")
+            ))),
+        }
+    }
+
     /// What stands for the service's own key where a database names none. The store encrypts
     /// nothing; clients expect the member and its prefix (spec 2.4).
     pub(crate) fn default_kms_key(&self) -> String {
         let key = "00000000-0000-0000-0000-000000000000";
         format!("arn:aws:kms:{}:{}:key/{key}", self.region, self.account_id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arns_name_databases_and_tables() {
+        let arns = Arns::new("eu-west-1".into(), "123456789012".into());
+        let table = arns.resource(&arns.table("d", "t")).expect("a table");
+        assert_eq!(table, Resource::Table("d".into(), "t".into()));
+        let foreign = "arn:aws-us-gov:timestream:us-gov-west-1:1:database/d";
+        assert_eq!(arns.resource(foreign).expect("a database"), Resource::Database("d".into()));
+        for bad in
+            ["", "arn:aws:s3:::b", "arn:aws:timestream:r:1:database/", "arn:aws:timestream:r:1:database/d/t"]
+        {
+            assert!(arns.resource(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! CreateDatabase, DescribeDatabase, ListDatabases and DeleteDatabase (spec 2.2, 2.4).
+//! CreateDatabase, DescribeDatabase, ListDatabases, UpdateDatabase and DeleteDatabase (spec 2.2, 2.4).
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,6 +16,10 @@ const CREATE: Shape = Shape::Structure(&[
     optional("Tags", TAGS),
 ]);
 const NAMED: Shape = Shape::Structure(&[required("DatabaseName", Shape::Text(0, usize::MAX))]);
+const UPDATE: Shape = Shape::Structure(&[
+    required("DatabaseName", Shape::Text(0, usize::MAX)),
+    required("KmsKeyId", Shape::Text(1, 2048)),
+]);
 const LIST: Shape =
     Shape::Structure(&[optional("NextToken", PAGING_TOKEN), optional("MaxResults", MAX_RESULTS)]);
 
@@ -31,6 +35,13 @@ struct Create {
 #[serde(rename_all = "PascalCase")]
 struct Named {
     database_name: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Update {
+    database_name: String,
+    kms_key_id: String,
 }
 
 /// CreateDatabase.
@@ -55,6 +66,14 @@ pub(crate) async fn list(context: &Context, input: Value) -> Result<Value, ApiEr
     let (page, next) = request.cut(databases, |database| database.name.clone())?;
     let databases: Vec<Value> = page.iter().map(|database| described(context, database)).collect();
     Ok(paging::answer("Databases", databases, next))
+}
+
+/// UpdateDatabase: the key it names, for nothing else can change.
+pub(crate) async fn update(context: &Context, input: Value) -> Result<Value, ApiError> {
+    let Update { database_name, kms_key_id } = super::json::read(&UPDATE, input)?;
+    let updated =
+        context.blocking(move |store| store.update_database(&database_name, Some(kms_key_id))).await?;
+    Ok(json!({ "Database": described(context, &updated) }))
 }
 
 /// DeleteDatabase; the database must be empty.

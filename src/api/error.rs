@@ -128,6 +128,9 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::DatabaseNotFound { .. } | StoreError::TableNotFound { .. } => Self::not_found(text),
             StoreError::DatabaseExists { .. } | StoreError::TableExists { .. } => Self::conflict(text),
+            StoreError::QuotaExceeded(text) => {
+                Self::timestream(StatusCode::PAYMENT_REQUIRED, "ServiceQuotaExceededException", text)
+            }
             StoreError::NotEmpty { .. } | StoreError::InvalidName { .. } | StoreError::InvalidOption(_) => {
                 Self::validation(text)
             }

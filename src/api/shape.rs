@@ -63,6 +63,32 @@ impl Shape {
     }
 }
 
+/// The answers [`Shape::check`] gives, without words: for requests that are read without a tree.
+impl Shape {
+    /// Whether a text fits.
+    pub(crate) fn takes_text(&self, text: &str) -> bool {
+        match self {
+            // Most texts are shorter in bytes than they may be in characters.
+            Self::Text(0..=1, max) if text.len() <= *max => {
+                !text.is_empty() || matches!(self, Self::Text(0, _))
+            }
+            Self::Text(min, max) => (*min..=*max).contains(&text.chars().count()),
+            Self::Name => is_name(text),
+            Self::Choice(words) => words.contains(&text),
+            _ => false,
+        }
+    }
+
+    /// Whether a list of `length` items fits, whatever they are.
+    pub(crate) fn takes_length(&self, length: usize) -> bool {
+        matches!(self, Self::List(_, min, max) if (*min..=*max).contains(&length))
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
+}
+
 struct Check {
     violations: Vec<String>,
     /// Where the check is. It becomes text only when there is something to say about the place.
@@ -94,8 +120,7 @@ impl Check {
                 self.length(value, text.chars().count(), *min, *max);
             }
             (Shape::Name, Value::String(text)) => {
-                let legal = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-                if text.is_empty() || !text.chars().all(legal) {
+                if !is_name(text) {
                     let constraint = "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+";
                     self.violation(value, constraint);
                 }

@@ -1,4 +1,4 @@
-//! CreateTable, DescribeTable, ListTables and DeleteTable (spec 2.2, 2.4).
+//! CreateTable, DescribeTable, ListTables, UpdateTable and DeleteTable (spec 2.2, 2.4).
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::paging::{self, MAX_RESULTS, PAGING_TOKEN};
 use super::shape::{Shape, optional, required};
 use super::tags::{TAGS, Tag, pairs};
 use crate::store::{
-    MagneticWrites, PartitionKey, PartitionKeyItem, Retention, Table, TableOptions, TableStatus,
+    MagneticWrites, PartitionKey, PartitionKeyItem, Retention, Table, TableOptions, TableStatus, TableUpdate,
 };
 
 const RETENTION: Shape = Shape::Structure(&[
@@ -42,6 +42,13 @@ const CREATE: Shape = Shape::Structure(&[
     optional("Schema", SCHEMA),
     optional("Tags", TAGS),
 ]);
+const UPDATE: Shape = Shape::Structure(&[
+    required("DatabaseName", ANY_NAME),
+    required("TableName", ANY_NAME),
+    optional("RetentionProperties", RETENTION),
+    optional("MagneticStoreWriteProperties", MAGNETIC_WRITES),
+    optional("Schema", SCHEMA),
+]);
 /// Calls that read or delete check no pattern (spec 5.2); an unknown name is simply not found.
 const ANY_NAME: Shape = Shape::Text(0, usize::MAX);
 const NAMED: Shape = Shape::Structure(&[required("DatabaseName", ANY_NAME), required("TableName", ANY_NAME)]);
@@ -60,6 +67,16 @@ struct Create {
     magnetic_store_write_properties: Option<MagneticStoreWriteProperties>,
     schema: Option<Schema>,
     tags: Option<Vec<Tag>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Update {
+    database_name: String,
+    table_name: String,
+    retention_properties: Option<RetentionProperties>,
+    magnetic_store_write_properties: Option<MagneticStoreWriteProperties>,
+    schema: Option<Schema>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,7 +132,7 @@ pub(crate) async fn create(context: &Context, input: Value) -> Result<Value, Api
             .magnetic_store_write_properties
             .map(MagneticWrites::from)
             .unwrap_or_default(),
-        partition_key: partition_key(request.schema)?,
+        partition_key: partition_key(request.schema)?.unwrap_or_default(),
         tags: pairs(request.tags),
     };
     let (database, name) = (request.database_name, request.table_name);
@@ -138,6 +155,19 @@ pub(crate) async fn list(context: &Context, input: Value) -> Result<Value, ApiEr
     let key = |table: &Table| format!("{}\0{}", table.database, table.name);
     let (page, next) = paging::Request { next_token, max_results }.cut(tables, key)?;
     Ok(paging::answer("Tables", page.iter().map(|table| described(context, table)).collect(), next))
+}
+
+/// UpdateTable: what is absent stays as it is. Queries and writes see the change at once.
+pub(crate) async fn update(context: &Context, input: Value) -> Result<Value, ApiError> {
+    let request: Update = super::json::read(&UPDATE, input)?;
+    let update = TableUpdate {
+        retention: request.retention_properties.map(Retention::from),
+        magnetic_writes: request.magnetic_store_write_properties.map(MagneticWrites::from),
+        partition_key: partition_key(request.schema)?,
+    };
+    let (database, name) = (request.database_name, request.table_name);
+    let updated = context.blocking(move |store| store.update_table(&database, &name, update)).await?;
+    Ok(json!({ "Table": described(context, &updated) }))
 }
 
 /// DeleteTable, with all its rows.
@@ -165,9 +195,9 @@ impl From<MagneticStoreWriteProperties> for MagneticWrites {
     }
 }
 
-fn partition_key(schema: Option<Schema>) -> Result<PartitionKey, ApiError> {
+fn partition_key(schema: Option<Schema>) -> Result<Option<PartitionKey>, ApiError> {
     let Some(keys) = schema.and_then(|schema| schema.composite_partition_key) else {
-        return Ok(PartitionKey::default());
+        return Ok(None);
     };
     let item = |key: Key| match (key.key_type.as_str(), key.name) {
         ("MEASURE", None) => Ok(PartitionKeyItem::Measure),
@@ -178,7 +208,7 @@ fn partition_key(schema: Option<Schema>) -> Result<PartitionKey, ApiError> {
         }
         (_, None) => Err(ApiError::validation("A partition key of type DIMENSION needs a name.")),
     };
-    Ok(PartitionKey(keys.into_iter().map(item).collect::<Result<_, _>>()?))
+    Ok(Some(PartitionKey(keys.into_iter().map(item).collect::<Result<_, _>>()?)))
 }
 
 fn described(context: &Context, table: &Table) -> Value {

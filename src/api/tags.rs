@@ -1,14 +1,35 @@
-//! Tags as create calls carry them (spec 5.3).
+//! Tags: as create calls carry them, and TagResource, UntagResource and ListTagsForResource
+//! (spec 2.2, 2.3, 5.3).
+//!
+//! Both services have the three operations under the same name; the ARN tells whose it is.
 
 use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::shape::{Shape, required};
+use super::Context;
+use super::error::ApiError;
+use super::paging::{self, PAGING_TOKEN};
+use super::shape::{Shape, optional, required};
+use crate::store::Resource;
 
 const TAG: Shape =
     Shape::Structure(&[required("Key", Shape::Text(1, 128)), required("Value", Shape::Text(0, 256))]);
+/// The longest ARN either service takes.
+const ARN: Shape = Shape::Text(1, 2048);
 
 /// The list of tags of a create call.
 pub(crate) const TAGS: Shape = Shape::List(&TAG, 0, 200);
+
+const TAG_RESOURCE: Shape = Shape::Structure(&[required("ResourceARN", ARN), required("Tags", TAGS)]);
+const UNTAG_RESOURCE: Shape = Shape::Structure(&[
+    required("ResourceARN", ARN),
+    required("TagKeys", Shape::List(&Shape::Text(1, 128), 0, 200)),
+]);
+const LIST: Shape = Shape::Structure(&[
+    required("ResourceARN", ARN),
+    optional("MaxResults", Shape::Integer(1, 200)),
+    optional("NextToken", PAGING_TOKEN),
+]);
 
 /// One tag.
 #[derive(Debug, Deserialize)]
@@ -18,7 +39,61 @@ pub(crate) struct Tag {
     value: String,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TagResource {
+    #[serde(rename = "ResourceARN")]
+    resource_arn: String,
+    tags: Vec<Tag>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct UntagResource {
+    #[serde(rename = "ResourceARN")]
+    resource_arn: String,
+    tag_keys: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct List {
+    #[serde(rename = "ResourceARN")]
+    resource_arn: String,
+    max_results: Option<usize>,
+    next_token: Option<String>,
+}
+
 /// Keys and values of the tags of a request.
 pub(crate) fn pairs(tags: Option<Vec<Tag>>) -> Vec<crate::store::Tag> {
     tags.into_iter().flatten().map(|tag| (tag.key, tag.value)).collect()
+}
+
+/// TagResource.
+pub(crate) async fn tag(context: &Context, input: Value) -> Result<Value, ApiError> {
+    let TagResource { resource_arn, tags } = super::json::read(&TAG_RESOURCE, input)?;
+    let resource = context.arns.resource(&resource_arn)?;
+    context.blocking(move |store| store.tag(&resource, pairs(Some(tags)))).await?;
+    Ok(json!({}))
+}
+
+/// UntagResource.
+pub(crate) async fn untag(context: &Context, input: Value) -> Result<Value, ApiError> {
+    let UntagResource { resource_arn, tag_keys } = super::json::read(&UNTAG_RESOURCE, input)?;
+    let resource = context.arns.resource(&resource_arn)?;
+    context.blocking(move |store| store.untag(&resource, &tag_keys)).await?;
+    Ok(json!({}))
+}
+
+/// ListTagsForResource, sorted by key.
+pub(crate) async fn list(context: &Context, input: Value) -> Result<Value, ApiError> {
+    let List { resource_arn, max_results, next_token } = super::json::read(&LIST, input)?;
+    let resource: Resource = context.arns.resource(&resource_arn)?;
+    let mut tags = context.blocking(move |store| store.tags(&resource)).await?;
+    tags.sort();
+    // A resource has fewer tags than a page: pages are cut for those only who ask for short ones.
+    let max_results = max_results.or(Some(tags.len().max(1)));
+    let (page, next) = paging::Request { next_token, max_results }.cut(tags, |(key, _)| key.clone())?;
+    let tags = page.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
+    Ok(paging::answer("Tags", tags, next))
 }

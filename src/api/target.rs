@@ -21,7 +21,12 @@ pub(crate) enum Operation {
     DescribeTable,
     ListDatabases,
     ListTables,
+    ListTagsForResource,
     Query,
+    TagResource,
+    UntagResource,
+    UpdateDatabase,
+    UpdateTable,
     WriteRecords,
 }
 
@@ -42,7 +47,12 @@ impl Operation {
             Some("DescribeTable") => Ok(Self::DescribeTable),
             Some("ListDatabases") => Ok(Self::ListDatabases),
             Some("ListTables") => Ok(Self::ListTables),
+            Some("ListTagsForResource") => Ok(Self::ListTagsForResource),
             Some("Query") => Ok(Self::Query),
+            Some("TagResource") => Ok(Self::TagResource),
+            Some("UntagResource") => Ok(Self::UntagResource),
+            Some("UpdateDatabase") => Ok(Self::UpdateDatabase),
+            Some("UpdateTable") => Ok(Self::UpdateTable),
             Some("WriteRecords") => Ok(Self::WriteRecords),
             _ => Err(ApiError::unknown_operation()),
         }

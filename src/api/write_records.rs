@@ -1,96 +1,32 @@
 //! WriteRecords: the request becomes a `WriteBatch` (spec 4).
 //!
+//! `request` is what may be written, `names` what records of a request have in common.
+//!
 //! Two classes of failure (spec 4.4): what is wrong with the request fails it whole, here; what is
 //! wrong with a record against its table is the store's to say, record by record.
 
-use std::collections::HashSet;
+mod names;
+mod request;
+
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Context;
 use super::error::ApiError;
-use super::shape::{Shape, optional, required};
 use crate::clock::Timestamp;
 use crate::record::{
     Attribute, DEFAULT_VERSION, Dimension, Measure, MeasureValue, Record, VARCHAR_BYTES_MAX, WriteBatch,
     check_attribute_name, check_dimension_name, check_measure_name,
 };
 use crate::store::{Compatibility, Written};
-
-const TYPES: Shape = Shape::Choice(&["DOUBLE", "BIGINT", "VARCHAR", "BOOLEAN", "TIMESTAMP", "MULTI"]);
-const UNITS: Shape = Shape::Choice(&["MILLISECONDS", "SECONDS", "MICROSECONDS", "NANOSECONDS"]);
-const DIMENSION: Shape = Shape::Structure(&[
-    required("Name", Shape::Text(1, usize::MAX)),
-    required("Value", Shape::Text(0, usize::MAX)),
-    optional("DimensionValueType", Shape::Choice(&["VARCHAR"])),
-]);
-const MEASURE_VALUE: Shape = Shape::Structure(&[
-    required("Name", Shape::Text(1, usize::MAX)),
-    required("Value", Shape::Text(1, VARCHAR_BYTES_MAX)),
-    required("Type", TYPES),
-]);
-const RECORD: Shape = Shape::Structure(&[
-    optional("Dimensions", Shape::List(&DIMENSION, 0, 128)),
-    optional("MeasureName", Shape::Text(1, usize::MAX)),
-    optional("MeasureValue", Shape::Text(1, VARCHAR_BYTES_MAX)),
-    optional("MeasureValueType", TYPES),
-    optional("MeasureValues", Shape::List(&MEASURE_VALUE, 0, 256)),
-    optional("Time", Shape::Text(1, 256)),
-    optional("TimeUnit", UNITS),
-    optional("Version", Shape::Integer(i64::MIN, i64::MAX)),
-]);
-const REQUEST: Shape = Shape::Structure(&[
-    required("DatabaseName", Shape::Name),
-    required("TableName", Shape::Name),
-    optional("CommonAttributes", RECORD),
-    required("Records", Shape::List(&RECORD, 1, 100)),
-]);
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Request {
-    database_name: String,
-    table_name: String,
-    #[serde(default)]
-    common_attributes: Option<Attributes>,
-    records: Vec<Attributes>,
-}
-
-/// A record as written, or what all records of a request share.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Attributes {
-    dimensions: Option<Vec<NamedValue>>,
-    measure_name: Option<String>,
-    measure_value: Option<String>,
-    measure_value_type: Option<String>,
-    measure_values: Option<Vec<TypedValue>>,
-    time: Option<String>,
-    time_unit: Option<String>,
-    version: Option<i64>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct NamedValue {
-    name: String,
-    value: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct TypedValue {
-    name: String,
-    value: String,
-    #[serde(rename = "Type")]
-    value_type: String,
-}
+use names::Names;
+use request::{Attributes, NamedValue, REQUEST, Request, TypedValue};
 
 /// WriteRecords. Answers once every accepted record is durable.
-pub(crate) async fn write(context: &Context, input: Value) -> Result<Value, ApiError> {
-    let request: Request = super::json::read(&REQUEST, input)?;
-    let batch = batch(request, context.compatibility)?;
+pub(crate) async fn write(context: &Context, body: &[u8]) -> Result<Value, ApiError> {
+    let batch = batch_of(body, context.compatibility)?;
     let written = context.store.submit(batch).await?.await?;
     answer(&written)
 }
@@ -106,87 +42,131 @@ fn answer(written: &Written) -> Result<Value, ApiError> {
     } }))
 }
 
-fn batch(request: Request, compatibility: Compatibility) -> Result<WriteBatch, ApiError> {
-    let common = request.common_attributes.unwrap_or_default();
-    let records: Result<Vec<Record>, ApiError> =
-        request.records.into_iter().map(|record| merged(record, &common).checked(compatibility)).collect();
-    Ok(WriteBatch { database: request.database_name, table: request.table_name, records: records? })
-}
-
-/// What `record` says, and what `common` says where it is silent; dimensions of both (spec 4.2).
-fn merged(record: Attributes, common: &Attributes) -> Attributes {
-    let mut dimensions = common.dimensions.clone().unwrap_or_default();
-    dimensions.extend(record.dimensions.unwrap_or_default());
-    // A record with a value of its own does not also inherit the other kind of value.
-    let own_value = record.measure_value.is_some() || record.measure_values.is_some();
-    let inherited = if own_value { &Attributes::default() } else { common };
-    Attributes {
-        dimensions: Some(dimensions),
-        measure_name: record.measure_name.or_else(|| common.measure_name.clone()),
-        measure_value: record.measure_value.or_else(|| inherited.measure_value.clone()),
-        measure_value_type: record.measure_value_type.or_else(|| common.measure_value_type.clone()),
-        measure_values: record.measure_values.or_else(|| inherited.measure_values.clone()),
-        time: record.time.or_else(|| common.time.clone()),
-        time_unit: record.time_unit.or_else(|| common.time_unit.clone()),
-        version: record.version.or(common.version),
+/// The records of a request. One that is in order is read straight from its bytes; any other goes
+/// through a tree of values, so that the shape can say what is wrong where.
+fn batch_of(body: &[u8], compatibility: Compatibility) -> Result<WriteBatch, ApiError> {
+    match Request::read(body) {
+        Some(request) => batch(&request, compatibility),
+        None => tree_batch(super::json::parse(body)?, compatibility),
     }
 }
 
-impl Attributes {
-    fn checked(self, compatibility: Compatibility) -> Result<Record, ApiError> {
-        let nanos_per_unit = nanos_per_unit(self.time_unit.as_deref().unwrap_or("MILLISECONDS"));
-        let time = self
-            .time
-            .as_deref()
+fn tree_batch(input: Value, compatibility: Compatibility) -> Result<WriteBatch, ApiError> {
+    REQUEST.check(&input)?;
+    let request = Request::deserialize(&input).map_err(|error| ApiError::serialization(error.to_string()))?;
+    batch(&request, compatibility)
+}
+
+fn batch(request: &Request<'_>, compatibility: Compatibility) -> Result<WriteBatch, ApiError> {
+    let nothing = Attributes::default();
+    let common = request.common_attributes.as_ref().unwrap_or(&nothing);
+    let mut reader = RecordReader {
+        common,
+        compatibility,
+        measure_name: "".into(),
+        dimension_names: Names::default(),
+        attribute_names: Names::default(),
+        dimensions: Arc::new([]),
+    };
+    let mut records = Vec::with_capacity(request.records.len());
+    for record in &request.records {
+        records.push(reader.record(record)?);
+    }
+    Ok(WriteBatch { database: (*request.database_name).into(), table: (*request.table_name).into(), records })
+}
+
+/// Turns what was written into records. Keeps the names and the dimensions of the record before, for
+/// most records repeat them.
+struct RecordReader<'r, 'b> {
+    common: &'r Attributes<'b>,
+    compatibility: Compatibility,
+    measure_name: Arc<str>,
+    dimension_names: Names,
+    attribute_names: Names,
+    dimensions: Arc<[Dimension]>,
+}
+
+impl RecordReader<'_, '_> {
+    /// What `own` says, and what the common attributes say where it is silent; dimensions of both (spec 4.2).
+    fn record(&mut self, own: &Attributes<'_>) -> Result<Record, ApiError> {
+        let common = self.common;
+        let unit = own.time_unit.as_deref().or(common.time_unit.as_deref());
+        let nanos_per_unit = nanos_per_unit(unit.unwrap_or("MILLISECONDS"));
+        let time = own.time.as_deref().or(common.time.as_deref());
+        let time = time
             .and_then(|time| moment(time, nanos_per_unit))
             .filter(|time| time.nanos() >= 0)
             .ok_or_else(|| ApiError::validation("Invalid time for record."))?;
-        let version = self.version.unwrap_or(DEFAULT_VERSION);
+        let version = own.version.or(common.version).unwrap_or(DEFAULT_VERSION);
         if version < 1 {
             return Err(ApiError::validation(format!(
                 "Invalid record version {version}. It must be at least 1."
             )));
         }
-        let measure_name = self
-            .measure_name
-            .ok_or_else(|| ApiError::validation("A measure name is required for a record."))?;
-        check_measure_name(&measure_name).map_err(|why| {
-            ApiError::validation(format!("The measure name '{measure_name}' is invalid: {why}."))
-        })?;
-        let measure = match self.measure_value_type.as_deref().unwrap_or("DOUBLE") {
-            "MULTI" => multi(self.measure_value.as_deref(), self.measure_values, nanos_per_unit)?,
-            scalar => single(self.measure_value.as_deref(), self.measure_values, scalar)?,
+        let measure_name = self.measure_name(own)?;
+        // A record with a value of its own does not also inherit the other kind of value.
+        let own_value = own.measure_value.is_some() || own.measure_values.is_some();
+        let valued = if own_value { own } else { common };
+        let (value, values) = (valued.measure_value.as_deref(), valued.measure_values.as_deref());
+        let value_type = own.measure_value_type.as_deref().or(common.measure_value_type.as_deref());
+        let measure = match value_type.unwrap_or("DOUBLE") {
+            "MULTI" => multi(value, values.unwrap_or_default(), &mut self.attribute_names, nanos_per_unit)?,
+            scalar => single(value, values.unwrap_or_default(), scalar)?,
         };
-        let dimensions = dimensions(self.dimensions.unwrap_or_default(), compatibility)?;
+        let dimensions = self.dimensions(own)?;
         Ok(Record { dimensions, measure_name, measure, time, version })
     }
-}
 
-fn dimensions(written: Vec<NamedValue>, compatibility: Compatibility) -> Result<Vec<Dimension>, ApiError> {
-    // AWS refuses a record without dimensions; emulators take it, and so does "local".
-    if written.is_empty() && compatibility == Compatibility::Aws {
-        return Err(ApiError::validation("At least one dimension is required for a record."));
-    }
-    let mut names = HashSet::with_capacity(written.len());
-    for NamedValue { name, .. } in &written {
-        check_dimension_name(name)
-            .map_err(|why| ApiError::validation(format!("The dimension name '{name}' is invalid: {why}.")))?;
-        if !names.insert(name.as_str()) {
-            return Err(ApiError::validation(format!("The dimension '{name}' is given more than once.")));
+    fn measure_name(&mut self, own: &Attributes<'_>) -> Result<Arc<str>, ApiError> {
+        let name = own
+            .measure_name
+            .as_deref()
+            .or(self.common.measure_name.as_deref())
+            .ok_or_else(|| ApiError::validation("A measure name is required for a record."))?;
+        if *self.measure_name != *name {
+            check_measure_name(name).map_err(|why| {
+                ApiError::validation(format!("The measure name '{name}' is invalid: {why}."))
+            })?;
+            self.measure_name = name.into();
         }
+        Ok(Arc::clone(&self.measure_name))
     }
-    Ok(written.into_iter().map(|NamedValue { name, value }| Dimension { name, value }).collect())
+
+    fn dimensions(&mut self, own: &Attributes<'_>) -> Result<Arc<[Dimension]>, ApiError> {
+        let common = self.common.dimensions.as_deref().unwrap_or_default();
+        let written = common.iter().chain(own.dimensions.as_deref().unwrap_or_default());
+        let count = written.clone().count();
+        // AWS refuses a record without dimensions; emulators take it, and so does "local".
+        if count == 0 && self.compatibility == Compatibility::Aws {
+            return Err(ApiError::validation("At least one dimension is required for a record."));
+        }
+        let same = self.dimensions.len() == count
+            && self
+                .dimensions
+                .iter()
+                .zip(written.clone())
+                .all(|(before, written)| *before.name == *written.name && before.value == *written.value);
+        if !same {
+            let names = written.clone().map(|dimension| &*dimension.name);
+            let names = self
+                .dimension_names
+                .of(names, count, check_dimension_name)
+                .map_err(|(name, fault)| fault.of("dimension name", "dimension", name))?;
+            let dimension = |(name, written): (&Arc<str>, &NamedValue<'_>)| Dimension {
+                name: Arc::clone(name),
+                value: (*written.value).to_owned(),
+            };
+            self.dimensions = names.iter().zip(written).map(dimension).collect();
+        }
+        Ok(Arc::clone(&self.dimensions))
+    }
 }
 
-fn single(
-    value: Option<&str>,
-    values: Option<Vec<TypedValue>>,
-    value_type: &str,
-) -> Result<Measure, ApiError> {
+fn single(value: Option<&str>, values: &[TypedValue<'_>], value_type: &str) -> Result<Measure, ApiError> {
     if value_type == "TIMESTAMP" {
         return Err(ApiError::validation("TIMESTAMP is an invalid measure value type."));
     }
-    if values.is_some_and(|values| !values.is_empty()) {
+    if !values.is_empty() {
         return Err(ApiError::validation("MeasureValues requires the measure value type MULTI."));
     }
     let value = value.ok_or_else(|| ApiError::validation("A measure value is required for a record."))?;
@@ -195,31 +175,25 @@ fn single(
 
 fn multi(
     value: Option<&str>,
-    values: Option<Vec<TypedValue>>,
+    values: &[TypedValue<'_>],
+    names: &mut Names,
     nanos_per_unit: i64,
 ) -> Result<Measure, ApiError> {
     if value.is_some() {
         return Err(ApiError::validation("MeasureValue is not allowed with the measure value type MULTI."));
     }
-    let values = values.unwrap_or_default();
     if values.is_empty() {
         return Err(ApiError::validation("MeasureValues is required for the measure value type MULTI."));
     }
-    let mut names = HashSet::with_capacity(values.len());
-    for TypedValue { name, .. } in &values {
-        check_attribute_name(name)
-            .map_err(|why| ApiError::validation(format!("The measure name '{name}' is invalid: {why}.")))?;
-        if !names.insert(name.as_str()) {
-            return Err(ApiError::validation(format!("The measure '{name}' is given more than once.")));
-        }
+    let names = names
+        .of(values.iter().map(|value| &*value.name), values.len(), check_attribute_name)
+        .map_err(|(name, fault)| fault.of("measure name", "measure", name))?;
+    let mut attributes = Vec::with_capacity(values.len());
+    for (name, TypedValue { value, value_type, .. }) in names.iter().zip(values) {
+        attributes
+            .push(Attribute { name: Arc::clone(name), value: parsed(value, value_type, nanos_per_unit)? });
     }
-    let attributes: Result<Vec<Attribute>, ApiError> = values
-        .into_iter()
-        .map(|TypedValue { name, value, value_type }| {
-            Ok(Attribute { name, value: parsed(&value, &value_type, nanos_per_unit)? })
-        })
-        .collect();
-    Ok(Measure::Multi(attributes?))
+    Ok(Measure::Multi(attributes))
 }
 
 /// How much of a value that cannot be read is repeated in the answer, in characters.

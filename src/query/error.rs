@@ -317,6 +317,9 @@ impl QueryError {
             ArrowError::ParquetError(text) | ArrowError::ComputeError(text) if text.contains(ROW_FILTER) => {
                 Self::from_row_filter(text)
             }
+            ArrowError::ParquetError(text) => {
+                Self::Unavailable(format!("a part of the table could not be read: {}", first_line(text)))
+            }
             other => Self::Execution(first_line(&other.to_string())),
         }
     }

@@ -13,7 +13,7 @@ pub(crate) struct TimeRange {
 }
 
 impl TimeRange {
-    const ALL: Self = Self { from: i64::MIN, to: i64::MAX };
+    pub(crate) const ALL: Self = Self { from: i64::MIN, to: i64::MAX };
     const NONE: Self = Self { from: i64::MAX, to: i64::MIN };
 
     /// The times that all of `filters` allow. What a filter says in words not understood here, it does
@@ -28,6 +28,11 @@ impl TimeRange {
             !filter.exists(|expr| Ok(matches!(expr, Expr::ScalarFunction(_)))).unwrap_or(true)
         };
         filters.iter().filter(plain).fold(Self::ALL, |range, filter| range.and(Self::allowed(filter)))
+    }
+
+    /// These times without those before `from`.
+    pub(crate) fn since(self, from: i64) -> Self {
+        self.and(Self { from, ..Self::ALL })
     }
 
     /// Whether a part with these times can have a row of this range.

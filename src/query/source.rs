@@ -59,6 +59,8 @@ pub struct Snapshot {
     pub memory: Vec<RecordBatch>,
     /// The Parquet files. A file may lack columns of `schema`.
     pub parts: Vec<SourcePart>,
+    /// Rows of parts before this moment must not be seen: they are past retention.
+    pub oldest: Option<Timestamp>,
     /// Keeps the files where they are: held until the last page of the last query that reads them.
     pub hold: Arc<dyn Any + Send + Sync>,
 }
@@ -121,6 +123,7 @@ impl Source for Store {
             attributes,
             memory: taken.memory,
             parts: taken.parts.iter().map(|part| source_part(part)).collect(),
+            oldest: taken.oldest,
             hold: Arc::new(taken.parts),
         })
     }

@@ -34,6 +34,9 @@ use crate::clock::Timestamp;
 /// Where the engine registers the source's object store.
 pub(crate) const PARTS_URL: &str = "tidemill://parts";
 
+/// The column every table has its rows' times in.
+const TIME: &str = "time";
+
 /// A snapshot DataFusion can scan.
 #[derive(Debug)]
 pub(crate) struct SnapshotTable {
@@ -73,7 +76,7 @@ impl SnapshotTable {
             .with_enable_page_index(true)
             .with_bloom_filter_on_read(true)
             .with_parquet_file_reader_factory(reader);
-        if let Some(predicate) = self.steps(state, filters, range)? {
+        if let Some(predicate) = self.times(state, filters, &parts)? {
             source = source.with_predicate(predicate);
         }
         let known: Vec<Statistics> = parts.iter().map(|part| self.known(part)).collect();
@@ -89,19 +92,23 @@ impl SnapshotTable {
 }
 
 impl SnapshotTable {
-    /// What filters like `bin(time, 1h) > x` mean for the time itself: row groups and pages have its
-    /// bounds, and not those of a function of it.
-    fn steps(
+    /// What is not in the filters but must, or may, be asked of the time of a row: that it is not past
+    /// retention, and what filters like `bin(time, 1h) > x` mean for it. Row groups and pages have bounds
+    /// of the time, and none of a function of it.
+    fn times(
         &self,
         state: &dyn Session,
         filters: &[Expr],
-        range: TimeRange,
+        parts: &[&SourcePart],
     ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-        if range == TimeRange::spelled_out(filters) {
-            return Ok(None);
+        let range = TimeRange::of(filters);
+        let mut wanted = if range == TimeRange::spelled_out(filters) { TimeRange::ALL } else { range };
+        if let Some(oldest) = self.snapshot.oldest.filter(|oldest| parts.iter().any(|p| p.time_min < *oldest))
+        {
+            wanted = wanted.since(oldest.nanos());
         }
         let schema = DFSchema::try_from(Arc::clone(&self.snapshot.schema))?;
-        let filter = range.filter(Expr::Column(Column::from_name("time")));
+        let filter = wanted.filter(Expr::Column(Column::from_name(TIME)));
         filter.map(|filter| state.create_physical_expr(filter, &schema)).transpose()
     }
 
@@ -113,7 +120,7 @@ impl SnapshotTable {
         let rows = usize::try_from(part.rows.saturating_sub(superseded)).unwrap_or(usize::MAX);
         known.num_rows = Precision::Exact(rows);
         known.total_byte_size = Precision::Inexact(usize::try_from(part.bytes).unwrap_or(usize::MAX));
-        let time = self.snapshot.schema.index_of("time").ok();
+        let time = self.snapshot.schema.index_of(TIME).ok();
         if let Some(time) = time.and_then(|time| known.column_statistics.get_mut(time)) {
             let at = |moment: Timestamp| {
                 Precision::Exact(ScalarValue::TimestampNanosecond(Some(moment.nanos()), None))

@@ -5,8 +5,11 @@
 //! touches a disk. A [`RuleSet`] never changes; new rules come as a new set, swapped whole.
 
 mod action;
+mod checker;
+mod definition;
 mod effect;
 mod error;
+mod example;
 mod file;
 mod load;
 mod outgoing;
@@ -18,17 +21,22 @@ mod topic_index;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use effect::{ActionKind, AttributeProblem, Effect, Failure, FailureReason, TimestreamWrite};
+pub use effect::{
+    ActionKind, AttributeProblem, Effect, Failure, FailureReason, FileLine, HttpPost, Republish, RuleRun,
+    TimestreamWrite,
+};
 pub use error::{LoadError, Mistake, RuleError, RuleProblem};
-pub use load::Loaded;
-pub use outgoing::{FailedAction, Outgoing};
+pub use example::{Example, Expectation};
+pub use load::{DefinedRule, Loaded, RuleFolder};
+pub use outgoing::{FailedAction, Outgoing, dead_letter};
 pub use rule::Rule;
 pub use sql::Version;
 
 use crate::message::Message;
 
-use sql::eval::{MADE_BYTES_MAX, Output, Scope};
+use sql::eval::{Output, Scope};
 use sql::payload::{Document, Payload};
+use sql::run::Run;
 use topic_index::{TopicIndex, basic_ingest};
 
 /// What rules know about the service they run in.
@@ -49,7 +57,7 @@ impl Default for RuleOptions {
 /// All rules of a service, found by topic.
 #[derive(Debug)]
 pub struct RuleSet {
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
     by_name: HashMap<Arc<str>, usize>,
     by_topic: TopicIndex,
     options: RuleOptions,
@@ -62,7 +70,7 @@ impl RuleSet {
     }
 
     /// A set of `rules`. Of two rules with one name only the first counts.
-    pub fn with_options(rules: Vec<Rule>, options: &RuleOptions) -> Self {
+    pub fn with_options(rules: Vec<impl Into<Arc<Rule>>>, options: &RuleOptions) -> Self {
         let mut set = Self {
             rules: Vec::with_capacity(rules.len()),
             by_name: HashMap::new(),
@@ -70,6 +78,7 @@ impl RuleSet {
             options: options.clone(),
         };
         for rule in rules {
+            let rule = rule.into();
             if set.by_name.contains_key(rule.name()) {
                 continue;
             }
@@ -96,72 +105,77 @@ impl RuleSet {
     }
 
     /// The rules, in the order they were given.
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
     }
 
     /// The rule called `name`.
     pub fn get(&self, name: &str) -> Option<&Rule> {
-        self.by_name.get(name).map(|&place| &self.rules[place])
+        self.by_name.get(name).map(|&place| &*self.rules[place])
     }
 
-    /// What `message` asks for: the effects of every rule that sees it, rule by rule in the order of
-    /// the set.
-    pub fn evaluate(&self, message: &Message) -> Vec<Effect> {
-        if let Some((name, topic)) = basic_ingest(&message.topic) {
-            return match self.get(name).filter(|rule| !rule.is_disabled()) {
-                Some(rule) => self.run(std::iter::once(rule), message, topic),
-                None => vec![failed(&name.into(), FailureReason::RuleNotFound { name: name.to_owned() })],
-            };
+    /// What `message` asks for: one entry for every rule that sees it, in the order of the set.
+    pub fn evaluate(&self, message: &Message) -> Vec<RuleRun> {
+        let Some((name, topic)) = basic_ingest(&message.topic) else {
+            let places = self.by_topic.find(&message.topic);
+            return self.run(&places, message, message.topic.as_str());
+        };
+        match self.by_name.get(name).filter(|&&place| !self.rules[place].is_disabled()) {
+            Some(&place) => self.run(&[place], message, topic),
+            None => {
+                let effects = vec![failed(FailureReason::RuleNotFound { name: name.to_owned() })];
+                vec![RuleRun { rule: name.into(), place: None, fired: false, effects }]
+            }
         }
-        let places = self.by_topic.find(&message.topic);
-        self.run(places.into_iter().map(|place| &self.rules[place]), message, message.topic.as_str())
     }
 
-    fn run<'r>(
-        &'r self,
-        rules: impl ExactSizeIterator<Item = &'r Rule>,
-        message: &Message,
-        topic: &str,
-    ) -> Vec<Effect> {
-        let mut effects = Vec::with_capacity(rules.len());
+    fn run(&self, places: &[usize], message: &Message, topic: &str) -> Vec<RuleRun> {
         let payload = Payload::new(&message.payload);
         let (bytes, limit) = (message.payload.len(), self.options.payload_bytes_max);
-        for rule in rules {
+        let run = |&place: &usize| {
+            let rule = &self.rules[place];
+            let mut run = RuleRun {
+                rule: Arc::clone(rule.name()),
+                place: Some(place),
+                fired: false,
+                effects: Vec::new(),
+            };
             if bytes > limit {
-                effects.push(failed(rule.name(), FailureReason::PayloadTooLarge { bytes, limit }));
-                continue;
+                run.effects.push(failed(FailureReason::PayloadTooLarge { bytes, limit }));
+            } else {
+                let own = Run::new(message, &payload, topic, rule.query(), &self.options.account_id);
+                run_rule(rule, &own, payload.document(rule.version()), &mut run);
             }
-            let scope = Scope::new(message, &payload, topic, rule.version(), &self.options.account_id);
-            run_rule(rule, &scope, payload.document(rule.version()), &mut effects);
-        }
-        effects
+            run
+        };
+        places.iter().map(run).collect()
     }
 }
 
-fn failed(rule: &Arc<str>, reason: FailureReason) -> Effect {
-    Effect::Failed(Failure { rule: Arc::clone(rule), action: None, reason })
+fn failed(reason: FailureReason) -> Effect {
+    Effect::Failed(Failure { action: None, reason })
 }
 
-fn run_rule<'a>(rule: &'a Rule, scope: &Scope<'a>, document: &Document, effects: &mut Vec<Effect>) {
-    let fired = scope.fires(rule.query());
-    let output = fired.then(|| scope.output(rule.query()));
-    let before = effects.len();
+fn run_rule<'a>(rule: &'a Rule, run: &'a Run<'a>, document: &Document, told: &mut RuleRun) {
+    let scope = Scope::new(run);
+    told.fired = scope.fires(rule.query());
+    let output = told.fired.then(|| scope.output(rule.query()));
+    let effects = &mut told.effects;
     match (&output, document) {
         (None, _) => {}
         (Some(Output::Object(members)), Document::Raw(detail)) if members.is_empty() => {
-            effects.push(failed(rule.name(), FailureReason::PayloadNotJson { detail: detail.clone() }));
+            effects.push(failed(FailureReason::PayloadNotJson { detail: detail.clone() }));
         }
         (Some(output), _) => {
             for action in rule.actions() {
-                action.run(rule.name(), scope, output, effects);
+                action.run(&scope, output, effects);
             }
         }
     }
-    if scope.is_exhausted() {
+    if let Some(reason) = run.excess() {
         // Some value along the way was cut to Undefined, so nothing that came of it can be trusted.
-        effects.truncate(before);
-        effects.push(failed(rule.name(), FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX }));
+        effects.clear();
+        effects.push(failed(reason));
     }
 }
 

@@ -70,14 +70,14 @@ impl Admission<'_> {
         if record.dimensions.len() > super::schema::DIMENSIONS_MAX {
             return Err(RejectReason::TooManyDimensions { max: super::schema::DIMENSIONS_MAX });
         }
-        for dimension in &record.dimensions {
+        for dimension in &*record.dimensions {
             named("dimension", &dimension.name, check_dimension_name)?;
             let pair = dimension.name.len() + dimension.value.len();
             check_length("dimension", &dimension.name, pair, self.value_bytes_max())?;
         }
-        check_unique("dimension", record.dimensions.iter().map(|dimension| dimension.name.as_str()))?;
+        check_unique("dimension", record.dimensions.iter().map(|dimension| &*dimension.name))?;
         match self.partition_key.required_dimension() {
-            Some(required) if !record.dimensions.iter().any(|dimension| dimension.name == required) => {
+            Some(required) if !record.dimensions.iter().any(|dimension| &*dimension.name == required) => {
                 Err(RejectReason::MissingPartitionKey { dimension: required.to_owned() })
             }
             _ => Ok(()),
@@ -99,7 +99,7 @@ impl Admission<'_> {
                     named("measure", &attribute.name, check_attribute_name)?;
                     self.check_value(&attribute.name, &attribute.value)?;
                 }
-                check_unique("measure", attributes.iter().map(|attribute| attribute.name.as_str()))
+                check_unique("measure", attributes.iter().map(|attribute| &*attribute.name))
             }
         }
     }

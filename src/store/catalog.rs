@@ -16,6 +16,7 @@ use super::options::{
     Database, MagneticWrites, PartitionKey, PartitionKeyItem, Retention, Table, TableStatus, Tag,
 };
 use super::paths::{TableId, WriterId};
+use super::wal::position::Lsn;
 use crate::clock::Timestamp;
 
 const DATABASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("databases");
@@ -23,6 +24,9 @@ const TABLES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("t
 const STORE: TableDefinition<'_, &str, &str> = TableDefinition::new("store");
 
 const FORMAT: &str = "1";
+
+/// The key under which the end of the log stands.
+const LOG_END: &str = "log_end";
 
 /// How the file is opened, the first time and after a failure.
 type Opener = Box<dyn Fn() -> Result<redb::Database, redb::DatabaseError> + Send + Sync>;
@@ -45,6 +49,8 @@ enum File {
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) writer: WriterId,
+    /// The log went up to here when the store was last closed in order.
+    pub(crate) log_end: Lsn,
     pub(crate) databases: Vec<Database>,
     pub(crate) tables: Vec<Table>,
 }
@@ -89,6 +95,9 @@ impl Catalog {
 
     /// Opens the catalog in `folder`, creating it with a writer id of its own.
     pub(crate) fn open(folder: &Path) -> Result<(Self, Contents), StoreError> {
+        if !Self::is_missing(folder) {
+            Self::peek(folder)?;
+        }
         let path = folder.join("catalog.redb");
         Self::open_with(Box::new(move || redb::Builder::new().set_cache_size(4 * 1024 * 1024).create(&path)))
     }
@@ -100,15 +109,26 @@ impl Catalog {
         Ok((Self { opener, file: Mutex::new(File::Open(file)) }, contents))
     }
 
-    /// Reads the catalog in `folder` without touching it: what a crash left unfinished in the file is
-    /// put in order in a copy in memory.
+    /// Reads the catalog in `folder` without touching it, and checks every page of it: what a crash left
+    /// unfinished in the file is put in order in a copy in memory.
     pub(crate) fn peek(folder: &Path) -> Result<Contents, StoreError> {
         let bytes =
             std::fs::read(folder.join("catalog.redb")).map_err(StoreError::disk("reading the catalog"))?;
+        // Pages that are not what was written break redb's assumptions, some of which it asserts.
+        let checked = std::panic::catch_unwind(|| Self::check(&bytes));
+        checked.unwrap_or_else(|_| {
+            Err(StoreError::damaged("catalog.redb", 0, "its pages contradict each other"))
+        })
+    }
+
+    fn check(bytes: &[u8]) -> Result<Contents, StoreError> {
         let copy = InMemoryBackend::new();
-        let copied = copy.set_len(bytes.len() as u64).and_then(|()| copy.write(0, &bytes));
+        let copied = copy.set_len(bytes.len() as u64).and_then(|()| copy.write(0, bytes));
         copied.map_err(StoreError::disk("reading the catalog"))?;
-        let file = redb::Builder::new().create_with_backend(copy).map_err(failed("opened"))?;
+        let mut file = redb::Builder::new().create_with_backend(copy).map_err(failed("opened"))?;
+        if !file.check_integrity().map_err(failed("checked"))? {
+            return Err(StoreError::damaged("catalog.redb", 0, "the checksum of a page does not match"));
+        }
         let writer = prepare(&file)?;
         read(&file, writer)
     }
@@ -150,6 +170,15 @@ impl Catalog {
     pub(crate) fn remove_table(&self, database: &str, name: &str) -> Result<(), StoreError> {
         self.write(|transaction| {
             transaction.open_table(TABLES)?.remove((database, name))?;
+            Ok(())
+        })
+    }
+
+    /// Remembers that the log goes up to `end`, all of it on disk: from here on a bad last frame is
+    /// damage and not the work of a crash.
+    pub(crate) fn put_log_end(&self, end: Lsn) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction.open_table(STORE)?.insert(LOG_END, end.get().to_string().as_str())?;
             Ok(())
         })
     }
@@ -200,7 +229,10 @@ fn write(
     file: &redb::Database,
     change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<(), StoreError> {
-    let transaction = file.begin_write().map_err(failed("changed"))?;
+    let mut transaction = file.begin_write().map_err(failed("changed"))?;
+    // Otherwise redb would take a damaged newest state for one that a crash left, and go back to the one
+    // before: tables created last would count as deleted.
+    transaction.set_two_phase_commit(true);
     change(&transaction).map_err(failed("changed"))?;
     transaction.commit().map_err(failed("changed"))
 }
@@ -238,6 +270,13 @@ fn prepare(file: &redb::Database) -> Result<WriterId, StoreError> {
 }
 
 fn read(file: &redb::Database, writer: WriterId) -> Result<Contents, StoreError> {
+    let log_end = || -> Result<Option<String>, redb::Error> {
+        let end = file.begin_read()?.open_table(STORE)?.get(LOG_END)?;
+        Ok(end.map(|end| end.value().to_owned()))
+    };
+    let log_end = log_end().map_err(failed("read"))?.map_or(Ok(0), |end| end.parse());
+    let log_end =
+        log_end.map_err(|_| StoreError::damaged("catalog.redb", 0, "the log's end is no number"))?;
     let rows = || -> Result<_, redb::Error> {
         let transaction = file.begin_read()?;
         let mut databases = Vec::new();
@@ -256,6 +295,7 @@ fn read(file: &redb::Database, writer: WriterId) -> Result<Contents, StoreError>
     let (databases, tables) = rows().map_err(failed("read"))?;
     Ok(Contents {
         writer,
+        log_end: Lsn::new(log_end),
         databases: databases
             .into_iter()
             .map(|(name, row)| Ok(parse::<DatabaseRow>(&row)?.into_database(name)))

@@ -92,6 +92,9 @@ pub enum StoreError {
     /// A setting that is not allowed.
     #[error("{0}")]
     InvalidOption(String),
+    /// There would be more of something than is allowed.
+    #[error("{0}")]
+    QuotaExceeded(String),
     /// The disk or the object store failed.
     #[error("{doing}: {source}")]
     Disk {
@@ -109,7 +112,7 @@ pub enum StoreError {
         source: Arc<object_store::Error>,
     },
     /// The catalog file failed.
-    #[error("the catalog cannot be {doing}: {source}")]
+    #[error("catalog.redb cannot be {doing}: {source}; if it is damaged, restore it from a backup")]
     Catalog {
         /// What was being done.
         doing: &'static str,

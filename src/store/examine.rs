@@ -1,8 +1,7 @@
 //! What is wrong with a store that is not running, and what opening it regardless would lose.
 //!
-//! Reads everything: the catalog, every manifest, every row of every part, every frame of the log.
-//! Writes nothing. Parts carry no checksums of their own: a flipped bit that leaves values behind
-//! which can be decoded is not found.
+//! Reads everything: the catalog, every manifest, every byte and every row of every part, every frame
+//! of the log. Writes nothing.
 
 mod report;
 
@@ -26,6 +25,7 @@ use super::manifest::{self, Manifest};
 use super::objects::Objects;
 use super::options::Table;
 use super::part::PartMeta;
+use super::part::checked::{self, CheckedStore};
 use super::part::reader::PartReader;
 use super::paths::TableId;
 use super::wal::entry;
@@ -56,14 +56,19 @@ impl Store {
     pub(crate) async fn examine_on(disks: Disks, path: &Path) -> Result<Report, StoreError> {
         let _lock = FolderLock::take_existing(path)?;
         let Disks { files, objects: store } = disks;
+        let parts = CheckedStore::new(store);
         let mut examination = Examination {
-            objects: Objects::new(store, None),
+            objects: Objects::new(Arc::clone(&parts) as _, None),
+            parts,
             report: Report::default(),
             tables: HashMap::new(),
-            flushed: Lsn::START,
+            synced: Lsn::START,
         };
         match Catalog::peek(path) {
-            Ok(contents) => examination.tables(contents.tables).await?,
+            Ok(contents) => {
+                examination.synced = contents.log_end;
+                examination.tables(contents.tables).await?;
+            }
             Err(error @ StoreError::Disk { .. }) => return Err(error),
             Err(error) => {
                 let meaning = format!("{error}; without the catalog no table is known");
@@ -76,12 +81,16 @@ impl Store {
     }
 }
 
+/// Bytes of a part that are read at once.
+const STEP_BYTES: usize = 4 * 1024 * 1024;
+
 struct Examination {
     objects: Objects,
+    parts: Arc<CheckedStore>,
     report: Report,
     tables: HashMap<TableId, Known>,
-    /// Parts prove that the log went up to here.
-    flushed: Lsn,
+    /// The log went up to here.
+    synced: Lsn,
 }
 
 /// A table as far as the log is concerned.
@@ -105,7 +114,7 @@ impl Examination {
                 }
                 Err(error) => return Err(error),
             };
-            self.flushed = self.flushed.max(manifest.flushed);
+            self.synced = self.synced.max(manifest.flushed);
             self.tables.insert(table.id, Known { name: name.clone(), flushed: manifest.flushed });
             for (meta, superseded) in manifest.parts {
                 self.part(&name, &meta, &superseded).await?;
@@ -122,27 +131,48 @@ impl Examination {
     ) -> Result<(), StoreError> {
         self.report.parts += 1;
         let rows = meta.rows.saturating_sub(superseded.len());
-        let wrong = match self.objects.store().head(&meta.path).await {
-            Err(object_store::Error::NotFound { .. }) => Some("the file is missing".to_owned()),
-            Err(error) => return Err(StoreError::objects("looking at a part")(error)),
-            Ok(found) if found.size != meta.bytes => {
-                Some(format!("the file has {} bytes where {} were written", found.size, meta.bytes))
-            }
-            Ok(_) => match read(self.objects.store(), meta).await {
-                Ok(read) if read == meta.rows => None,
-                Ok(read) => Some(format!("the file has {read} rows where {} were written", meta.rows)),
-                Err(error) => Some(error.to_string()),
-            },
-        };
-        if let Some(wrong) = wrong {
+        self.parts.add(meta);
+        let flaw = self.flaw(meta).await?;
+        self.parts.remove(&meta.path);
+        if let Some((offset, wrong)) = flaw {
             let meaning = format!("{wrong}; queries of the table {table} that need this part fail");
-            self.report.findings.push(Finding::new(Severity::Loss, &meta.path, meaning).affecting(rows));
+            let finding = Finding::new(Severity::Loss, &meta.path, meaning).affecting(rows);
+            self.report.findings.push(offset.into_iter().fold(finding, Finding::at));
         }
         Ok(())
     }
 
+    /// What is wrong with a part, and where.
+    async fn flaw(&self, meta: &PartMeta) -> Result<Option<(Option<u64>, String)>, StoreError> {
+        let found = match self.parts.head(&meta.path).await {
+            Err(object_store::Error::NotFound { .. }) => {
+                return Ok(Some((None, "the file is missing".to_owned())));
+            }
+            found => found.map_err(StoreError::objects("looking at a part"))?,
+        };
+        if found.size != meta.bytes {
+            let wrong = format!("the file has {} bytes where {} were written", found.size, meta.bytes);
+            return Ok(Some((None, wrong)));
+        }
+        for start in (0..meta.bytes).step_by(STEP_BYTES) {
+            let end = (start + STEP_BYTES as u64).min(meta.bytes);
+            if let Err(error) = self.parts.get_range(&meta.path, start..end).await {
+                let Some(damaged) = checked::damage(&error) else {
+                    return Err(StoreError::objects("reading a part")(error));
+                };
+                return Ok(Some((Some(damaged.offset), "the checksum does not match".to_owned())));
+            }
+        }
+        let wrong = match read(self.objects.store(), meta).await {
+            Ok(read) if read == meta.rows => return Ok(None),
+            Ok(read) => format!("the file has {read} rows where {} were written", meta.rows),
+            Err(error) => error.to_string(),
+        };
+        Ok(Some((None, wrong)))
+    }
+
     fn log(&mut self, files: &dyn Files) -> Result<(), StoreError> {
-        let mut walk = LogWalk::start(files, self.flushed)?;
+        let mut walk = LogWalk::start(files, self.synced)?;
         let (mut segments, mut next, mut refused) = (Vec::new(), None, false);
         while let Some(mut segment) = walk.next_segment()? {
             if !refused {
@@ -171,7 +201,7 @@ impl Examination {
                 segments.push(segment.first);
             }
         }
-        if !refused && let Some((path, damage)) = damage::ends_early(&segments, next, self.flushed) {
+        if !refused && let Some((path, damage)) = damage::ends_early(&segments, next, self.synced) {
             let meaning = format!("{}; how many rows are missing is not known", damage.reason);
             self.report.findings.push(Finding::new(Severity::Refused, path, meaning));
         }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::error;
-
 use super::Inner;
+use super::error::StoreError;
 use super::table::TableState;
 use crate::shutdown::Shutdown;
 
@@ -44,10 +43,12 @@ pub(crate) fn start(inner: &Arc<Inner>, shutdown: &Shutdown) {
 
 impl Inner {
     /// Flushes the tables that are full or old, and the largest while memory is tight. Returns
-    /// whether nothing failed.
+    /// whether nothing failed. A table that fails for itself does not keep the others from their turn;
+    /// where parts are kept is the same for all.
     pub(crate) async fn flush_due(&self) -> bool {
         let Ok(tables) = self.directory.tables(None) else { return true };
         let mut sizes: Vec<(usize, Arc<TableState>)> = Vec::new();
+        let mut all_well = true;
         for table in tables {
             let (due, bytes) = {
                 let live = table.live();
@@ -57,8 +58,11 @@ impl Inner {
                     !live.active.is_empty() && live.active.since().elapsed() >= self.options.flush_interval;
                 (full || old || live.frozen.is_some(), live.active.bytes())
             };
-            if due && !self.flush_and_note(&table).await {
-                return false;
+            if due && let Err(failure) = self.flush_table(&table).await {
+                if matches!(failure, StoreError::Disk { .. } | StoreError::Objects { .. }) {
+                    return false;
+                }
+                all_well = false;
             }
             if !due && bytes > 0 {
                 sizes.push((bytes, table));
@@ -67,23 +71,10 @@ impl Inner {
         sizes.sort_by_key(|(bytes, _)| *bytes);
         while self.memory.is_tight() {
             let Some((_, largest)) = sizes.pop() else { break };
-            if !self.flush_and_note(&largest).await {
+            if self.flush_table(&largest).await.is_err() {
                 return false;
             }
         }
-        true
-    }
-
-    async fn flush_and_note(&self, table: &TableState) -> bool {
-        let result = self.flush_table(table).await;
-        let failure = result.err().map(|error| error.to_string());
-        if let Some(error) = &failure
-            && self.wal.stopped().is_none()
-        {
-            error!(table = %table.id, error, "a flush failed and is tried again");
-        }
-        let succeeded = failure.is_none();
-        *self.flush_failure.lock().expect("no holder of the failure panics") = failure;
-        succeeded
+        all_well
     }
 }

@@ -18,6 +18,7 @@ use tracing::warn;
 use super::error::StoreError;
 use super::objects::{Creation, Objects};
 use super::part::PartMeta;
+use super::part::seal::Seal;
 use super::paths::{self, TableId, WriterId};
 use super::schema::{MeasureEntry, MeasureKind, TableSchema, ValueColumn};
 use super::wal::position::Lsn;
@@ -86,6 +87,11 @@ pub(crate) async fn commit(
     Ok(())
 }
 
+#[derive(Deserialize)]
+struct Format {
+    format: u64,
+}
+
 #[derive(Serialize, Deserialize)]
 struct ManifestRow {
     format: u64,
@@ -125,6 +131,9 @@ struct PartRow {
     rows: u64,
     time_min: i64,
     time_max: i64,
+    /// Where the checksums of the part's blocks begin, and the checksum from there to its end.
+    sealed_from: u64,
+    crc32c: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     superseded: String,
 }
@@ -160,10 +169,12 @@ fn decode(path: &Path, bytes: &[u8], number: u64) -> Result<(Manifest, WriterId)
     if checksum.crc32c != format!("{:08x}", crc32c::crc32c(body)) {
         return Err(damaged("the checksum does not match"));
     }
-    let row: ManifestRow = serde_json::from_slice(body).map_err(|error| damaged(&error.to_string()))?;
-    if row.format > FORMAT {
-        return Err(StoreError::Format { path: path.to_string(), found: row.format, known: FORMAT });
+    // First of all: the members of a later format are not known.
+    let Format { format } = serde_json::from_slice(body).map_err(|error| damaged(&error.to_string()))?;
+    if format > FORMAT {
+        return Err(StoreError::Format { path: path.to_string(), found: format, known: FORMAT });
     }
+    let row: ManifestRow = serde_json::from_slice(body).map_err(|error| damaged(&error.to_string()))?;
     let schema = row.schema.into_schema().ok_or_else(|| damaged("its schema makes no sense"))?;
     let parts = row.parts.into_iter().map(PartRow::into_part).collect::<Option<_>>();
     let manifest = Manifest {
@@ -244,6 +255,8 @@ impl From<&(PartMeta, RoaringBitmap)> for PartRow {
             rows: meta.rows,
             time_min: meta.time_min.nanos(),
             time_max: meta.time_max.nanos(),
+            sealed_from: meta.seal.start,
+            crc32c: format!("{:08x}", meta.seal.crc32c),
             superseded: hex(superseded),
         }
     }
@@ -257,7 +270,9 @@ impl PartRow {
             rows: self.rows,
             time_min: Timestamp::from_nanos(self.time_min),
             time_max: Timestamp::from_nanos(self.time_max),
+            seal: Seal { start: self.sealed_from, crc32c: u32::from_str_radix(&self.crc32c, 16).ok()? },
         };
+        (meta.seal.start < meta.bytes).then_some(())?;
         Some((meta, bitmap(&self.superseded)?))
     }
 }

@@ -25,6 +25,7 @@ mod wal;
 mod catalog;
 mod directory;
 mod table;
+mod tags;
 
 mod admission;
 mod schema;
@@ -46,6 +47,7 @@ mod compaction;
 mod housekeeper;
 mod retention;
 mod tiers;
+mod troubles;
 
 mod damage;
 mod examine;
@@ -60,6 +62,7 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
+use tracing::warn;
 
 use self::catalog::Catalog;
 use self::directory::Directory;
@@ -67,10 +70,13 @@ use self::files::{DiskFiles, Files};
 use self::lock::FolderLock;
 use self::memory::MemoryBudget;
 use self::objects::{Cleaner, Objects};
+use self::part::Shelf;
+use self::part::checked::CheckedStore;
 use self::part::lookup::Lookup;
 use self::paths::WriterId;
 use self::recovery::Recovery;
 use self::table::TableState;
+use self::troubles::Troubles;
 use self::wal::WalOptions;
 use self::wal::committer::Wal;
 use crate::clock::Clock;
@@ -87,6 +93,7 @@ pub use self::part::Part;
 pub use self::paths::TableId;
 pub use self::schema::{Column, ColumnKind, MeasureInfo, TableSchema};
 pub use self::snapshot::TableSnapshot;
+pub use self::tags::Resource;
 pub use self::write::{Pending, Rejected, Written};
 
 /// Writers wait while this much is queued for the log's next write.
@@ -116,12 +123,12 @@ pub(crate) struct Inner {
     memory: MemoryBudget,
     objects: Arc<Objects>,
     lookup: Lookup,
-    cleaner: Cleaner,
+    shelf: Shelf,
     writer: WriterId,
     /// Held while parts are merged or removed.
     housekeeping: tokio::sync::Mutex<()>,
-    /// Why the last flush failed, if it did.
-    flush_failure: Mutex<Option<String>>,
+    flushing: Troubles,
+    merging: Troubles,
     lock: Mutex<Option<FolderLock>>,
 }
 
@@ -152,18 +159,20 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let lock = FolderLock::take(&options.path)?;
         let Disks { files, objects: store } = disks;
+        let checked = CheckedStore::new(store);
+        let store: Arc<dyn ObjectStore> = Arc::clone(&checked) as _;
         let objects = Arc::new(Objects::new(Arc::clone(&store), Some(Arc::clone(&files))));
         if Catalog::is_missing(&options.path) {
             // Tables that no catalog knows count as deleted: a new one would delete them all.
             recovery::expect_no_tables(&objects).await?;
         }
         let (catalog, contents) = Catalog::open(&options.path)?;
-        let cleaner = Cleaner::start(Arc::clone(&objects));
+        let shelf = Shelf { store: checked, cleaner: Cleaner::start(Arc::clone(&objects)) };
         let lookup = Lookup::new(store, options.lookup_cache_bytes);
         let accept_loss = options.accept_loss;
         let recovery =
-            Recovery { files: &*files, objects: &objects, lookup: &lookup, cleaner: &cleaner, accept_loss };
-        let recovered = recovery.run(contents.tables).await?;
+            Recovery { files: &*files, objects: &objects, lookup: &lookup, shelf: &shelf, accept_loss };
+        let recovered = recovery.run(contents.tables, contents.log_end).await?;
         let memory = MemoryBudget::new(options.memory_bytes);
         memory.take(recovered.tables.iter().map(|table| table.live().active.bytes()).sum());
         let wal_options =
@@ -180,10 +189,11 @@ impl Store {
             memory,
             objects,
             lookup,
-            cleaner,
+            shelf,
             writer: contents.writer,
             housekeeping: tokio::sync::Mutex::default(),
-            flush_failure: Mutex::default(),
+            flushing: Troubles::new("rows cannot be moved from memory to parts"),
+            merging: Troubles::new("parts cannot be merged or removed"),
             lock: Mutex::new(Some(lock)),
         });
         if recovered.log.lost {
@@ -204,16 +214,16 @@ impl Store {
         self.inner.submit(batch).await
     }
 
-    /// The durable rows of a table at this moment.
+    /// The durable rows of a table at this moment, without those past its retention.
     ///
     /// # Errors
     /// When there is no such table.
     pub fn snapshot(&self, database: &str, table: &str) -> Result<TableSnapshot, StoreError> {
         let table = self.inner.directory.table(database, table)?;
-        Ok(snapshot::take(&table, || self.inner.wal.durable()))
+        Ok(snapshot::take(&table, self.inner.cutoff(&table), || self.inner.wal.durable()))
     }
 
-    /// Where the paths of parts are valid.
+    /// Where the paths of parts are valid. Answers with bytes that were checked, or with an error.
     pub fn object_store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(self.inner.objects.store())
     }
@@ -232,7 +242,7 @@ impl Store {
     /// # Errors
     /// When the disk or the object store fails; everything stays as it was.
     pub async fn maintain(&self) -> Result<(), StoreError> {
-        self.inner.keep_house(&self.background).await
+        self.inner.keep_house(&self.background, Duration::ZERO).await
     }
 
     /// Syncs what was submitted, refuses what comes later, and lets go of the folder. Snapshots can
@@ -244,29 +254,35 @@ impl Store {
         self.background.stop(BACKGROUND_DEADLINE).await;
         let inner = Arc::clone(&self.inner);
         let closing = tokio::task::spawn_blocking(move || {
+            let Some(lock) = inner.lock.lock().expect("no holder of the lock panics").take() else { return };
             inner.wal.close();
+            if inner.wal.failed().is_none()
+                && let Err(error) = inner.catalog.put_log_end(inner.wal.durable())
+            {
+                warn!(%error, "closed without a note of where the log ends");
+            }
             inner.catalog.close();
-            drop(inner.lock.lock().expect("no holder of the lock panics").take());
+            drop(lock);
         });
         closing.await.map_err(std::io::Error::other).map_err(StoreError::disk("closing the store"))?;
         self.inner.wal.failed().map_or(Ok(()), |failed| Err(failed.into()))
     }
 
-    /// Whether the store works.
+    /// Whether what is written becomes durable.
     ///
     /// # Errors
-    /// The reason, for an operator, when it takes no writes or cannot flush.
+    /// The reason, for an operator, when no writes are taken.
     pub fn health(&self) -> Result<(), String> {
-        if let Some(stopped) = self.inner.wal.stopped() {
-            return Err(stopped.to_string());
-        }
-        if let Some(failure) = self.inner.catalog.failure() {
-            return Err(failure);
-        }
-        match &*self.inner.flush_failure.lock().expect("no holder of the failure panics") {
-            Some(failure) => Err(format!("rows cannot be moved to parts: {failure}")),
-            None => Ok(()),
-        }
+        self.inner.wal.stopped().map_or(Ok(()), |stopped| Err(stopped.to_string()))
+    }
+
+    /// What does not work at present although writes are taken, for an operator: each a sentence.
+    pub fn troubles(&self) -> Vec<String> {
+        let Inner { catalog, flushing, merging, shelf, .. } = &*self.inner;
+        let changing = catalog.failure().map(|why| format!("databases and tables cannot be changed: {why}"));
+        let damaged = shelf.store.damaged_parts().into_iter();
+        let damaged = damaged.map(|path| format!("{path} is damaged: queries that need it fail"));
+        changing.into_iter().chain(flushing.told()).chain(merging.told()).chain(damaged).collect()
     }
 }
 
@@ -284,6 +300,7 @@ impl Store {
         }
         let now = self.inner.clock.now();
         let DatabaseOptions { kms_key_id, tags } = options;
+        let tags = tags::checked(tags)?;
         let name = name.to_owned();
         let database = Database { name, kms_key_id, tags, table_count: 0, created: now, updated: now };
         self.inner.catalog.put_database(&database)?;
@@ -349,6 +366,7 @@ impl Store {
     ) -> Result<Table, StoreError> {
         options::check_name(name, self.inner.options.compatibility)?;
         options.retention.check()?;
+        let tags = tags::checked(options.tags)?;
         let _changing = self.inner.changing();
         match self.inner.directory.table(database, name) {
             Ok(_) => {
@@ -367,12 +385,12 @@ impl Store {
             retention: options.retention,
             magnetic_writes: options.magnetic_writes,
             partition_key: options.partition_key,
-            tags: options.tags,
+            tags,
             created: now,
             updated: now,
         };
         self.inner.catalog.put_table(&table)?;
-        let state = TableState::new(table.clone(), manifest::Manifest::default(), &self.inner.cleaner);
+        let state = TableState::new(table.clone(), manifest::Manifest::default(), &self.inner.shelf);
         self.inner.directory.put_table(state);
         Ok(table)
     }
@@ -423,7 +441,9 @@ impl Store {
         self.inner.catalog.remove_table(database, table)?;
         self.inner.directory.remove_table(database, table);
         self.inner.memory.give_back(state.drop_rows());
-        self.inner.cleaner.delete_below(paths::manifests(state.id));
+        self.inner.flushing.forget(state.id);
+        self.inner.merging.forget(state.id);
+        self.inner.shelf.cleaner.delete_below(paths::manifests(state.id));
         Ok(())
     }
 }

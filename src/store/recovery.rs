@@ -18,9 +18,10 @@ use tracing::{info, warn};
 use super::damage::{self, Damage, Flaw, LogWalk, Segment};
 use super::error::StoreError;
 use super::files::Files;
-use super::manifest;
-use super::objects::{Cleaner, Objects};
+use super::manifest::{self, Manifest};
+use super::objects::Objects;
 use super::options::Table;
+use super::part::Shelf;
 use super::part::lookup::{Lookup, Wanted};
 use super::paths::{self, TableId};
 use super::series::SeriesKey;
@@ -54,7 +55,7 @@ pub(crate) struct Recovery<'a> {
     pub(crate) files: &'a dyn Files,
     pub(crate) objects: &'a Objects,
     pub(crate) lookup: &'a Lookup,
-    pub(crate) cleaner: &'a Cleaner,
+    pub(crate) shelf: &'a Shelf,
     /// Whether the log may be cut at damage.
     pub(crate) accept_loss: bool,
 }
@@ -71,18 +72,29 @@ pub(crate) async fn expect_no_tables(objects: &Objects) -> Result<(), StoreError
 }
 
 impl Recovery<'_> {
-    /// Brings `tables` back.
-    pub(crate) async fn run(&self, tables: Vec<Table>) -> Result<Recovered, StoreError> {
+    /// Brings `tables` back; the log is known to have been on disk up to `log_end`.
+    pub(crate) async fn run(&self, tables: Vec<Table>, log_end: Lsn) -> Result<Recovered, StoreError> {
         let mut states = HashMap::new();
-        let mut flushed = Lsn::START;
+        let mut synced = log_end;
         for table in tables {
             let manifest = manifest::load(self.objects, table.id).await?;
-            flushed = flushed.max(manifest.flushed);
-            states.insert(table.id, TableState::new(table, manifest, self.cleaner));
+            self.keep_name(table.id, &manifest).await?;
+            synced = synced.max(manifest.flushed);
+            states.insert(table.id, TableState::new(table, manifest, self.shelf));
         }
         self.remove_left_overs(&states).await?;
-        let log = self.replay(&states, flushed).await?;
+        let log = self.replay(&states, synced).await?;
         Ok(Recovered { tables: states.into_values().collect(), log })
+    }
+
+    /// Makes sure that a manifest which was found is still found after the next crash: whoever wrote it
+    /// may have died before its name was on disk, and the log forgets what it holds.
+    async fn keep_name(&self, table: TableId, manifest: &Manifest) -> Result<(), StoreError> {
+        if manifest.number == 0 {
+            return Ok(());
+        }
+        let named = self.objects.named(&paths::manifest(table, manifest.number)).await;
+        named.map_err(StoreError::objects("syncing a manifest's name"))
     }
 
     async fn remove_left_overs(&self, tables: &HashMap<TableId, Arc<TableState>>) -> Result<(), StoreError> {
@@ -107,9 +119,9 @@ impl Recovery<'_> {
     async fn replay(
         &self,
         tables: &HashMap<TableId, Arc<TableState>>,
-        flushed: Lsn,
+        synced: Lsn,
     ) -> Result<Replayed, StoreError> {
-        let mut walk = LogWalk::start(self.files, flushed)?;
+        let mut walk = LogWalk::start(self.files, synced)?;
         let mut replayed = Replayed { segments: Vec::new(), next: Lsn::START, lost: false };
         let mut next = None;
         while let Some(mut segment) = walk.next_segment()? {
@@ -132,20 +144,24 @@ impl Recovery<'_> {
                 // Nothing to keep, and the log may go on with a segment of this name.
                 self.remove_segment(&segment.path)?;
             } else {
+                if walk.is_done() {
+                    // Read is not on disk: whoever wrote it may have died before its sync.
+                    self.files.sync_file(&segment.path).map_err(StoreError::disk("syncing the log"))?;
+                }
                 replayed.segments.push(segment.first);
             }
             if replayed.lost {
                 break;
             }
         }
-        if let Some((path, damage)) = damage::ends_early(&replayed.segments, next, flushed) {
+        if let Some((path, damage)) = damage::ends_early(&replayed.segments, next, synced) {
             if !self.accept_loss {
                 return Err(damage.of(&path));
             }
             warn!(path, reason = %damage.reason, "a log that ends too early is accepted");
             replayed.lost = true;
         }
-        replayed.next = next.map_or(flushed.next(), |next| next.max(flushed.next()));
+        replayed.next = next.map_or(synced.next(), |next| next.max(synced.next()));
         Ok(replayed)
     }
 

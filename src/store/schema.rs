@@ -245,11 +245,11 @@ impl TableSchema {
     fn check_dimensions(&self, dimensions: &[Dimension]) -> Result<(), RejectReason> {
         let mut new = 0;
         for dimension in dimensions {
-            if self.dimension_at.contains_key(&dimension.name) {
+            if self.dimension_at.contains_key(&*dimension.name) {
                 continue;
             }
-            if self.attribute_at.contains_key(&dimension.name) {
-                return Err(RejectReason::DimensionIsAttribute { name: dimension.name.clone() });
+            if self.attribute_at.contains_key(&*dimension.name) {
+                return Err(RejectReason::DimensionIsAttribute { name: dimension.name.to_string() });
             }
             new += 1;
         }
@@ -261,14 +261,14 @@ impl TableSchema {
 
     fn check_measure(&self, record: &Record) -> Result<(), RejectReason> {
         let given = MeasureKind::of(&record.measure);
-        match self.measure_at.get(&record.measure_name) {
+        match self.measure_at.get(&*record.measure_name) {
             Some(&at) => {
                 let existing = self.measures[usize::from(at)].kind;
                 if existing == given {
                     return Ok(());
                 }
                 Err(RejectReason::MeasureType {
-                    measure: record.measure_name.clone(),
+                    measure: record.measure_name.to_string(),
                     existing: existing.sql_name(),
                     given: given.sql_name(),
                 })
@@ -285,11 +285,11 @@ impl TableSchema {
         let mut new = 0;
         for attribute in attributes {
             let given = attribute.value.measure_type();
-            if let Some(&at) = self.attribute_at.get(&attribute.name) {
+            if let Some(&at) = self.attribute_at.get(&*attribute.name) {
                 let existing = self.values[usize::from(at)].value;
                 if existing != given {
                     return Err(RejectReason::AttributeType {
-                        attribute: attribute.name.clone(),
+                        attribute: attribute.name.to_string(),
                         existing: existing.sql_name(),
                         given: given.sql_name(),
                     });
@@ -297,8 +297,8 @@ impl TableSchema {
                 continue;
             }
             let own = record.dimensions.iter().any(|dimension| dimension.name == attribute.name);
-            if own || self.dimension_at.contains_key(&attribute.name) {
-                return Err(RejectReason::AttributeIsDimension { name: attribute.name.clone() });
+            if own || self.dimension_at.contains_key(&*attribute.name) {
+                return Err(RejectReason::AttributeIsDimension { name: attribute.name.to_string() });
             }
             new += 1;
         }
@@ -310,7 +310,7 @@ impl TableSchema {
 
     /// Whether writing the record would add nothing.
     pub(crate) fn covers(&self, record: &Record) -> bool {
-        let Some(&at) = self.measure_at.get(&record.measure_name) else { return false };
+        let Some(&at) = self.measure_at.get(&*record.measure_name) else { return false };
         let written = self.measures[usize::from(at)].dimensions;
         let dimensions = record
             .dimensions
@@ -320,7 +320,7 @@ impl TableSchema {
             && match &record.measure {
                 Measure::Single(value) => self.single(value.measure_type()).is_some(),
                 Measure::Multi(attributes) => {
-                    attributes.iter().all(|attribute| self.attribute_at.contains_key(&attribute.name))
+                    attributes.iter().all(|attribute| self.attribute_at.contains_key(&*attribute.name))
                 }
             }
     }
@@ -329,10 +329,10 @@ impl TableSchema {
     pub(crate) fn grow(&mut self, record: &Record) {
         self.views = OnceLock::new();
         let mut written = 0_u128;
-        for dimension in &record.dimensions {
+        for dimension in &*record.dimensions {
             let at = match self.dimension(&dimension.name) {
                 Some(at) => at,
-                None => self.add_dimension(dimension.name.clone()),
+                None => self.add_dimension(dimension.name.to_string()),
             };
             written |= 1 << at;
         }
@@ -346,17 +346,17 @@ impl TableSchema {
             }
             Measure::Multi(attributes) => {
                 for attribute in attributes {
-                    if !self.attribute_at.contains_key(&attribute.name) {
+                    if !self.attribute_at.contains_key(&*attribute.name) {
                         let value = attribute.value.measure_type();
-                        self.add_value(ValueColumn { name: attribute.name.clone(), value, multi: true });
+                        self.add_value(ValueColumn { name: attribute.name.to_string(), value, multi: true });
                     }
                 }
             }
         }
-        match self.measure_at.get(&record.measure_name) {
+        match self.measure_at.get(&*record.measure_name) {
             Some(&at) => self.measures[usize::from(at)].dimensions |= written,
             None => self.add_measure(MeasureEntry {
-                name: record.measure_name.clone(),
+                name: record.measure_name.to_string(),
                 kind: MeasureKind::of(&record.measure),
                 dimensions: written,
             }),

@@ -193,10 +193,10 @@ mod tests {
 
     fn record(dimensions: &[(&str, &str)]) -> Record {
         let dimension =
-            |(name, value): &(&str, &str)| Dimension { name: (*name).to_owned(), value: (*value).to_owned() };
+            |(name, value): &(&str, &str)| Dimension { name: (*name).into(), value: (*value).to_owned() };
         Record {
             dimensions: dimensions.iter().map(dimension).collect(),
-            measure_name: "m".to_owned(),
+            measure_name: "m".into(),
             measure: Measure::Single(MeasureValue::Bigint(1)),
             time: Timestamp::from_nanos(0),
             version: 1,

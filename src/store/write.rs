@@ -121,6 +121,7 @@ impl Inner {
             let mut live = table.live();
             if table.is_dropped() {
                 let WriteBatch { database, table, .. } = batch;
+                let (database, table) = (database.to_string(), table.to_string());
                 return Err(StoreError::TableNotFound { database, table });
             }
             if live.manifest == found.manifest {

@@ -4,7 +4,9 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
+import time
 
 import boto3
 import pytest
@@ -33,6 +35,18 @@ class Daemon:
         self.mqtt_host, mqtt_port = mqtt.rsplit(":", 1)
         self.mqtt_port = int(mqtt_port)
         self.url = f"http://{http}"
+
+    def flush(self):
+        """Has everything that was written so far put into Parquet files; returns the files."""
+        data = self.folder / "data"
+        before = set(data.glob("tables/*/manifest/*.json"))
+        self.process.send_signal(signal.SIGUSR1)
+        deadline = time.monotonic() + 60
+        # A manifest names parts once all of them are there.
+        while set(data.glob("tables/*/manifest/*.json")) <= before:
+            assert time.monotonic() < deadline, "nothing was flushed"
+            time.sleep(0.05)
+        return list(data.rglob("*.parquet"))
 
     def client(self, service):
         return boto3.client(service, endpoint_url=self.url)

@@ -79,6 +79,55 @@ def test_control_plane(write, table):
     assert caught.value.response["Error"]["Message"] == "The database db-1 does not exist."
 
 
+@pytest.mark.parametrize("flushed", [False, True])
+def test_updates(daemon, write, query, table, flushed):
+    record = {"Dimensions": [{"Name": "host", "Value": "h"}], "MeasureName": "cpu", "MeasureValue": "1"}
+    ages = [0, 24 * 60 + 50, 25 * 60 + 10, 3 * 24 * 60]
+    times = [int((time.time() - age * 60) * 1000) for age in ages]
+    write.write_records(**table, Records=[{**record, "Time": str(at)} for at in times])
+    if flushed:
+        daemon.flush()
+    retention = {"MemoryStoreRetentionPeriodInHours": 1, "MagneticStoreRetentionPeriodInDays": 1}
+    updated = write.update_table(**table, RetentionProperties=retention)["Table"]
+    assert updated["RetentionProperties"] == retention
+    assert updated["MagneticStoreWriteProperties"] == {"EnableMagneticStoreWrites": False}
+    # Rows past retention are seen no more, whether they lie in memory, in an old part or in one with younger rows.
+    assert rows(query, 'SELECT count(*) FROM "db-1"."t.1"') == [["2"]]
+    assert rows(query, 'SELECT host FROM "db-1"."t.1" WHERE time < ago(1h)') == [["h"]]
+    updated = write.update_table(**table, MagneticStoreWriteProperties={"EnableMagneticStoreWrites": True})["Table"]
+    assert updated["RetentionProperties"] == retention
+    assert updated["MagneticStoreWriteProperties"] == {"EnableMagneticStoreWrites": True}
+    with pytest.raises(write.exceptions.ValidationException):
+        key = {"Type": "DIMENSION", "Name": "host", "EnforcementInRecord": "REQUIRED"}
+        write.update_table(**table, Schema={"CompositePartitionKey": [key]})
+    database = write.update_database(DatabaseName="db-1", KmsKeyId="alias/mine")["Database"]
+    assert database["KmsKeyId"] == "alias/mine"
+    with pytest.raises(write.exceptions.ResourceNotFoundException):
+        write.update_table(DatabaseName="db-1", TableName="none", RetentionProperties=retention)
+
+
+def test_tags(write, query, table):
+    arns = [write.describe_table(**table)["Table"]["Arn"], write.describe_database(DatabaseName="db-1")["Database"]["Arn"]]
+    for arn in arns:
+        write.tag_resource(ResourceARN=arn, Tags=[{"Key": "team", "Value": "a"}, {"Key": "cost", "Value": ""}])
+        write.tag_resource(ResourceARN=arn, Tags=[{"Key": "team", "Value": "b"}])
+        expected = [{"Key": "cost", "Value": ""}, {"Key": "team", "Value": "b"}]
+        assert write.list_tags_for_resource(ResourceARN=arn)["Tags"] == expected
+        pages = query.get_paginator("list_tags_for_resource").paginate(
+            ResourceARN=arn, PaginationConfig={"PageSize": 1})
+        assert [tag for page in pages for tag in page["Tags"]] == expected
+        write.untag_resource(ResourceARN=arn, TagKeys=["team", "absent"])
+        assert write.list_tags_for_resource(ResourceARN=arn)["Tags"] == expected[:1]
+        with pytest.raises(write.exceptions.ValidationException):
+            write.tag_resource(ResourceARN=arn, Tags=[{"Key": "aws:x", "Value": "a"}])
+        with pytest.raises(write.exceptions.ServiceQuotaExceededException):
+            write.tag_resource(ResourceARN=arn, Tags=[{"Key": str(n), "Value": "v"} for n in range(60)])
+    with pytest.raises(write.exceptions.ResourceNotFoundException):
+        write.list_tags_for_resource(ResourceARN=arns[0] + "-other")
+    with pytest.raises(write.exceptions.ValidationException):
+        write.list_tags_for_resource(ResourceARN="arn:aws:s3:::bucket")
+
+
 def test_write_and_read_every_type(write, query, table):
     now = str(time.time_ns())
     dimensions = [{"Name": "host", "Value": "h1"}]
@@ -123,8 +172,9 @@ def test_rejected_records_tell_which(write, table):
 
 
 def test_pages(write, query, table):
+    first = int(time.time() * 1000) - 10_000
     for start in range(0, 2500, 100):
-        records = [{"MeasureName": "n", "MeasureValue": str(n), "MeasureValueType": "BIGINT", "Time": str(n),
+        records = [{"MeasureName": "n", "MeasureValue": str(n), "MeasureValueType": "BIGINT", "Time": str(first + n),
                     "Dimensions": [{"Name": "host", "Value": "h"}]} for n in range(start, start + 100)]
         write.write_records(**table, Records=records)
     sql = 'SELECT measure_value::bigint FROM "db-1"."t.1" ORDER BY time'

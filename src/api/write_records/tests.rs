@@ -9,8 +9,10 @@ fn records(request: &Value) -> Vec<Record> {
 }
 
 fn records_as(request: &Value, compatibility: Compatibility) -> Result<Vec<Record>, ApiError> {
-    let request: Request = crate::api::json::read(&REQUEST, request.clone())?;
-    Ok(batch(request, compatibility)?.records)
+    let bytes = batch_of(request.to_string().as_bytes(), compatibility);
+    let tree = tree_batch(request.clone(), compatibility);
+    assert_eq!(bytes, tree, "both ways give the same answer: {request}");
+    bytes.map(|batch| batch.records)
 }
 
 fn refusal(record: Value) -> String {
@@ -56,7 +58,7 @@ fn common_attributes_fill_and_dimensions_join() {
             { "MeasureName": "b", "MeasureValue": "true", "MeasureValueType": "BOOLEAN", "Time": "6" },
         ] });
     let records = records(&request);
-    let names = |record: &Record| record.dimensions.iter().map(|d| d.name.clone()).collect::<Vec<_>>();
+    let names = |record: &Record| record.dimensions.iter().map(|d| d.name.to_string()).collect::<Vec<_>>();
     assert_eq!(names(&records[0]), ["region", "host"]);
     assert_eq!(records[0].measure, Measure::Single(MeasureValue::Bigint(1)));
     assert_eq!(records[1].measure, Measure::Single(MeasureValue::Boolean(true)));
@@ -128,4 +130,84 @@ fn broken_shapes_are_refused_before_anything_is_read() {
     );
     let text = refusal(with("MeasureValue", json!("")));
     assert!(text.contains("'records.1.member.measureValue'"), "{text}");
+}
+
+/// Requests that the tree reads and that are no match for the short way keep working, and the short
+/// way is taken by what clients send.
+#[test]
+fn the_short_way_is_taken_when_nothing_is_unusual() {
+    let request = |record: Value| {
+        json!({ "DatabaseName": "d", "TableName": "t", "Records": [record], "Unknown": { "a": [1] } })
+            .to_string()
+    };
+    let plain = [
+        cpu(),
+        with("MeasureName", json!("a \"quoted\" größe")),
+        with("Version", json!(7)),
+        with("Version", Value::Null),
+        with("Unknown", json!({ "Name": [] })),
+    ];
+    for record in plain {
+        let body = request(record);
+        assert!(Request::read(body.as_bytes()).is_some(), "{body}");
+    }
+    let twice = r#"{"DatabaseName":"d","DatabaseName":"e","TableName":"t","Records":[{"MeasureName":"m",
+        "MeasureValue":"1","Time":"1"}]}"#;
+    assert!(Request::read(twice.as_bytes()).is_none());
+    let batch = batch_of(twice.as_bytes(), Compatibility::Local).expect("the last one counts");
+    assert_eq!(&*batch.database, "e");
+}
+
+#[test]
+fn both_ways_refuse_alike() {
+    let long = "x".repeat(VARCHAR_BYTES_MAX + 1);
+    let umlauts = "ä".repeat(VARCHAR_BYTES_MAX);
+    let dimension =
+        |value_type: &str| json!([{ "Name": "a", "Value": "b", "DimensionValueType": value_type }]);
+    let records = [
+        with("MeasureValue", json!(long)),
+        with("MeasureValue", json!(umlauts)),
+        with("MeasureValue", json!(1)),
+        with("MeasureValueType", json!("TEXT")),
+        with("TimeUnit", json!("HOURS")),
+        with("Time", json!("")),
+        with("Time", json!("1".repeat(257))),
+        with("Version", json!("1")),
+        with("Version", json!(1.5)),
+        with("Dimensions", dimension("DOUBLE")),
+        with("Dimensions", dimension("VARCHAR")),
+        with("Dimensions", json!([{ "Name": "", "Value": "" }])),
+        with("Dimensions", json!([{ "Name": "a" }])),
+        with("Dimensions", json!([null])),
+        with("MeasureValues", json!([{ "Name": "a", "Value": "", "Type": "DOUBLE" }])),
+        json!([]),
+        Value::Null,
+    ];
+    for record in records {
+        let request = json!({ "DatabaseName": "d", "TableName": "t", "Records": [record] });
+        // The comparison is in there.
+        drop(records_as(&request, Compatibility::Aws));
+    }
+    for request in [json!({}), json!([]), json!({ "DatabaseName": "a b", "TableName": "t", "Records": [] })] {
+        assert!(records_as(&request, Compatibility::Local).is_err(), "{request}");
+    }
+}
+
+#[test]
+fn names_and_dimensions_of_a_request_are_made_once() {
+    let record = |host: &str, value: &str| {
+        json!({ "Dimensions": [{ "Name": "host", "Value": host }], "Time": "1", "MeasureName": "m",
+            "MeasureValueType": "MULTI", "MeasureValues": [{ "Name": "a", "Value": value, "Type": "BIGINT" }] })
+    };
+    let request = json!({ "DatabaseName": "d", "TableName": "t",
+        "Records": [record("x", "1"), record("x", "2"), record("y", "3")] });
+    let records = records(&request);
+    assert!(Arc::ptr_eq(&records[0].dimensions, &records[1].dimensions));
+    assert!(Arc::ptr_eq(&records[1].dimensions[0].name, &records[2].dimensions[0].name));
+    assert_eq!(records[2].dimensions[0].value, "y");
+    let name = |record: &Record| match &record.measure {
+        Measure::Multi(attributes) => Arc::clone(&attributes[0].name),
+        Measure::Single(_) => panic!("not multi"),
+    };
+    assert!(Arc::ptr_eq(&name(&records[0]), &name(&records[2])));
 }

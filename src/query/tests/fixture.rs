@@ -47,7 +47,8 @@ impl TestSource {
     pub(super) fn with_memory(mut self, database: &str, table: &str, batches: Vec<RecordBatch>) -> Self {
         let schema = batches[0].schema();
         let attributes = vec!["MULTI"; schema.fields().len()];
-        let snapshot = Snapshot { schema, attributes, memory: batches, parts: vec![], hold: Arc::new(()) };
+        let snapshot =
+            Snapshot { schema, attributes, memory: batches, parts: vec![], oldest: None, hold: Arc::new(()) };
         self.databases.entry(database.to_owned()).or_default().insert(table.to_owned(), snapshot);
         self
     }
@@ -101,7 +102,7 @@ impl TestSource {
                 memory.push(row(&schema, line));
             }
         }
-        Snapshot { schema, attributes, memory, parts, hold: Arc::new(()) }
+        Snapshot { schema, attributes, memory, parts, oldest: None, hold: Arc::new(()) }
     }
 
     /// Writes rows as the store does: plain strings, a hidden version, no column that is all NULL.

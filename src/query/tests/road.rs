@@ -10,8 +10,8 @@ use crate::store::{DatabaseOptions, Store, StoreOptions, TableOptions};
 
 fn cpu(second: i64, value: f64, version: i64) -> Record {
     Record {
-        dimensions: vec![Dimension { name: "host".to_owned(), value: "a".to_owned() }],
-        measure_name: "cpu".to_owned(),
+        dimensions: [Dimension { name: "host".into(), value: "a".to_owned() }].into(),
+        measure_name: "cpu".into(),
         measure: Measure::Single(MeasureValue::Double(value)),
         time: Timestamp::from_nanos(second * 1_000_000_000),
         version,
@@ -19,7 +19,7 @@ fn cpu(second: i64, value: f64, version: i64) -> Record {
 }
 
 async fn write(store: &Store, records: Vec<Record>) {
-    let batch = WriteBatch { database: "testDB".to_owned(), table: "testTable".to_owned(), records };
+    let batch = WriteBatch { database: "testDB".into(), table: "testTable".into(), records };
     store.submit(batch).await.expect("accepted records").await.expect("durable records");
 }
 

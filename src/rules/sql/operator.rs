@@ -81,6 +81,27 @@ impl Operator {
         }
     }
 
+    /// About how many steps the operation takes beside the first, for the evaluator's budget.
+    pub(crate) fn effort(self, left: &Value, right: &Value) -> usize {
+        /// Numbers that are no Int may need more than 128 bits on the way.
+        const DECIMAL: usize = 8;
+        let whole = |value: &Value| matches!(value, Value::Int(_) | Value::Bool(_) | Value::Null);
+        if whole(left) && whole(right) && self != Self::Divide {
+            return 0;
+        }
+        match self {
+            Self::Equal | Self::NotEqual => left.effort().min(right.effort()),
+            Self::In => match right {
+                Value::Array(items) => right.effort() + left.effort().saturating_mul(items.len()),
+                _ => 0,
+            },
+            Self::And | Self::Or => 0,
+            Self::Compare(_) | Self::Plus | Self::Minus | Self::Times | Self::Divide | Self::Remainder => {
+                DECIMAL + left.effort() + right.effort()
+            }
+        }
+    }
+
     fn calculate(self, left: &Value, right: &Value, version: Version) -> Value {
         if let (Value::Int(left), Value::Int(right)) = (left, right)
             && let Some(exact) = self.between_ints(*left, *right)

@@ -16,9 +16,6 @@ use crate::message::Message;
 
 /// What statements of the corpus are refused for, sorted, and how many are.
 const LEFT_OUT: &[&str] = &[
-    "EXISTS",
-    "SET",
-    "a nested SELECT",
     "md2()",
     "md5()",
     "parse_time()",
@@ -31,11 +28,12 @@ const LEFT_OUT: &[&str] = &[
     "traceid()",
     "transform()",
 ];
-const LEFT_OUT_CASES: usize = 36;
+const LEFT_OUT_CASES: usize = 27;
 
 /// Cases whose outcome AWS's documents contradict or leave open, and why ours differs.
 const DIFFERENT: &[(&str, &str)] = &[
     ("fn-bitnot-01", "the page's 2 is the 4-bit complement of 13; Int has no width, so we take -14"),
+    ("set-01", "the page rounds 23.888…; Int / Int is exact as far as 34 digits go"),
     ("json-05", "FROM without quotes: the FROM page requires them, and so do we"),
 ];
 
@@ -131,13 +129,13 @@ fn documented_statements_do_what_the_documents_say() {
         let result = match rule(&case) {
             Ok(rule) => check(rule, &case),
             Err(error) => match error.split_once(" is not supported yet") {
-                Some((what, _)) => {
+                Some((what, _)) if error.lines().all(|line| line.contains(" is not supported yet")) => {
                     refused.insert(what.rsplit(": ").next().unwrap_or(what).to_owned());
                     counts[1] += 1;
                     continue;
                 }
-                None if case["error"].is_string() => Ok(()),
-                None => Err(error),
+                _ if case["error"].is_string() => Ok(()),
+                _ => Err(error),
             },
         };
         counts[0] += 1;

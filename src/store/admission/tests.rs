@@ -7,8 +7,8 @@ const NOW: Timestamp = Timestamp::from_millis(1_701_196_630_452);
 
 fn record(time: Timestamp) -> Record {
     Record {
-        dimensions: vec![Dimension { name: "d".to_owned(), value: "v".to_owned() }],
-        measure_name: "m".to_owned(),
+        dimensions: [Dimension { name: "d".into(), value: "v".to_owned() }].into(),
+        measure_name: "m".into(),
         measure: Measure::Single(MeasureValue::Boolean(true)),
         time,
         version: 1,
@@ -72,7 +72,7 @@ fn an_extreme_retention_does_not_overflow() {
 
 #[test]
 fn manners_differ_in_dimensions_and_lengths() {
-    let bare = Record { dimensions: Vec::new(), ..record(NOW) };
+    let bare = Record { dimensions: [].into(), ..record(NOW) };
     assert_eq!(check(Compatibility::Aws, false, &bare), Err(RejectReason::NoDimension));
     assert_eq!(check(Compatibility::Local, false, &bare), Ok(()));
     let long = Record { measure: Measure::Single(MeasureValue::Varchar("x".repeat(2_049))), ..record(NOW) };
@@ -83,7 +83,7 @@ fn manners_differ_in_dimensions_and_lengths() {
     assert_eq!(check(Compatibility::Local, false, &long), Ok(()));
     let huge = "y".repeat(LOCAL_VALUE_BYTES_MAX);
     let name = |n: usize| crate::record::Attribute {
-        name: format!("a{n}"),
+        name: format!("a{n}").into(),
         value: MeasureValue::Varchar(huge.clone()),
     };
     let record = Record { measure: Measure::Multi((0..5).map(name).collect()), ..record(NOW) };

@@ -23,6 +23,7 @@ fn manifest() -> Manifest {
         dimensions: u128::MAX,
     });
     let part = |name: &str| PartMeta {
+        seal: Seal { start: 7, crc32c: 0xa0b },
         path: Path::from(name),
         bytes: 10,
         rows: 20,

@@ -16,8 +16,8 @@ impl Table {
 
     fn append(&mut self, host: &str, time: i64, value: i64) -> u32 {
         let record = Record {
-            dimensions: vec![Dimension { name: "host".to_owned(), value: host.to_owned() }],
-            measure_name: "m".to_owned(),
+            dimensions: [Dimension { name: "host".into(), value: host.to_owned() }].into(),
+            measure_name: "m".into(),
             measure: Measure::Single(MeasureValue::Bigint(value)),
             time: Timestamp::from_nanos(time),
             version: time + 1,
@@ -69,8 +69,8 @@ fn rows_keep_their_numbers_when_chunks_are_sealed_at_odd_places() {
     }
     let mut key = SeriesKey::default();
     let record = Record {
-        dimensions: vec![Dimension { name: "host".to_owned(), value: "a".to_owned() }],
-        measure_name: "m".to_owned(),
+        dimensions: [Dimension { name: "host".into(), value: "a".to_owned() }].into(),
+        measure_name: "m".into(),
         measure: Measure::Multi(Vec::new()),
         time: Timestamp::from_nanos(0),
         version: 1,

@@ -5,10 +5,10 @@ use crate::clock::Timestamp;
 use crate::record::{Attribute, MeasureValue};
 
 fn record(dimensions: &[&str], measure_name: &str, measure: Measure) -> Record {
-    let dimension = |name: &&str| Dimension { name: (*name).to_owned(), value: "v".to_owned() };
+    let dimension = |name: &&str| Dimension { name: (*name).into(), value: "v".to_owned() };
     Record {
         dimensions: dimensions.iter().map(dimension).collect(),
-        measure_name: measure_name.to_owned(),
+        measure_name: measure_name.into(),
         measure,
         time: Timestamp::from_nanos(0),
         version: 1,
@@ -43,7 +43,7 @@ fn growing_covers_the_record_and_changes_nothing_else() {
 #[test]
 fn arrow_types_are_those_queries_expect() {
     let mut schema = TableSchema::default();
-    let attribute = |name: &str, value| Attribute { name: name.to_owned(), value };
+    let attribute = |name: &str, value| Attribute { name: name.into(), value };
     schema.grow(&record(
         &["d"],
         "m",

@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     Sync(u64),
     /// The n-th append writes half and says that the disk is full.
     Full(u64),
+    /// Operation n fails like this and does nothing, or half if it is an append; everything else goes on.
+    Once(u64, io::ErrorKind),
 }
 
 #[derive(Debug, Default)]
@@ -115,9 +117,22 @@ impl SimDisk {
         Self { state: Arc::new(Mutex::new(state)), objects: Arc::new(objects) }
     }
 
-    /// Counts an operation; an error when the machine has stopped.
+    /// The disk as the next process finds it: all is there, and what was not synced still is not.
+    pub(crate) async fn after_kill(&self) -> Self {
+        let copy = self.after_crash(255).await;
+        copy.state().files = self.state().files.clone();
+        copy
+    }
+
+    /// Counts an operation; an error when the machine has stopped, or this is the one that fails.
     fn operate(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
+        if let Some(Fault::Once(at, kind)) = state.fault
+            && state.operations == at
+        {
+            state.operations += 1;
+            return Err(kind.into());
+        }
         if let Some(Fault::Crash(at)) = state.fault
             && state.operations >= at
         {
@@ -199,19 +214,20 @@ struct SimFile {
 
 impl AppendFile for SimFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let crash = self.disk.operate();
-        let stops = crash.is_err();
-        let mut state = crash.unwrap_or_else(|_| self.disk.state());
+        let (mut state, failure) = match self.disk.operate() {
+            Ok(state) => (state, None),
+            Err(error) => (self.disk.state(), Some(error)),
+        };
         state.appends += 1;
         let full = state.fault == Some(Fault::Full(state.appends));
         let file = state.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
         // A machine that stops, or a disk that fills up, does so in the middle.
-        let kept = if full || stops { bytes.len() / 2 } else { bytes.len() };
+        let kept = if full || failure.is_some() { bytes.len() / 2 } else { bytes.len() };
         file.bytes.extend_from_slice(&bytes[..kept]);
-        match (stops, full) {
-            (true, _) => Err(stopped()),
-            (_, true) => Err(io::ErrorKind::StorageFull.into()),
-            _ => Ok(()),
+        match failure {
+            Some(failure) => Err(failure),
+            None if full => Err(io::ErrorKind::StorageFull.into()),
+            None => Ok(()),
         }
     }
 

@@ -85,10 +85,10 @@ pub(crate) fn measured(
     measure: Measure,
 ) -> Record {
     let dimension =
-        |(name, value): &(&str, &str)| Dimension { name: (*name).to_owned(), value: (*value).to_owned() };
+        |(name, value): &(&str, &str)| Dimension { name: (*name).into(), value: (*value).to_owned() };
     Record {
         dimensions: dimensions.iter().map(dimension).collect(),
-        measure_name: measure_name.to_owned(),
+        measure_name: measure_name.into(),
         measure,
         time: Timestamp::from_nanos(time),
         version,
@@ -97,13 +97,13 @@ pub(crate) fn measured(
 
 pub(crate) fn multi(attributes: &[(&str, MeasureValue)]) -> Measure {
     let attribute =
-        |(name, value): &(&str, MeasureValue)| Attribute { name: (*name).to_owned(), value: value.clone() };
+        |(name, value): &(&str, MeasureValue)| Attribute { name: (*name).into(), value: value.clone() };
     Measure::Multi(attributes.iter().map(attribute).collect())
 }
 
 /// Writes to `db`.`t` and waits until it is durable.
 pub(crate) async fn write(store: &Store, records: Vec<Record>) -> Result<Written, StoreError> {
-    let batch = WriteBatch { database: "db".to_owned(), table: "t".to_owned(), records };
+    let batch = WriteBatch { database: "db".into(), table: "t".into(), records };
     store.submit(batch).await?.await
 }
 
@@ -159,7 +159,12 @@ pub(crate) async fn rows_of(objects: &dyn ObjectStore, snapshot: &TableSnapshot)
     for part in &snapshot.parts {
         let mut number = 0;
         for batch in part_batches(objects, part).await {
+            let times = batch.column_by_name("time").expect("always there");
+            let times = times.as_primitive::<TimestampNanosecondType>().values().clone();
             let skipped = |row: usize| {
+                if snapshot.oldest.is_some_and(|oldest| times[row] < oldest.nanos()) {
+                    return true;
+                }
                 let row = number + u32::try_from(row).expect("small");
                 part.superseded().is_some_and(|superseded| superseded.contains(row))
             };

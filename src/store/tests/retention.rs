@@ -19,6 +19,10 @@ fn retain(store: &Store, memory_store_hours: u32, magnetic_store_days: u32) {
     store.update_table("db", "t", TableUpdate { retention, ..TableUpdate::default() }).expect("allowed");
 }
 
+fn table_parts(store: &Store) -> usize {
+    store.inner.directory.table("db", "t").expect("there").live().parts.len()
+}
+
 async fn times(store: &Store) -> Vec<i64> {
     let hours = |key: &String| {
         (NOW.nanos() - key.rsplit_once('=').expect("a time").1.parse::<i64>().expect("int")) / HOUR
@@ -44,8 +48,10 @@ async fn parts_past_both_periods_are_removed_as_time_goes_on() {
     store.maintain().await.expect("maintained");
     assert_eq!(times(&store).await, [1, 25, 49, 73], "the default keeps everything");
     retain(&store, 2, 2);
-    assert_eq!(times(&store).await.len(), 4, "the next pass removes");
+    assert_eq!(times(&store).await, [1, 25, 49], "no query sees it from now on");
+    assert_eq!(table_parts(&store), 4, "the next pass removes the file");
     store.maintain().await.expect("maintained");
+    assert_eq!(table_parts(&store), 3);
     assert_eq!(times(&store).await, [1, 25, 49]);
     clock.set(NOW.saturating_add(HOUR));
     store.maintain().await.expect("maintained");
@@ -67,6 +73,8 @@ async fn a_removed_row_can_be_written_again_with_any_version() {
     retain(&store, 1, 1);
     store.maintain().await.expect("maintained");
     assert_eq!(rejections(&store, vec![row("a", ago(200), 1, 7)]).await, []);
+    assert_eq!(times(&store).await, [1], "written, and past retention in memory too");
+    retain(&store, 1, 100);
     assert_eq!(times(&store).await, [1, 200]);
 }
 
@@ -76,8 +84,11 @@ async fn old_rows_inside_a_younger_part_go_when_it_is_merged() {
     assert_eq!(store.snapshot("db", "t").expect("there").parts.len(), 1);
     retain(&store, 8, 1);
     store.maintain().await.expect("maintained");
-    assert_eq!(times(&store).await, [25, 30, 35, 40]);
+    assert_eq!(times(&store).await, [25, 30], "seen no more");
+    let part_rows = || store.snapshot("db", "t").expect("there").parts[0].rows();
+    assert_eq!(part_rows(), 4);
     compact(&store).await.expect("merged");
+    assert_eq!(part_rows(), 2);
     assert_eq!(times(&store).await, [25, 30]);
 }
 

@@ -125,7 +125,7 @@ async fn submits_of_one_caller_keep_their_order_without_waiting() {
     let mut pending = Vec::new();
     for version in 1..=200 {
         let records = vec![row("a", 1, version, version)];
-        let batch = crate::record::WriteBatch { database: "db".to_owned(), table: "t".to_owned(), records };
+        let batch = crate::record::WriteBatch { database: "db".into(), table: "t".into(), records };
         pending.push(store.submit(batch).await.expect("accepted"));
     }
     for pending in pending {

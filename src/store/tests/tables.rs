@@ -16,7 +16,7 @@ async fn open(folder: &tempfile::TempDir) -> Result<Store, StoreError> {
 
 async fn write(store: &Store, table: &str, time: i64) -> Result<(), StoreError> {
     let records = vec![super::fixture::row("a", time, 1, 1)];
-    let batch = WriteBatch { database: "db".to_owned(), table: table.to_owned(), records };
+    let batch = WriteBatch { database: "db".into(), table: table.into(), records };
     store.submit(batch).await?.await.map(drop)
 }
 
@@ -169,7 +169,7 @@ async fn aws_refuses_old_and_future_records_and_counts_the_stores() {
         record(NOW.saturating_add(15 * minute)),
         record(NOW.saturating_add(-(6 * 60 + 24) * minute)),
     ];
-    let batch = WriteBatch { database: "dbs".to_owned(), table: "tab".to_owned(), records };
+    let batch = WriteBatch { database: "dbs".into(), table: "tab".into(), records };
     let written = store.submit(batch).await.expect("accepted").await.expect("written");
     assert_eq!((written.memory_store, written.magnetic_store), (2, 0));
     let told: Vec<_> = written.rejected.iter().map(|r| (r.index, r.reason.to_string())).collect();

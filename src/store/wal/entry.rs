@@ -2,16 +2,21 @@
 //!
 //! ```text
 //! entry   kind u8: 1 · table id 16 bytes · number of rows u32 · rows
-//! row     flags u8 · time i64 · version i64 · measure name text
-//!         · unless flag 2: number of dimensions u8, then name text and value text of each
-//!         · without flag 4: one value · with flag 4: number of attributes u16, then name text and
-//!           value of each
+//! row     flags u8 · time i64 · version i64
+//!         · unless flag 8: measure name text
+//!         · unless flag 2: number of dimensions u8, then name text, unless flag 16, and value text of each
+//!         · without flag 4: one value · with flag 4: number of attributes u16, then name text, unless
+//!           flag 8, and value of each
 //! flags   1 replaces an older version · 2 same dimensions as the row before · 4 multi-measure
+//!         · 8 same measure name as the row before, and same names of attributes
+//!         · 16 as many dimensions as the row before, of the same names
 //! value   1 double u64 bits · 2 bigint i64 · 3 varchar text · 4 boolean u8 · 5 timestamp i64
 //! text    length as LEB128, at most 5 bytes, then UTF-8
 //! ```
 //!
 //! Integers are little endian. Decoding trusts nothing: every length is checked against what is left.
+
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::record::{Attribute, Dimension, Measure, MeasureValue, Record};
@@ -21,6 +26,9 @@ const KIND_ROWS: u8 = 1;
 const REPLACES: u8 = 1;
 const SAME_DIMENSIONS: u8 = 2;
 const MULTI: u8 = 4;
+const SAME_MEASURE: u8 = 8;
+const SAME_DIMENSION_NAMES: u8 = 16;
+const FLAGS: u8 = REPLACES | SAME_DIMENSIONS | MULTI | SAME_MEASURE | SAME_DIMENSION_NAMES;
 const HEADER_BYTES: usize = 1 + 16 + 4;
 
 /// A row as the log keeps it.
@@ -36,7 +44,55 @@ pub(crate) struct LoggedRow {
 pub(crate) struct EntryBuilder {
     bytes: Vec<u8>,
     rows: u32,
-    dimensions: std::ops::Range<usize>,
+    before: Option<Names>,
+}
+
+/// What a row has in common with the row before, mostly.
+#[derive(Debug)]
+struct Names {
+    measure_name: Arc<str>,
+    attributes: Vec<Arc<str>>,
+    dimensions: Arc<[Dimension]>,
+}
+
+impl Names {
+    fn of(record: &Record) -> Self {
+        let attributes = match &record.measure {
+            Measure::Single(_) => Vec::new(),
+            Measure::Multi(attributes) => attributes.iter().map(|one| Arc::clone(&one.name)).collect(),
+        };
+        let (measure_name, dimensions) = (Arc::clone(&record.measure_name), Arc::clone(&record.dimensions));
+        Self { measure_name, attributes, dimensions }
+    }
+
+    fn has_measure_of(&self, record: &Record) -> bool {
+        self.measure_name == record.measure_name
+            && match &record.measure {
+                Measure::Single(_) => self.attributes.is_empty(),
+                Measure::Multi(attributes) => {
+                    self.attributes.len() == attributes.len()
+                        && self.attributes.iter().zip(attributes).all(|(name, one)| *name == one.name)
+                }
+            }
+    }
+
+    fn has_dimension_names_of(&self, record: &Record) -> bool {
+        self.dimensions.len() == record.dimensions.len()
+            && self.dimensions.iter().zip(&*record.dimensions).all(|(before, one)| before.name == one.name)
+    }
+
+    /// Which flags a row gets that comes behind these names.
+    fn flags(&self, record: &Record) -> u8 {
+        let measure = if self.has_measure_of(record) { SAME_MEASURE } else { 0 };
+        let same = Arc::ptr_eq(&self.dimensions, &record.dimensions);
+        measure
+            | match () {
+                // Readings of one device share their dimensions, those of one fleet the names.
+                () if same || self.dimensions == record.dimensions => SAME_DIMENSIONS,
+                () if self.has_dimension_names_of(record) => SAME_DIMENSION_NAMES,
+                () => 0,
+            }
+    }
 }
 
 impl EntryBuilder {
@@ -45,7 +101,7 @@ impl EntryBuilder {
         bytes.push(KIND_ROWS);
         bytes.extend_from_slice(&table.bytes());
         bytes.extend_from_slice(&[0; 4]);
-        Self { bytes, rows: 0, dimensions: 0..0 }
+        Self { bytes, rows: 0, before: None }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -59,36 +115,52 @@ impl EntryBuilder {
 
     /// Adds a row. The record must have passed admission, which bounds its counts.
     pub(crate) fn push(&mut self, record: &Record, replaces: bool) {
-        let flags_at = self.bytes.len();
-        self.bytes.push(if replaces { REPLACES } else { 0 });
-        self.bytes.extend_from_slice(&record.time.nanos().to_le_bytes());
-        self.bytes.extend_from_slice(&record.version.to_le_bytes());
-        put_text(&mut self.bytes, &record.measure_name);
-        let start = self.bytes.len();
-        let count = u8::try_from(record.dimensions.len()).expect("admission allows 128 dimensions");
-        self.bytes.push(count);
-        for dimension in &record.dimensions {
-            put_text(&mut self.bytes, &dimension.name);
-            put_text(&mut self.bytes, &dimension.value);
+        let mut flags = self.before.as_ref().map_or(0, |before| before.flags(record));
+        let same = |flag: u8| flags & flag != 0;
+        let (same_measure, same_dimensions) = (same(SAME_MEASURE), same(SAME_DIMENSIONS));
+        let same_names = same(SAME_DIMENSION_NAMES);
+        if replaces {
+            flags |= REPLACES;
         }
-        // Readings of one device share their dimensions: keep them once.
-        if self.rows > 0 && self.bytes[start..] == self.bytes[self.dimensions.clone()] {
-            self.bytes.truncate(start);
-            self.bytes[flags_at] |= SAME_DIMENSIONS;
-        } else {
-            self.dimensions = start..self.bytes.len();
+        if let Measure::Multi(_) = record.measure {
+            flags |= MULTI;
+        }
+        let out = &mut self.bytes;
+        out.push(flags);
+        out.extend_from_slice(&record.time.nanos().to_le_bytes());
+        out.extend_from_slice(&record.version.to_le_bytes());
+        if !same_measure {
+            put_text(out, &record.measure_name);
+        }
+        if !same_dimensions {
+            out.push(u8::try_from(record.dimensions.len()).expect("admission allows 128 dimensions"));
+            for dimension in &*record.dimensions {
+                if !same_names {
+                    put_text(out, &dimension.name);
+                }
+                put_text(out, &dimension.value);
+            }
         }
         match &record.measure {
-            Measure::Single(value) => put_value(&mut self.bytes, value),
+            Measure::Single(value) => put_value(out, value),
             Measure::Multi(attributes) => {
-                self.bytes[flags_at] |= MULTI;
                 let count = u16::try_from(attributes.len()).expect("admission allows 1024 attributes");
-                self.bytes.extend_from_slice(&count.to_le_bytes());
+                out.extend_from_slice(&count.to_le_bytes());
                 for attribute in attributes {
-                    put_text(&mut self.bytes, &attribute.name);
-                    put_value(&mut self.bytes, &attribute.value);
+                    if !same_measure {
+                        put_text(out, &attribute.name);
+                    }
+                    put_value(out, &attribute.value);
                 }
             }
+        }
+        match &mut self.before {
+            Some(before) if same_measure => {
+                if !same_dimensions {
+                    before.dimensions = Arc::clone(&record.dimensions);
+                }
+            }
+            before => *before = Some(Names::of(record)),
         }
         self.rows += 1;
     }
@@ -139,8 +211,8 @@ pub(crate) enum EntryFault {
     Value(u8),
     #[error("a text is not UTF-8")]
     Text,
-    #[error("the first row refers to dimensions of a row before")]
-    NoDimensions,
+    #[error("a row refers to names that the row before does not have")]
+    NoNames,
 }
 
 /// The table an entry belongs to, without reading its rows.
@@ -208,36 +280,65 @@ impl<'a> Reader<'a> {
 
     fn row(&mut self, before: Option<&LoggedRow>) -> Result<LoggedRow, EntryFault> {
         let flags = self.byte()?;
-        if flags & !(REPLACES | SAME_DIMENSIONS | MULTI) != 0 {
+        if flags & !FLAGS != 0 {
             return Err(EntryFault::Flags(flags));
         }
+        let before = |flag: u8| match before {
+            _ if flags & flag == 0 => Ok(None),
+            Some(before) => Ok(Some(&before.record)),
+            None => Err(EntryFault::NoNames),
+        };
         let time = Timestamp::from_nanos(self.bigint()?);
         let version = self.bigint()?;
-        let measure_name = self.text()?.to_owned();
-        let dimensions = if flags & SAME_DIMENSIONS == 0 {
-            self.dimensions()?
-        } else {
-            before.ok_or(EntryFault::NoDimensions)?.record.dimensions.clone()
+        let same_measure = before(SAME_MEASURE)?;
+        let measure_name = match same_measure {
+            Some(before) => Arc::clone(&before.measure_name),
+            None => self.text()?.into(),
         };
-        let measure = if flags & MULTI == 0 {
-            Measure::Single(self.value()?)
-        } else {
-            Measure::Multi(self.attributes()?)
+        let dimensions = match before(SAME_DIMENSIONS)? {
+            Some(before) => Arc::clone(&before.dimensions),
+            None => self.dimensions(before(SAME_DIMENSION_NAMES)?)?,
+        };
+        let measure = match (flags & MULTI != 0, same_measure.map(|before| &before.measure)) {
+            (false, None | Some(Measure::Single(_))) => Measure::Single(self.value()?),
+            (true, None) => Measure::Multi(self.attributes(None)?),
+            (true, Some(Measure::Multi(before))) => Measure::Multi(self.attributes(Some(before))?),
+            _ => return Err(EntryFault::NoNames),
         };
         let record = Record { dimensions, measure_name, measure, time, version };
         Ok(LoggedRow { record, replaces: flags & REPLACES != 0 })
     }
 
-    fn dimensions(&mut self) -> Result<Vec<Dimension>, EntryFault> {
-        let count = self.byte()?;
+    fn dimensions(&mut self, before: Option<&Record>) -> Result<Arc<[Dimension]>, EntryFault> {
+        let count = usize::from(self.byte()?);
+        if before.is_some_and(|before| before.dimensions.len() != count) {
+            return Err(EntryFault::NoNames);
+        }
         (0..count)
-            .map(|_| Ok(Dimension { name: self.text()?.to_owned(), value: self.text()?.to_owned() }))
+            .map(|at| {
+                let name = match before {
+                    Some(before) => Arc::clone(&before.dimensions[at].name),
+                    None => self.text()?.into(),
+                };
+                Ok(Dimension { name, value: self.text()?.to_owned() })
+            })
             .collect()
     }
 
-    fn attributes(&mut self) -> Result<Vec<Attribute>, EntryFault> {
-        let count = u16::from_le_bytes(self.array()?);
-        (0..count).map(|_| Ok(Attribute { name: self.text()?.to_owned(), value: self.value()? })).collect()
+    fn attributes(&mut self, before: Option<&Vec<Attribute>>) -> Result<Vec<Attribute>, EntryFault> {
+        let count = usize::from(u16::from_le_bytes(self.array()?));
+        if before.is_some_and(|before| before.len() != count) {
+            return Err(EntryFault::NoNames);
+        }
+        (0..count)
+            .map(|at| {
+                let name = match before {
+                    Some(before) => Arc::clone(&before[at].name),
+                    None => self.text()?.into(),
+                };
+                Ok(Attribute { name, value: self.value()? })
+            })
+            .collect()
     }
 
     fn value(&mut self) -> Result<MeasureValue, EntryFault> {
@@ -257,18 +358,18 @@ mod tests {
     use super::*;
 
     fn rows() -> Vec<LoggedRow> {
-        let dimension = |value: &str| vec![Dimension { name: "host".to_owned(), value: value.to_owned() }];
+        let dimension = |name: &str, value: &str| Dimension { name: name.into(), value: value.to_owned() };
         let row = |value: &str, measure, replaces| LoggedRow {
             record: Record {
-                dimensions: dimension(value),
-                measure_name: "m".to_owned(),
+                dimensions: [dimension("host", value)].into(),
+                measure_name: "m".into(),
                 measure,
                 time: Timestamp::from_nanos(-5),
                 version: 9,
             },
             replaces,
         };
-        let attribute = |name: &str, value| Attribute { name: name.to_owned(), value };
+        let attribute = |name: &str, value| Attribute { name: name.into(), value };
         vec![
             row("a", Measure::Single(MeasureValue::Double(0.1)), false),
             row("a", Measure::Single(MeasureValue::Bigint(i64::MIN)), true),
@@ -281,6 +382,31 @@ mod tests {
                 ]),
                 true,
             ),
+            row(
+                "c",
+                Measure::Multi(vec![
+                    attribute("flag", MeasureValue::Boolean(false)),
+                    attribute("at", MeasureValue::Bigint(3)),
+                ]),
+                false,
+            ),
+            row("c", Measure::Multi(vec![attribute("at", MeasureValue::Bigint(3))]), false),
+            row("c", Measure::Single(MeasureValue::Boolean(true)), false),
+            LoggedRow {
+                record: Record {
+                    dimensions: [dimension("host", "c"), dimension("rack", "r")].into(),
+                    measure_name: "other".into(),
+                    ..row("c", Measure::Single(MeasureValue::Bigint(4)), false).record
+                },
+                replaces: false,
+            },
+            LoggedRow {
+                record: Record {
+                    dimensions: [].into(),
+                    ..row("", Measure::Single(MeasureValue::Bigint(4)), false).record
+                },
+                replaces: false,
+            },
         ]
     }
 
@@ -299,6 +425,47 @@ mod tests {
         let (table, bytes) = encoded();
         assert_eq!(decode(&bytes), Ok((table, rows())));
         assert_eq!(table_of(&bytes), Ok(table));
+    }
+
+    #[test]
+    fn names_that_come_again_are_neither_written_nor_made_again() {
+        let (_, bytes) = encoded();
+        let (_, decoded) = decode(&bytes).expect("whole");
+        assert!(Arc::ptr_eq(&decoded[0].record.dimensions, &decoded[1].record.dimensions));
+        let name = |row: &LoggedRow| Arc::clone(&row.record.dimensions[0].name);
+        assert!(Arc::ptr_eq(&name(&decoded[3]), &name(&decoded[4])));
+        assert!(Arc::ptr_eq(&decoded[3].record.measure_name, &decoded[4].record.measure_name));
+        let mut builder = EntryBuilder::new(TableId::from_bytes([7; 16]));
+        let rows = rows();
+        builder.push(&rows[3].record, false);
+        let first = builder.len();
+        builder.push(&rows[4].record, false);
+        // Flags, time, version · a dimension's value · two values of two and nine bytes.
+        assert_eq!(builder.len() - first, 17 + 1 + 2 + 2 + 2 + 9);
+    }
+
+    /// What the first release wrote.
+    #[test]
+    fn rows_that_repeat_all_names_are_still_read() {
+        let mut bytes = vec![KIND_ROWS];
+        bytes.extend([7; 16]);
+        bytes.extend(2_u32.to_le_bytes());
+        for (flags, dimensions) in [(0, &b"\x01\x04host\x01a"[..]), (SAME_DIMENSIONS, &b""[..])] {
+            bytes.push(flags);
+            bytes.extend((-5_i64).to_le_bytes());
+            bytes.extend(9_i64.to_le_bytes());
+            bytes.extend(b"\x01m");
+            bytes.extend(dimensions);
+            bytes.extend([4, 1]);
+        }
+        let expected = LoggedRow {
+            record: Record {
+                measure: Measure::Single(MeasureValue::Boolean(true)),
+                ..rows()[0].record.clone()
+            },
+            replaces: false,
+        };
+        assert_eq!(decode(&bytes).map(|(_, rows)| rows), Ok(vec![expected.clone(), expected]));
     }
 
     #[test]

@@ -14,8 +14,8 @@ pub(crate) use base64::encode as to_base64;
 
 use std::ops::RangeInclusive;
 
-use super::check::Expr;
 use super::eval::{Operand, Scope};
+use super::query::Expr;
 use super::value::Value;
 
 /// A function's code.
