@@ -140,6 +140,7 @@ fn broker(counted: BrokerCounters) -> Vec<Metric> {
         retained_refused,
         retained_messages,
         subscriptions,
+        absent_sessions,
     } = counted;
     vec![
         gauge("tidemill_mqtt_connections", "Sockets open now.", connections),
@@ -191,6 +192,11 @@ fn broker(counted: BrokerCounters) -> Vec<Metric> {
         ),
         gauge("tidemill_mqtt_retained_messages", "Topics with a retained message.", retained_messages),
         gauge("tidemill_mqtt_subscriptions", "Subscriptions.", subscriptions),
+        gauge(
+            "tidemill_mqtt_absent_sessions",
+            "Sessions kept for clients that are away.",
+            absent_sessions,
+        ),
     ]
 }
 

@@ -110,7 +110,7 @@ fn describe_record(record: &Record, out: &mut String) -> std::fmt::Result {
     if record.version != crate::record::DEFAULT_VERSION {
         write!(out, ", version {}", record.version)?;
     }
-    for dimension in &record.dimensions {
+    for dimension in record.dimensions.iter() {
         write!(out, ", {}={:?}", dimension.name, dimension.value)?;
     }
     out.push('\n');
