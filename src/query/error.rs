@@ -199,6 +199,23 @@ impl QueryError {
             DataFusionError::Plan(text) if text.contains("must appear in the GROUP BY clause") => {
                 not_grouped(text, at)
             }
+            DataFusionError::Plan(text) if text.contains("non-boolean predicate") => {
+                Self::Validation("WHERE, HAVING and ON take a condition that is a boolean".to_owned())
+            }
+            DataFusionError::Plan(text) | DataFusionError::NotImplemented(text)
+                if text.contains("Unsupported ast node") =>
+            {
+                Self::Validation(match text.contains("Lambda(") {
+                    true => "a lambda stands where a value is expected".to_owned(),
+                    false => "the query has an expression that Timestream's SQL does not have".to_owned(),
+                })
+            }
+            DataFusionError::Plan(text) | DataFusionError::NotImplemented(text)
+                if text.contains("does not support logical expression")
+                    && text.contains("WindowFunction") =>
+            {
+                Self::Validation("WHERE, GROUP BY and HAVING cannot contain window functions".to_owned())
+            }
             DataFusionError::Plan(text) | DataFusionError::NotImplemented(text)
                 if text.contains("does not support logical expression") =>
             {
@@ -290,6 +307,12 @@ impl QueryError {
             ArrowError::ParseError(text) if text.starts_with("Error parsing timestamp from '") => {
                 let written = text.split('\'').nth(1).unwrap_or_default();
                 Self::Validation(format!("Cannot cast '{written}' to timestamp"))
+            }
+            ArrowError::CastError(text) if text.starts_with("Cannot cast string '") => {
+                let written = text.split('\'').nth(1).unwrap_or_default();
+                let to = text.rsplit_once("to value of ").map_or("", |(_, to)| to.trim_end_matches(" type"));
+                let to = to.parse::<DataType>().map_or_else(|_| to.to_owned(), |to| SqlType::name_of(&to));
+                Self::Execution(format!("Cannot cast '{written}' to {to}"))
             }
             ArrowError::ParquetError(text) | ArrowError::ComputeError(text) if text.contains(ROW_FILTER) => {
                 Self::from_row_filter(text)
