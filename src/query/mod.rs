@@ -53,6 +53,7 @@ mod catalog;
 mod cursor;
 mod engine;
 mod prepare;
+mod session;
 
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    GroupByExpr, Ident, Interval, LimitClause, OneOrManyWithParens, OrderByKind, Query, Select, Spanned,
-    TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowFrameBound, WindowType,
-    visit_expressions,
+    GroupByExpr, Ident, Interval, JoinConstraint, JoinOperator, LimitClause, OneOrManyWithParens,
+    OrderByKind, Query, Select, Spanned, TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut,
+    VisitorMut, WindowFrameBound, WindowType, visit_expressions,
 };
 
 use super::dialect::{call, duration_literal, text};
@@ -29,6 +29,13 @@ pub(crate) fn rewrite(query: &mut Query, now: Timestamp) -> Result<(), QueryErro
     }
     number_after_wildcards(&mut query.body);
     Ok(())
+}
+
+/// DataFusion takes the column of USING from the left side, where such joins have NULL.
+fn using_from_the_right(operator: &JoinOperator) -> bool {
+    use JoinConstraint::Using;
+    use JoinOperator::{FullOuter, Right, RightOuter};
+    matches!(operator, Right(Using(_)) | RightOuter(Using(_)) | FullOuter(Using(_)))
 }
 
 /// Whether `query` has a lambda, its own or one made here.
@@ -89,6 +96,16 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> Step {
         subquery::lift(select);
+        if select
+            .from
+            .iter()
+            .flat_map(|from| &from.joins)
+            .any(|join| using_from_the_right(&join.join_operator))
+        {
+            return fail(QueryError::Validation(
+                "RIGHT and FULL JOIN do not take USING: write ON and coalesce the two columns".to_owned(),
+            ));
+        }
         gather_unnests(select);
         ControlFlow::Continue(())
     }

@@ -87,7 +87,9 @@ fn unreadable(error: TokenizerError) -> QueryError {
 fn parse_query(tokens: Vec<TokenWithSpan>, parameters: &Parameters) -> Result<Statement, QueryError> {
     let tokens = filled_in(tokens, parameters)?;
     // Only prepared statements have values for them, and there are none.
-    if let Some(token) = tokens.iter().find(|token| matches!(token.token, Token::Placeholder(_))) {
+    if let Some(token) =
+        tokens.iter().find(|token| matches!(token.token, Token::Placeholder(_) | Token::Colon))
+    {
         return Err(syntax(token.span.start.into()));
     }
     let end = tokens.last().map_or(Position::START, |token| token.span.end.into());
@@ -205,6 +207,7 @@ impl Visitor for OnlyQueries {
             || !select.distribute_by.is_empty()
             || !select.sort_by.is_empty()
             || !select.connect_by.is_empty()
+            || select.from.iter().any(|from| has_natural(&from.joins))
             || matches!(select.distinct, Some(ast::Distinct::On(_)));
         match extra {
             true => ControlFlow::Break(Position::of(ast::Spanned::span(select)).unwrap_or(Position::START)),
@@ -224,7 +227,7 @@ impl Visitor for OnlyQueries {
             }
             TableFactor::Derived { lateral, sample, .. } => !lateral && sample.is_none(),
             TableFactor::UNNEST { with_offset, .. } => !with_offset,
-            TableFactor::NestedJoin { .. } => true,
+            TableFactor::NestedJoin { table_with_joins, .. } => !has_natural(&table_with_joins.joins),
             _ => false,
         };
         match fine {
@@ -232,6 +235,21 @@ impl Visitor for OnlyQueries {
             false => ControlFlow::Break(Position::of(ast::Spanned::span(factor)).unwrap_or(Position::START)),
         }
     }
+}
+
+fn has_natural(joins: &[ast::Join]) -> bool {
+    joins.iter().any(|join| {
+        matches!(
+            &join.join_operator,
+            ast::JoinOperator::Join(ast::JoinConstraint::Natural)
+                | ast::JoinOperator::Inner(ast::JoinConstraint::Natural)
+                | ast::JoinOperator::Left(ast::JoinConstraint::Natural)
+                | ast::JoinOperator::LeftOuter(ast::JoinConstraint::Natural)
+                | ast::JoinOperator::Right(ast::JoinConstraint::Natural)
+                | ast::JoinOperator::RightOuter(ast::JoinConstraint::Natural)
+                | ast::JoinOperator::FullOuter(ast::JoinConstraint::Natural)
+        )
+    })
 }
 
 fn is_select(body: &SetExpr) -> bool {
