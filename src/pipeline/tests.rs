@@ -227,7 +227,7 @@ async fn the_error_action_gets_the_failures_of_the_statement_if_asked() {
     assert_eq!(all[1]["ruleName"], "asked");
     assert_eq!(all[1]["base64OriginalPayload"], "eyJ2IjoxfQ==");
     let document: Vec<&String> = all[1].as_object().expect("an object").keys().collect();
-    assert_eq!(document.len(), 5, "{document:?}");
+    assert_eq!(document.len(), 6, "{document:?}");
     let reason = all[1]["failures"][0]["errorMessage"].as_str();
     assert_eq!(reason, Some("dimension id: ${id} is Undefined, it needs a value"));
     let letters = site.dead_letters();
