@@ -16,7 +16,7 @@ use datafusion::arrow::array::{
 use datafusion::common::{DataFusionError, Result};
 use datafusion::functions::regex::compile_regex;
 
-use super::bounded::{Allowance, Text, Texts};
+use super::bounded::{Allowance, Texts};
 use super::scalar::{Call, Def, def};
 use crate::query::error::{failed, invalid};
 use crate::query::limits::STEPS_MAX;
@@ -370,10 +370,20 @@ fn replace(call: &Call<'_>, replacement: impl Fn(usize) -> String) -> Result<Arr
     call.map_text(|row| {
         let (pattern, text) = (patterns.get(call.text(1).value(row))?, call.text(0).value(row));
         let replacement = replacement(row);
+        // Read once for all matches, and by the first one: where there is none, nothing is wrong with it.
+        let mut pieces = None;
         let (mut whole, mut from) = (call.allowance.text(), 0);
         pattern.each(text, &call.allowance, |found| {
             whole.push(&text[from..found.whole().start])?;
-            expand(&replacement, pattern, &found, text, &mut whole)?;
+            if pieces.is_none() {
+                pieces = Some(pieces_of(&replacement, pattern)?);
+            }
+            for piece in pieces.iter().flatten() {
+                whole.push(match piece {
+                    Piece::Text(text) => text,
+                    Piece::Group(group) => found.group(*group, text).unwrap_or_default(),
+                })?;
+            }
             from = found.whole().end;
             Ok(true)
         })?;
@@ -382,21 +392,23 @@ fn replace(call: &Call<'_>, replacement: impl Fn(usize) -> String) -> Result<Arr
     })
 }
 
-/// Writes a replacement in Java's words: `$1`, `${name}`, and a backslash before what stands for itself.
-fn expand(
-    replacement: &str,
-    pattern: &Pattern,
-    found: &Match,
-    text: &str,
-    whole: &mut Text<'_>,
-) -> Result<()> {
-    let mut rest = replacement;
+/// A piece of a replacement.
+#[derive(Debug, Clone, Copy)]
+enum Piece<'r> {
+    Text(&'r str),
+    /// What the group with this number matched.
+    Group(usize),
+}
+
+/// Reads a replacement in Java's words: `$1`, `${name}`, and a backslash before what stands for itself.
+fn pieces_of<'r>(replacement: &'r str, pattern: &Pattern) -> Result<Vec<Piece<'r>>> {
+    let (mut pieces, mut rest) = (Vec::new(), replacement);
     while let Some(at) = rest.find(['\\', '$']) {
-        whole.push(&rest[..at])?;
+        pieces.push(Piece::Text(&rest[..at]));
         let (sign, after) = rest[at..].split_at(1);
         if sign == "\\" {
             let end = after.chars().next().map_or(0, char::len_utf8);
-            whole.push(&after[..end])?;
+            pieces.push(Piece::Text(&after[..end]));
             rest = &after[end..];
             continue;
         }
@@ -413,7 +425,8 @@ fn expand(
             }
         };
         let group = group.ok_or_else(|| failed(format!("Illegal replacement sequence: {replacement}")))?;
-        whole.push(found.group(group, text).unwrap_or_default())?;
+        pieces.push(Piece::Group(group));
     }
-    whole.push(rest)
+    pieces.push(Piece::Text(rest));
+    Ok(pieces)
 }
