@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::api::{Api, ApiOptions, Rooms};
 use crate::clock::{Clock, ProcessingTime, SystemClock};
@@ -17,7 +18,7 @@ use crate::mqtt::{Broker, BrokerOptions};
 use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
 use crate::query::{Engine, EngineError, QueryOptions};
 use crate::rulebook::{Rulebook, RulebookError};
-use crate::rules::{LoadError, RuleFolder, RuleOptions, RuleSet};
+use crate::rules::{LoadError, LocalFiles, RuleFolder, RuleOptions, RuleSet};
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError, StoreOptions};
 
@@ -32,6 +33,9 @@ const REPUBLISHED_WAITING_MAX: usize = 1_000;
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// What `store.url` names cannot be used; the error begins with the key.
+    #[error("{0}")]
+    Storage(StoreError),
     /// The store's folder cannot be used.
     #[error("store.path: {}: {source}", path.display())]
     Store {
@@ -90,18 +94,25 @@ impl Daemon {
         // What an operator gets wrong most often is tried first, before the store replays its log.
         let (mqtt, mqtt_address) = listen("mqtt.listen", config.mqtt_listen).await?;
         let (http, http_address) = listen("http.listen", config.http_listen).await?;
-        let mut files = RuleFolder::new(&config.rules_path);
+        let rule_options = rule_options(&config);
+        let mut files = RuleFolder::new(&config.rules_path).reading(&rule_options.files);
         files.refresh()?;
 
         let store_options = StoreOptions {
             compatibility: config.compatibility,
+            url: config.store_url,
+            memory_bytes: config.store_memory,
+            limits: config.limits,
             accept_loss,
             ..StoreOptions::new(config.store_path)
         };
         let path = store_options.path.clone();
         let dead_letters = path.clone();
         let opened = Store::open(store_options, Arc::clone(&clock)).await;
-        let store = opened.map_err(|source| StartError::Store { path: path.clone(), source })?;
+        let store = opened.map_err(|source| match source {
+            StoreError::Storage { .. } | StoreError::Moved { .. } => StartError::Storage(source),
+            source => StartError::Store { path: path.clone(), source },
+        })?;
         let source = Arc::new(store.clone());
         let engine = Engine::new(source, QueryOptions::default(), Arc::clone(&clock))?;
 
@@ -119,7 +130,6 @@ impl Daemon {
             hops_max: config.republish_hops_max,
         };
         let pipeline = Pipeline::new(RuleSet::from_rules(Vec::new()), parts, options);
-        let rule_options = RuleOptions { account_id: config.account_id.clone(), ..RuleOptions::default() };
         let swapped = pipeline.clone();
         let swap = Box::new(move |rules| swapped.swap_rules(rules));
         let rulebook =
@@ -201,6 +211,16 @@ impl Room {
         if left > 0 {
             warn!(room, left, "gave up waiting for tasks to finish");
         }
+    }
+}
+
+/// What rules know about this service; chance starts anew with every start.
+fn rule_options(config: &Config) -> RuleOptions {
+    RuleOptions {
+        account_id: config.account_id.clone(),
+        files: LocalFiles { proto: config.proto_path.clone(), secrets: config.secrets_path.clone() },
+        seed: Uuid::new_v4().as_u128(),
+        ..RuleOptions::default()
     }
 }
 

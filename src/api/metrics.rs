@@ -192,11 +192,7 @@ fn broker(counted: BrokerCounters) -> Vec<Metric> {
         ),
         gauge("tidemill_mqtt_retained_messages", "Topics with a retained message.", retained_messages),
         gauge("tidemill_mqtt_subscriptions", "Subscriptions.", subscriptions),
-        gauge(
-            "tidemill_mqtt_absent_sessions",
-            "Sessions kept for clients that are away.",
-            absent_sessions,
-        ),
+        gauge("tidemill_mqtt_absent_sessions", "Sessions kept for clients that are away.", absent_sessions),
     ]
 }
 

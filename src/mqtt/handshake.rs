@@ -155,7 +155,8 @@ pub(crate) async fn open(
     let client_id: Arc<str> = assigned.as_deref().unwrap_or(&connect.client_id).into();
     let asked_for = connect.session_expiry_seconds;
     connect.session_expiry_seconds = asked_for.min(options.session_expiry_seconds_max);
-    let origin = Origin { client_id: Some(Arc::clone(&client_id)), address: Some(address) };
+    let origin =
+        Origin { client_id: Some(Arc::clone(&client_id)), address: Some(address), ..Origin::default() };
     let will = connect.will.take().map(|will| Will { origin, ..will });
     let (number, mailbox, kept) = pick_up(broker, client_id, &connect).await?;
     let session_present = kept.is_some();

@@ -106,6 +106,7 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
             origin: Origin {
                 client_id: Some(Arc::clone(&self.session.client_id)),
                 address: Some(self.session.address),
+                ..Origin::default()
             },
             received: self.broker.processing_time(),
         });

@@ -22,6 +22,8 @@ const WAITING_MAX: usize = 1_000;
 const AT_ONCE: usize = 8;
 /// Bytes of all requests that wait or are under way.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// How long a request that is under way may go on once the daemon stops.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
 /// How long the first repetition waits; each further one waits twice as long.
 const BACK_OFF: Duration = Duration::from_millis(100);
 /// The longest wait between two attempts.
@@ -71,12 +73,11 @@ impl Drop for Place {
 }
 
 impl Posts {
-    /// Takes a place for a request of `rule`.
+    /// Takes a place for a request of `rule` that holds `bytes` of memory.
     ///
     /// # Errors
     /// When the queue is full; the text says which.
-    pub(super) fn enter(self: &Arc<Self>, rule: &Arc<str>, post: &HttpPost) -> Result<Place, String> {
-        let bytes = post.url.len() + post.body.len();
+    pub(super) fn enter(self: &Arc<Self>, rule: &Arc<str>, bytes: usize) -> Result<Place, String> {
         let mut queue = self.queue();
         if queue.bytes.saturating_add(bytes) > BYTES_MAX {
             return Err(format!("requests of {BYTES_MAX} bytes are waiting already"));
@@ -126,22 +127,33 @@ impl Place {
         let client = self.posts.client()?;
         let mut wait = BACK_OFF;
         for repetition in 0..=post.retries {
-            let refused = match attempt(client, post).await {
-                Ok(()) => return Ok(()),
-                Err(refused) => refused,
+            let refused = tokio::select! {
+                done = attempt(client, post) => match done {
+                    Ok(()) => return Ok(()),
+                    Err(refused) => refused,
+                },
+                () = patience(stop) => return Err("the daemon stopped before there was an answer".to_owned()),
             };
-            if refused.is_final || repetition == post.retries || stop.is_requested() {
-                let attempts = repetition + 1;
-                return Err(format!("{} (attempts: {attempts})", refused.reason));
+            let over = refused.is_final || repetition == post.retries;
+            if !over {
+                tokio::select! {
+                    () = stop.requested() => {}
+                    () = tokio::time::sleep(wait) => {}
+                }
             }
-            tokio::select! {
-                () = stop.requested() => {}
-                () = tokio::time::sleep(wait) => {}
+            if over || stop.is_requested() {
+                return Err(format!("{} (attempts: {})", refused.reason, repetition + 1));
             }
             wait = BACK_OFF_MAX.min(wait * 2);
         }
         Ok(())
     }
+}
+
+/// Resolves when a request that is under way has had its time after `stop`.
+async fn patience(stop: &Shutdown) {
+    stop.requested().await;
+    tokio::time::sleep(STOP_WITHIN).await;
 }
 
 /// Why an attempt failed.

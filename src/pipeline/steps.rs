@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
 use tracing::{debug, error};
@@ -30,8 +31,6 @@ pub(super) struct Work {
     ahead: VecDeque<Step>,
     /// Batches on their way to the disk.
     pending: Vec<Pending>,
-    /// How many messages were republished.
-    republished: usize,
 }
 
 /// A message on its way through the rules.
@@ -40,6 +39,8 @@ struct Step {
     message: Arc<Message>,
     /// How often it was republished.
     hops: usize,
+    /// How many messages were made of the one that came in.
+    made: Arc<AtomicUsize>,
 }
 
 /// One rule at work on one message.
@@ -61,7 +62,7 @@ impl Firing {
 impl Work {
     /// The work of a message that came in.
     pub(super) fn for_message(message: &Arc<Message>) -> Self {
-        let first = Step { message: Arc::clone(message), hops: 0 };
+        let first = Step { message: Arc::clone(message), hops: 0, made: Arc::default() };
         Self { ahead: VecDeque::from([first]), ..Self::default() }
     }
 
@@ -137,7 +138,9 @@ impl Shared {
                 }
                 Effect::Http(post) => {
                     let url = without_query(&post.url).to_owned();
-                    match self.posts.enter(&firing.rule, &post) {
+                    // The message stays in memory with its request, for the error action.
+                    let bytes = url.len() + post.body.len() + firing.step.message.payload.len();
+                    match self.posts.enter(&firing.rule, bytes) {
                         Ok(place) => {
                             self.background.spawn(Arc::clone(self).post(firing.clone(), post, place, role));
                             continue;
@@ -251,18 +254,22 @@ impl Shared {
     /// Puts a message in line behind those that wait.
     fn republish(&self, step: &Step, republish: Republish, work: &mut Work) -> Result<(), String> {
         if step.hops >= self.hops_max {
-            return Err(format!("the message was republished {} times, do rules see their own?", step.hops));
+            let limit = self.hops_max;
+            return Err(format!(
+                "a message is republished at most {limit} times in a row; do rules see their own?"
+            ));
         }
-        if work.republished >= REPUBLISHED_MAX {
-            return Err(format!("{REPUBLISHED_MAX} messages were made of one, do rules see their own?"));
+        if step.made.fetch_add(1, Ordering::Relaxed) >= REPUBLISHED_MAX {
+            let limit = REPUBLISHED_MAX;
+            return Err(format!("at most {limit} messages are made of one; do rules see their own?"));
         }
-        work.republished += 1;
         self.tally.republished.add(1);
         let Republish { topic, qos, payload, properties } = republish;
         let received = self.parts.times.next(&*self.parts.clock);
         let message =
             Message { topic, payload, qos, retain: false, properties, origin: Origin::default(), received };
-        work.ahead.push_back(Step { message: Arc::new(message), hops: step.hops + 1 });
+        let (message, made) = (Arc::new(message), Arc::clone(&step.made));
+        work.ahead.push_back(Step { message, hops: step.hops + 1, made });
         Ok(())
     }
 
@@ -295,12 +302,13 @@ impl Shared {
             }
             let mut work = Work::default();
             let settled = async {
-                self.settle(&firing, vec![failure], &mut work).await?;
+                self.settle(&firing, vec![failure.clone()], &mut work).await?;
                 self.run(&mut work).await?;
                 work.durable().await
             };
             if let Err(error) = settled.await {
-                error!(rule = &*firing.rule, %error, "the error action of a failed request was lost");
+                error!(rule = &*firing.rule, %error, "the error action of a failed request did not run");
+                self.dead_letter(&firing, &[failure]).await;
             }
         })
     }

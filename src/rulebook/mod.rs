@@ -19,7 +19,7 @@ mod tests;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use tracing::{error, info, warn};
@@ -28,7 +28,7 @@ pub use error::RulebookError;
 pub use stored::Tags;
 
 use crate::clock::{Clock, Timestamp};
-use crate::rules::{DefinedRule, Mistake, Rule, RuleError, RuleFolder, RuleOptions, RuleSet};
+use crate::rules::{DefinedRule, LocalFiles, Mistake, Rule, RuleError, RuleFolder, RuleOptions, RuleSet};
 use crate::shutdown::Shutdown;
 use stored::{StoredRule, StoredRules};
 
@@ -50,7 +50,17 @@ struct Inner {
     options: RuleOptions,
     clock: Arc<dyn Clock>,
     swap: Swap,
+    /// Held while files are read and written, which may take as long as the disk likes.
     shelf: Mutex<Shelf>,
+    /// What readers see: never held while anything is waited for.
+    view: RwLock<Arc<View>>,
+}
+
+/// The rules in use and what is wrong with others.
+#[derive(Debug, Default)]
+struct View {
+    entries: BTreeMap<String, RuleEntry>,
+    problems: Vec<String>,
 }
 
 impl fmt::Debug for Inner {
@@ -65,7 +75,6 @@ struct Shelf {
     /// Why the user's folder could not be read when last looked at.
     unreadable: Option<String>,
     stored: StoredRules,
-    problems: Vec<String>,
 }
 
 /// A rule and where it came from.
@@ -107,10 +116,10 @@ impl Rulebook {
         clock: Arc<dyn Clock>,
         swap: Swap,
     ) -> Result<Self, RulebookError> {
-        let stored = StoredRules::open(folder)?;
-        let shelf = Mutex::new(Shelf { files, unreadable: None, stored, problems: Vec::new() });
-        let book = Self { inner: Arc::new(Inner { options, clock, swap, shelf }) };
-        book.inner.publish(&mut book.inner.shelf());
+        let stored = StoredRules::open(folder, &options.files)?;
+        let shelf = Mutex::new(Shelf { files, unreadable: None, stored });
+        let book = Self { inner: Arc::new(Inner { options, clock, swap, shelf, view: RwLock::default() }) };
+        book.inner.publish(&book.inner.shelf());
         Ok(book)
     }
 
@@ -137,23 +146,23 @@ impl Rulebook {
         };
         if changed || unreadable != shelf.unreadable {
             shelf.unreadable = unreadable;
-            self.inner.publish(&mut shelf);
+            self.inner.publish(&shelf);
         }
     }
 
     /// What is wrong with rules that are, or should be, in use: sentences, empty when all is well.
     pub fn problems(&self) -> Vec<String> {
-        self.inner.shelf().problems.clone()
+        self.inner.view().problems.clone()
     }
 
     /// All rules, by name.
     pub fn list(&self) -> Vec<RuleEntry> {
-        self.inner.shelf().entries().into_values().collect()
+        self.inner.view().entries.values().cloned().collect()
     }
 
     /// The rule called `name`.
     pub fn get(&self, name: &str) -> Option<RuleEntry> {
-        self.inner.shelf().entry(name)
+        self.inner.view().entries.get(name).cloned()
     }
 
     /// Makes a rule of `payload`, the JSON of a TopicRulePayload.
@@ -161,7 +170,7 @@ impl Rulebook {
     /// # Errors
     /// When the name is taken, the payload is no rule, or it cannot be written down.
     pub fn create(&self, name: &str, payload: &str, tags: Tags) -> Result<(), RulebookError> {
-        let rule = parse(name, payload)?;
+        let rule = parse(name, payload, &self.inner.options.files)?;
         let mut shelf = self.inner.shelf();
         let path = shelf.entry(name).and_then(|entry| entry.path);
         if path.is_some() || shelf.stored.contains(name) {
@@ -181,7 +190,7 @@ impl Rulebook {
     pub fn replace(&self, name: &str, payload: &str) -> Result<(), RulebookError> {
         let mut shelf = self.inner.shelf();
         let stored = shelf.changeable(name)?;
-        let rule = parse(name, payload)?;
+        let rule = parse(name, payload, &self.inner.options.files)?;
         let (created, tags) = stored
             .map_or_else(|| (self.inner.clock.now(), Tags::new()), |stored| (stored.created, stored.tags));
         self.inner.put(&mut shelf, StoredRule { rule, created, tags })
@@ -195,7 +204,7 @@ impl Rulebook {
         self.change(name, |stored| {
             let mut definition = stored.rule.definition().clone();
             definition["ruleDisabled"] = (!enabled).into();
-            stored.rule = parse(name, &definition.to_string())?;
+            stored.rule = parse(name, &definition.to_string(), &self.inner.options.files)?;
             Ok(())
         })
     }
@@ -219,7 +228,7 @@ impl Rulebook {
         let mut shelf = self.inner.shelf();
         shelf.changeable(name)?;
         shelf.stored.remove(name)?;
-        self.inner.publish(&mut shelf);
+        self.inner.publish(&shelf);
         Ok(())
     }
 
@@ -236,8 +245,8 @@ impl Rulebook {
     }
 }
 
-fn parse(name: &str, payload: &str) -> Result<Arc<Rule>, RulebookError> {
-    let rule = Rule::parse_json(name, payload)?;
+fn parse(name: &str, payload: &str, files: &LocalFiles) -> Result<Arc<Rule>, RulebookError> {
+    let rule = Rule::parse_json_with(name, payload, files)?;
     if &**rule.name() != name {
         let reason = format!("the payload names the rule {}, the request {name}", rule.name());
         return Err(RuleError { mistakes: vec![Mistake { line: None, reason, in_statement: false }] }.into());
@@ -257,17 +266,22 @@ impl Inner {
         Ok(())
     }
 
+    fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Takes the rules into use as they are now, and says in the log what is newly wrong.
-    fn publish(&self, shelf: &mut Shelf) {
-        let problems = shelf.find_problems();
-        let told: HashSet<String> = shelf.problems.drain(..).collect();
-        for problem in problems.iter().filter(|problem| !told.contains(*problem)) {
+    fn publish(&self, shelf: &Shelf) {
+        let before = self.view();
+        let view = View { entries: shelf.entries(), problems: shelf.problems() };
+        let told: HashSet<&String> = before.problems.iter().collect();
+        for problem in view.problems.iter().filter(|problem| !told.contains(problem)) {
             warn!(problem, "a rule is not as its file says");
         }
-        shelf.problems = problems;
-        let rules: Vec<Arc<Rule>> = shelf.entries().into_values().map(|entry| entry.rule).collect();
-        info!(rules = rules.len(), problems = shelf.problems.len(), "rules in use");
+        let rules: Vec<Arc<Rule>> = view.entries.values().map(|entry| Arc::clone(&entry.rule)).collect();
+        info!(rules = rules.len(), problems = view.problems.len(), "rules in use");
         (self.swap)(RuleSet::with_options(rules, &self.options));
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
     }
 }
 
@@ -295,7 +309,7 @@ impl Shelf {
         Ok(self.stored.get(name).cloned())
     }
 
-    fn find_problems(&self) -> Vec<String> {
+    fn problems(&self) -> Vec<String> {
         let (files, problems) = self.files.rules();
         let hidden = files.iter().filter(|defined| self.stored.get(defined.rule.name()).is_some());
         let hidden = hidden.map(|defined| {

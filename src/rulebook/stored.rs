@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::error::RulebookError;
 use crate::clock::Timestamp;
-use crate::rules::{Rule, RuleError, RuleProblem};
+use crate::rules::{LocalFiles, Rule, RuleError, RuleProblem};
 
 /// The tags of a rule, by key.
 pub type Tags = BTreeMap<String, String>;
@@ -50,8 +50,8 @@ pub(super) struct StoredRules {
 }
 
 impl StoredRules {
-    /// Reads the rules in `folder`, which is made if it is missing.
-    pub(super) fn open(folder: &Path) -> Result<Self, RulebookError> {
+    /// Reads the rules in `folder`, which is made if it is missing; their functions may read `files`.
+    pub(super) fn open(folder: &Path, files: &LocalFiles) -> Result<Self, RulebookError> {
         let failed = |source| RulebookError::Disk { path: folder.to_owned(), source };
         fs::create_dir_all(folder).map_err(failed)?;
         let mut stored = Self { folder: folder.to_owned(), rules: BTreeMap::new(), broken: BTreeMap::new() };
@@ -61,7 +61,7 @@ impl StoredRules {
             if path.extension().is_none_or(|extension| extension != "json") || name.starts_with('.') {
                 continue;
             }
-            match read(&path) {
+            match read(&path, files) {
                 Ok((name, rule)) => drop(stored.rules.insert(name, rule)),
                 Err(problems) => drop(stored.broken.insert(name.to_owned(), problems)),
             }
@@ -125,15 +125,19 @@ impl StoredRules {
     }
 }
 
-fn read(path: &Path) -> Result<(String, StoredRule), Vec<RuleProblem>> {
+fn read(path: &Path, files: &LocalFiles) -> Result<(String, StoredRule), Vec<RuleProblem>> {
     let problem = |reason: String| vec![RuleProblem::new(path, None, reason)];
     let text = fs::read_to_string(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
     let written: Written =
         serde_json::from_str(&text).map_err(|error| problem(format!("is no stored rule: {error}")))?;
     let payload = written.topic_rule_payload.to_string();
-    let rule = Rule::parse_json(&written.rule_name, &payload).map_err(|RuleError { mistakes }| {
-        mistakes.into_iter().map(|mistake| RuleProblem::new(path, None, mistake.reason)).collect::<Vec<_>>()
-    })?;
+    let rule =
+        Rule::parse_json_with(&written.rule_name, &payload, files).map_err(|RuleError { mistakes }| {
+            mistakes
+                .into_iter()
+                .map(|mistake| RuleProblem::new(path, None, mistake.reason))
+                .collect::<Vec<_>>()
+        })?;
     if path.file_stem().is_none_or(|stem| stem != &**rule.name()) {
         return Err(problem(format!("holds the rule {} under another name", rule.name())));
     }

@@ -2,6 +2,7 @@
 
 use super::error::Mistake;
 use super::file::{self, Text};
+use super::local_files::LocalFiles;
 use super::sql::Version;
 use super::template::Template;
 
@@ -9,6 +10,7 @@ use super::template::Template;
 #[derive(Debug)]
 pub(super) struct Checker<'t> {
     text: &'t str,
+    files: &'t LocalFiles,
     mistakes: Vec<Mistake>,
     /// What SET names.
     variables: Vec<String>,
@@ -16,8 +18,13 @@ pub(super) struct Checker<'t> {
 
 impl<'t> Checker<'t> {
     /// No mistakes yet.
-    pub(super) const fn new(text: &'t str) -> Self {
-        Self { text, mistakes: Vec::new(), variables: Vec::new() }
+    pub(super) const fn new(text: &'t str, files: &'t LocalFiles) -> Self {
+        Self { text, files, mistakes: Vec::new(), variables: Vec::new() }
+    }
+
+    /// What functions may read.
+    pub(super) const fn files(&self) -> &'t LocalFiles {
+        self.files
     }
 
     /// The text of the file.
@@ -49,12 +56,12 @@ impl<'t> Checker<'t> {
 
     /// A template over the message.
     pub(super) fn template(&mut self, field: &str, text: &Text, version: Version) -> Option<Template> {
-        self.parsed(field, text, Template::parse(&text.text, version))
+        self.parsed(field, text, Template::parse(&text.text, version, self.files))
     }
 
     /// A template over the message and, where it says `@{…}`, over one item of the result.
     pub(super) fn item_template(&mut self, field: &str, text: &Text, version: Version) -> Option<Template> {
-        self.parsed(field, text, Template::parse_for_items(&text.text, version))
+        self.parsed(field, text, Template::parse_for_items(&text.text, version, self.files))
     }
 
     fn parsed(&mut self, field: &str, text: &Text, parsed: Result<Template, String>) -> Option<Template> {

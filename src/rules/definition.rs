@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 /// Objects a rule may stand in, with the rule's name beside it.
 const WRAPPERS: &[&str] = &["rule", "topicRulePayload", "TopicRulePayload", "Properties"];
+/// The key whose members are called as the rule's author likes, not as AWS does.
+const BY_NAME: &str = "numeric";
 /// How deep wrappers nest: CloudFormation's resource holds Properties, which hold TopicRulePayload.
 const WRAPPERS_MAX: usize = 2;
 
@@ -26,8 +28,7 @@ pub(super) fn respelled(document: Value) -> Option<Value> {
         changed = true;
     }
     if members.contains_key("Sql") {
-        members =
-            members.into_iter().map(|(key, value)| (uncapitalised(&key), uncapitalise(value))).collect();
+        members = members.into_iter().map(uncapitalised_member).collect();
         changed = true;
     }
     if let Some(name) = name {
@@ -63,12 +64,16 @@ fn without_ours(mut definition: Value) -> Value {
 
 fn uncapitalise(value: Value) -> Value {
     match value {
-        Value::Object(members) => Value::Object(
-            members.into_iter().map(|(key, value)| (uncapitalised(&key), uncapitalise(value))).collect(),
-        ),
+        Value::Object(members) => Value::Object(members.into_iter().map(uncapitalised_member).collect()),
         Value::Array(items) => Value::Array(items.into_iter().map(uncapitalise).collect()),
         value => value,
     }
+}
+
+fn uncapitalised_member((key, value): (String, Value)) -> (String, Value) {
+    let key = uncapitalised(&key);
+    let value = if key == BY_NAME { value } else { uncapitalise(value) };
+    (key, value)
 }
 
 fn uncapitalised(key: &str) -> String {
@@ -79,9 +84,7 @@ fn uncapitalised(key: &str) -> String {
 
 fn from_toml(value: toml::Value) -> Value {
     match value {
-        toml::Value::Table(members) => Value::Object(
-            members.into_iter().map(|(key, value)| (camel_case(&key), from_toml(value))).collect(),
-        ),
+        toml::Value::Table(members) => Value::Object(members.into_iter().map(from_toml_member).collect()),
         toml::Value::Array(items) => Value::Array(items.into_iter().map(from_toml).collect()),
         toml::Value::String(text) => Value::String(text),
         toml::Value::Integer(number) => number.into(),
@@ -89,6 +92,16 @@ fn from_toml(value: toml::Value) -> Value {
         toml::Value::Boolean(value) => value.into(),
         toml::Value::Datetime(moment) => Value::String(moment.to_string()),
     }
+}
+
+fn from_toml_member((key, value): (String, toml::Value)) -> (String, Value) {
+    let value = match value {
+        toml::Value::Table(names) if key == BY_NAME => {
+            Value::Object(names.into_iter().map(|(name, value)| (name, from_toml(value))).collect())
+        }
+        value => from_toml(value),
+    };
+    (camel_case(&key), value)
 }
 
 fn camel_case(key: &str) -> String {
@@ -157,6 +170,24 @@ mod tests {
             assert_eq!(rule.definition(), &expected, "{text}");
             assert_eq!(&**rule.name(), if index < 2 { "r" } else { "named" }, "{text}");
         }
+    }
+
+    #[test]
+    fn names_the_author_chose_stay_as_they_are() {
+        let text = "sql = \"SELECT * FROM 'a'\"\n[[actions]]\n[actions.timestream]\ndatabase_name = 'd'\n\
+            table_name = 't'\nnumeric = { wind_speed = 'double' }\n";
+        let rule = Rule::parse_toml("r", text).expect("a rule");
+        assert_eq!(
+            rule.definition()["actions"][0]["timestream"]["numeric"],
+            json!({ "wind_speed": "double" })
+        );
+        let text = r#"{"Sql": "SELECT * FROM 'a'", "Actions": [{"Timestream": {"DatabaseName": "d", "TableName": "t",
+            "Numeric": {"WindSpeed": "double"}}}]}"#;
+        let rule = Rule::parse_json("r", text).expect("a rule");
+        assert_eq!(
+            rule.definition()["actions"][0]["timestream"]["numeric"],
+            json!({ "WindSpeed": "double" })
+        );
     }
 
     #[test]

@@ -173,6 +173,9 @@ pub enum FailureReason {
         /// The limit.
         limit: usize,
     },
+    /// A regular expression backtracked too much on this message.
+    #[error("a regular expression took too many steps: write it so that it backtracks less")]
+    PatternTooCostly,
     /// The statement took more steps than a rule may.
     #[error("the statement took more than {limit} steps: it reads too much, too often")]
     TooManySteps {

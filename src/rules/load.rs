@@ -1,4 +1,4 @@
-//! Reads a folder of rules, once or again and again: the only file here that touches a disk.
+//! Reads a folder of rules, once or again and again.
 //!
 //! One bad file never keeps the others from loading, and a file that breaks while its rule is in use
 //! takes nothing away: the rule it held before stays until the file is right again or gone.
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::{LoadError, Mistake, RuleProblem};
+use super::local_files::LocalFiles;
 use super::rule::Rule;
 use super::{RuleOptions, RuleSet};
 use crate::clock::Timestamp;
@@ -38,7 +39,7 @@ impl RuleSet {
     /// # Errors
     /// When the folder itself cannot be read. Problems of single files are in the result.
     pub fn load(folder: &Path, options: &RuleOptions) -> Result<Loaded, LoadError> {
-        let mut folder = RuleFolder::new(folder);
+        let mut folder = RuleFolder::new(folder).reading(&options.files);
         folder.refresh()?;
         let (defined, problems) = folder.rules();
         let rules = defined.into_iter().map(|defined| defined.rule).collect();
@@ -61,6 +62,7 @@ pub struct DefinedRule {
 #[derive(Debug)]
 pub struct RuleFolder {
     path: PathBuf,
+    local: LocalFiles,
     files: BTreeMap<PathBuf, FileState>,
     passed_over: Vec<RuleProblem>,
 }
@@ -97,7 +99,15 @@ struct FileState {
 impl RuleFolder {
     /// A folder that has not been read yet.
     pub fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), files: BTreeMap::new(), passed_over: Vec::new() }
+        let local = LocalFiles::default();
+        Self { path: path.to_owned(), local, files: BTreeMap::new(), passed_over: Vec::new() }
+    }
+
+    /// The folder, with what functions of its rules may read. They read it when their rule's own file is
+    /// read.
+    #[must_use]
+    pub fn reading(self, files: &LocalFiles) -> Self {
+        Self { local: files.clone(), ..self }
     }
 
     /// The folder.
@@ -177,7 +187,7 @@ impl RuleFolder {
         };
         let mut state =
             FileState { stamp, content, settled: false, missing: false, rule, mistakes: Vec::new() };
-        match read_rule(&path, format, text) {
+        match read_rule(&path, format, text, &self.local) {
             Ok(rule) => state.rule = Some(Arc::new(rule)),
             Err(mistakes) => state.mistakes = mistakes,
         }
@@ -222,12 +232,17 @@ fn rule_files(folder: &Path) -> io::Result<Vec<(PathBuf, Format)>> {
     Ok(files)
 }
 
-fn read_rule(path: &Path, format: Format, text: Result<String, String>) -> Result<Rule, Vec<Mistake>> {
+fn read_rule(
+    path: &Path,
+    format: Format,
+    text: Result<String, String>,
+    files: &LocalFiles,
+) -> Result<Rule, Vec<Mistake>> {
     let text = text.map_err(|reason| vec![Mistake::new(None, reason)])?;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let parsed = match format {
-        Format::Toml => Rule::parse_toml(&name, &text),
-        Format::Json => Rule::parse_json(&name, &text),
+        Format::Toml => Rule::parse_toml_with(&name, &text, files),
+        Format::Json => Rule::parse_json_with(&name, &text, files),
     };
     parsed.map_err(|error| error.mistakes)
 }

@@ -1,8 +1,9 @@
 //! AWS IoT rules: a pure function from a [`Message`] to [`Effect`]s.
 //!
 //! A rule listens to topics, tests the payload, selects from it and hands the result to its actions.
-//! Evaluating knows no clock, no socket, no store, and one rule never affects another. Only `load`
-//! touches a disk. A [`RuleSet`] never changes; new rules come as a new set, swapped whole.
+//! Evaluating knows no clock, no chance, no socket, no store, and one rule never affects another. Only
+//! `load` and `local_files` touch a disk, while rules are loaded. A [`RuleSet`] never changes; new rules come
+//! as a new set, swapped whole.
 
 mod action;
 mod checker;
@@ -12,6 +13,7 @@ mod error;
 mod example;
 mod file;
 mod load;
+mod local_files;
 mod outgoing;
 mod rule;
 mod sql;
@@ -28,6 +30,7 @@ pub use effect::{
 pub use error::{LoadError, Mistake, RuleError, RuleProblem};
 pub use example::{Example, Expectation};
 pub use load::{DefinedRule, Loaded, RuleFolder};
+pub use local_files::LocalFiles;
 pub use outgoing::{FailedAction, Outgoing, dead_letter};
 pub use rule::Rule;
 pub use sql::Version;
@@ -36,7 +39,7 @@ use crate::message::Message;
 
 use sql::eval::{Output, Scope};
 use sql::payload::{Document, Payload};
-use sql::run::Run;
+use sql::run::{Run, Site};
 use topic_index::{TopicIndex, basic_ingest};
 
 /// What rules know about the service they run in.
@@ -46,11 +49,28 @@ pub struct RuleOptions {
     pub account_id: String,
     /// The largest payload rules read, in bytes.
     pub payload_bytes_max: usize,
+    /// What functions may read while rules are loaded.
+    pub files: LocalFiles,
+    /// Where `newuuid()`, `rand()` and `traceid()` start. A service draws it once, when it starts, so that
+    /// evaluating a message again gives the same result.
+    pub seed: u128,
+}
+
+impl RuleOptions {
+    /// Where the rule called `rule` runs.
+    fn site<'a>(&'a self, rule: &'a str) -> Site<'a> {
+        Site { rule, account_id: &self.account_id, seed: self.seed }
+    }
 }
 
 impl Default for RuleOptions {
     fn default() -> Self {
-        Self { account_id: "000000000000".to_owned(), payload_bytes_max: 1024 * 1024 }
+        Self {
+            account_id: "000000000000".to_owned(),
+            payload_bytes_max: 1024 * 1024,
+            files: LocalFiles::default(),
+            seed: 0,
+        }
     }
 }
 
@@ -143,7 +163,7 @@ impl RuleSet {
             if bytes > limit {
                 run.effects.push(failed(FailureReason::PayloadTooLarge { bytes, limit }));
             } else {
-                let own = Run::new(message, &payload, topic, rule.query(), &self.options.account_id);
+                let own = Run::new(message, &payload, topic, rule.query(), self.options.site(rule.name()));
                 run_rule(rule, &own, payload.document(rule.version()), &mut run);
             }
             run

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::message::Message;
 use crate::topic::TopicName;
@@ -12,6 +13,7 @@ use super::effect::{ActionKind, Effect, FailureReason};
 use super::sql::eval::{Output, Scope};
 use super::sql::payload::Payload;
 use super::sql::run::{MADE_BYTES_MAX, Run};
+use super::sql::trace_id;
 use super::sql::value::{Object, Value};
 use super::topic_index::basic_ingest;
 
@@ -60,7 +62,8 @@ impl RuleSet {
     pub fn outgoing(&self, name: &str, message: &Message) -> Option<Outgoing> {
         let rule = self.get(name)?;
         let payload = Payload::new(&message.payload);
-        let run = Run::new(message, &payload, visible_topic(message), rule.query(), &self.options.account_id);
+        let site = self.options.site(rule.name());
+        let run = Run::new(message, &payload, visible_topic(message), rule.query(), site);
         let scope = Scope::new(&run);
         if !scope.fires(rule.query()) {
             return Some(Outgoing::NotFired);
@@ -85,9 +88,10 @@ impl RuleSet {
         {
             let payload = Payload::new(&message.payload);
             let topic = visible_topic(message);
-            let run = Run::new(message, &payload, topic, rule.query(), &self.options.account_id);
+            let run = Run::new(message, &payload, topic, rule.query(), self.options.site(rule.name()));
             let scope = Scope::new(&run);
-            let document = error_document(rule.name(), message, failures);
+            let trace_id = trace_id(message, self.options.seed);
+            let document = error_document(rule.name(), message, Some(trace_id), failures);
             let known = document.into_iter().filter(|(_, value)| !value.is_undefined());
             let members = known.map(|(name, value)| (name.into(), Cow::Owned(value)));
             action.run(&scope, &Output::Object(members.collect()), &mut effects);
@@ -99,7 +103,7 @@ impl RuleSet {
 /// AWS's document of what failed (spec 6.1) as compact JSON, with the time in front: what is kept of a message
 /// no action could take.
 pub fn dead_letter(rule: &str, message: &Message, failures: &[FailedAction], time: &str) -> String {
-    let mut document = error_document(rule, message, failures);
+    let mut document = error_document(rule, message, message.origin.trace_id, failures);
     document.shift_insert(0, "time".to_owned(), Value::Str(time.to_owned()));
     Value::Object(Box::new(document)).to_json()
 }
@@ -160,8 +164,12 @@ fn visible_topic(message: &Message) -> &str {
 /// How many failures one document lists.
 const FAILURES_MAX: usize = 100;
 
-/// There is no trace id, as nothing here traces.
-fn error_document(rule: &str, message: &Message, failures: &[FailedAction]) -> Object {
+fn error_document(
+    rule: &str,
+    message: &Message,
+    trace_id: Option<Uuid>,
+    failures: &[FailedAction],
+) -> Object {
     let text = |text: &str| Value::Str(text.to_owned());
     let failure = |failure: &FailedAction| {
         let kind = failure.action.map_or("SqlEvaluation", ActionKind::aws_name);
@@ -176,6 +184,7 @@ fn error_document(rule: &str, message: &Message, failures: &[FailedAction]) -> O
     Object::from_iter([
         ("ruleName".to_owned(), text(rule)),
         ("topic".to_owned(), text(message.topic.as_str())),
+        ("cloudwatchTraceId".to_owned(), trace_id.map(|id| id.to_string()).into()),
         ("clientId".to_owned(), text(message.origin.client_id.as_deref().unwrap_or("n/a"))),
         ("sourceIp".to_owned(), address.into()),
         ("base64OriginalPayload".to_owned(), Value::Str(super::sql::to_base64(&message.payload))),

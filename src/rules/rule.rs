@@ -10,6 +10,7 @@ use super::definition;
 use super::error::{Mistake, RuleError};
 use super::example::Example;
 use super::file::{self, ExampleFile, RuleFile, Text};
+use super::local_files::LocalFiles;
 use super::sql::error::SqlErrors;
 use super::sql::{self, Query, Version};
 
@@ -39,8 +40,16 @@ impl Rule {
     /// # Errors
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_toml(name: &str, text: &str) -> Result<Self, RuleError> {
+        Self::parse_toml_with(name, text, &LocalFiles::default())
+    }
+
+    /// As [`Rule::parse_toml`], with the files its functions may read.
+    ///
+    /// # Errors
+    /// When the text is no rule; the error lists every mistake found.
+    pub fn parse_toml_with(name: &str, text: &str, files: &LocalFiles) -> Result<Self, RuleError> {
         let file = file::read_toml(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
-        Ok(check(name, file, Checker::new(text))?.defined_as(definition::of_toml(text)))
+        Ok(check(name, file, Checker::new(text, files))?.defined_as(definition::of_toml(text)))
     }
 
     /// Reads a rule in JSON: a TopicRulePayload as AWS's API takes it.
@@ -48,8 +57,16 @@ impl Rule {
     /// # Errors
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_json(name: &str, text: &str) -> Result<Self, RuleError> {
+        Self::parse_json_with(name, text, &LocalFiles::default())
+    }
+
+    /// As [`Rule::parse_json`], with the files its functions may read.
+    ///
+    /// # Errors
+    /// When the text is no rule; the error lists every mistake found.
+    pub fn parse_json_with(name: &str, text: &str, files: &LocalFiles) -> Result<Self, RuleError> {
         let file = file::read_json(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
-        Ok(check(name, file, Checker::new(text))?.defined_as(definition::of_json(text)))
+        Ok(check(name, file, Checker::new(text, files))?.defined_as(definition::of_json(text)))
     }
 
     /// The rule's name.
@@ -146,7 +163,7 @@ fn check(name: &str, file: RuleFile, mut checker: Checker<'_>) -> Result<Rule, R
         checker.mistake(name.start, reason);
     }
     let version = checked_version(&file.version, &mut checker);
-    let query = match sql::parse(&file.sql.text, version) {
+    let query = match sql::parse(&file.sql.text, version, checker.files()) {
         Ok(query) => {
             checker.know_variables(query.variables.iter().map(|variable| variable.name.clone()));
             Some(query)

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::effect::FailureReason;
+use super::local_files::LocalFiles;
 use super::sql::eval::Scope;
 use super::sql::run::MADE_BYTES_MAX;
 use super::sql::{self, Expr, Version};
@@ -51,18 +52,18 @@ pub(crate) struct View<'s, 'a> {
 }
 
 impl Template {
-    /// Checks `text`. The error is a sentence without a period.
-    pub(crate) fn parse(text: &str, version: Version) -> Result<Self, String> {
+    /// Checks `text`; functions find local answers in `files`. The error is a sentence without a period.
+    pub(crate) fn parse(text: &str, version: Version, files: &LocalFiles) -> Result<Self, String> {
         if text.contains("@{") {
             return Err("@{…} reads an item of the result, which only the Timestream action's dimensions, \
                         timestamp, version and multi_measure_name can; write ${…}"
                 .to_owned());
         }
-        Self::parse_for_items(text, version)
+        Self::parse_for_items(text, version, files)
     }
 
     /// Checks `text`, in which `@{…}` reads an item of the result.
-    pub(crate) fn parse_for_items(text: &str, version: Version) -> Result<Self, String> {
+    pub(crate) fn parse_for_items(text: &str, version: Version, files: &LocalFiles) -> Result<Self, String> {
         if text.len() > TEMPLATE_BYTES_MAX {
             return Err(format!("a template may have at most {TEMPLATE_BYTES_MAX} bytes"));
         }
@@ -74,7 +75,7 @@ impl Template {
             if !before.is_empty() {
                 parts.push(Part::Text(before.into()));
             }
-            let found = sql::parse_until_brace(expression, version).map_err(|errors| {
+            let found = sql::parse_until_brace(expression, version, files).map_err(|errors| {
                 format!("in the template {text:?}, after {}: {errors}", &rest[at..at + 2])
             })?;
             let source = format!("{}{}}}", &rest[at..at + 2], expression[..found.brace].trim());
@@ -202,7 +203,8 @@ mod tests {
     use super::*;
 
     fn sources(text: &str) -> Vec<String> {
-        let template = Template::parse_for_items(text, Version::V2016).expect("a template");
+        let template =
+            Template::parse_for_items(text, Version::V2016, &LocalFiles::default()).expect("a template");
         let source = |part: &Part| match part {
             Part::Text(text) => text.to_string(),
             Part::Expression { source, .. } => source.clone(),
@@ -227,9 +229,10 @@ mod tests {
     #[test]
     fn mistakes_name_the_template() {
         for text in ["${", "${}", "${a", "${a +}", "${a b}", "${foo()}", "${'}", "@{x}"] {
-            assert!(Template::parse(text, Version::V2016).is_err(), "{text}");
+            assert!(Template::parse(text, Version::V2016, &LocalFiles::default()).is_err(), "{text}");
         }
-        let error = Template::parse("x-${a +}", Version::V2016).expect_err("no expression");
+        let error =
+            Template::parse("x-${a +}", Version::V2016, &LocalFiles::default()).expect_err("no expression");
         assert_eq!(
             error,
             "in the template \"x-${a +}\", after ${: line 1:4: expected an expression, found }"

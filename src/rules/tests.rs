@@ -2,6 +2,7 @@
 
 mod cases;
 mod corpus;
+mod functions;
 mod generate;
 mod hostile;
 mod properties;
@@ -25,6 +26,7 @@ fn message(topic: &str, payload: impl Into<Bytes>) -> Message {
         origin: Origin {
             client_id: Some("sensor-1".into()),
             address: Some("192.0.2.7".parse().expect("an address")),
+            ..Origin::default()
         },
         received: Timestamp::from_nanos(1_600_000_000_123_456_789),
     }
@@ -65,11 +67,22 @@ fn an_error_action_gets_the_error_document_and_the_original_message() {
     let effects = rules.error_effects("r", &message("iot/topic", r#"{"id":7}"#), &[failure]);
     let [Effect::Write(write)] = effects.as_slice() else { panic!("{effects:?}") };
     let names: Vec<&str> = write.batch.records.iter().map(|record| &*record.measure_name).collect();
-    assert_eq!(names, ["ruleName", "topic", "clientId", "sourceIp", "base64OriginalPayload", "failures"]);
+    assert_eq!(
+        names,
+        [
+            "ruleName",
+            "topic",
+            "cloudwatchTraceId",
+            "clientId",
+            "sourceIp",
+            "base64OriginalPayload",
+            "failures"
+        ]
+    );
     assert_eq!(write.batch.records[0].dimensions[0].value, "7");
     let failures =
         r#"[{"failedAction":"TimestreamAction","failedResource":"d/t","errorMessage":"no such table"}]"#;
-    let Measure::Single(MeasureValue::Varchar(text)) = &write.batch.records[5].measure else {
+    let Measure::Single(MeasureValue::Varchar(text)) = &write.batch.records[6].measure else {
         panic!("a text")
     };
     assert_eq!(text, failures);

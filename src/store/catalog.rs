@@ -3,6 +3,7 @@
 //! Rows are JSON under readable keys, so that a row can gain a member without a migration.
 //! A table is dropped by removing its row; its log entries and files are ignored from then on.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,6 +25,9 @@ const TABLES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("t
 const STORE: TableDefinition<'_, &str, &str> = TableDefinition::new("store");
 
 const FORMAT: &str = "1";
+
+/// Begins the keys under which deleted tables stand.
+const DELETED: &str = "deleted ";
 
 /// The key under which the end of the log stands.
 const LOG_END: &str = "log_end";
@@ -49,10 +53,14 @@ enum File {
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) writer: WriterId,
+    /// Where parts are kept; `None` for the store's folder.
+    pub(crate) url: Option<String>,
     /// The log went up to here when the store was last closed in order.
     pub(crate) log_end: Lsn,
     pub(crate) databases: Vec<Database>,
     pub(crate) tables: Vec<Table>,
+    /// Tables that were deleted and may still have files or entries in the log.
+    pub(crate) deleted: HashSet<TableId>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -133,6 +141,18 @@ impl Catalog {
         read(&file, writer)
     }
 
+    /// Records where parts are kept from now on.
+    pub(crate) fn put_url(&self, url: Option<&str>) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut store = transaction.open_table(STORE)?;
+            match url {
+                Some(url) => drop(store.insert("url", url)?),
+                None => drop(store.remove("url")?),
+            }
+            Ok(())
+        })
+    }
+
     /// Stores a database, new or changed.
     pub(crate) fn put_database(&self, database: &Database) -> Result<(), StoreError> {
         let row = DatabaseRow {
@@ -166,10 +186,25 @@ impl Catalog {
         })
     }
 
-    /// Forgets a table.
-    pub(crate) fn remove_table(&self, database: &str, name: &str) -> Result<(), StoreError> {
+    /// Forgets a table but for its id: what is found of it later may go.
+    pub(crate) fn remove_table(&self, table: &Table) -> Result<(), StoreError> {
         self.write(|transaction| {
-            transaction.open_table(TABLES)?.remove((database, name))?;
+            transaction.open_table(TABLES)?.remove((table.database.as_str(), table.name.as_str()))?;
+            transaction.open_table(STORE)?.insert(format!("{DELETED}{}", table.id).as_str(), "")?;
+            Ok(())
+        })
+    }
+
+    /// Forgets the ids of deleted tables of which nothing is left.
+    pub(crate) fn forget_deleted(&self, tables: &[TableId]) -> Result<(), StoreError> {
+        if tables.is_empty() {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let mut store = transaction.open_table(STORE)?;
+            for table in tables {
+                store.remove(format!("{DELETED}{table}").as_str())?;
+            }
             Ok(())
         })
     }
@@ -250,7 +285,7 @@ fn prepare(file: &redb::Database) -> Result<WriterId, StoreError> {
         Some(format) if format == FORMAT => {
             let writer = known("writer").map_err(failed("read"))?;
             let missing = || StoreError::damaged("catalog.redb", 0, "it names no writer");
-            return writer.map(WriterId::from_text).ok_or_else(missing);
+            return writer.map(WriterId::running).ok_or_else(missing);
         }
         Some(format) => {
             let found = format.parse().unwrap_or(u64::MAX);
@@ -263,7 +298,7 @@ fn prepare(file: &redb::Database) -> Result<WriterId, StoreError> {
         transaction.open_table(TABLES)?;
         let mut store = transaction.open_table(STORE)?;
         store.insert("format", FORMAT)?;
-        store.insert("writer", writer.as_str())?;
+        store.insert("writer", writer.id())?;
         Ok(())
     })?;
     Ok(writer)
@@ -290,12 +325,20 @@ fn read(file: &redb::Database, writer: WriterId) -> Result<Contents, StoreError>
             let (database, name) = key.value();
             tables.push((database.to_owned(), name.to_owned(), row.value().to_vec()));
         }
-        Ok((databases, tables))
+        let mut deleted = HashSet::new();
+        for row in transaction.open_table(STORE)?.iter()? {
+            let (key, _) = row?;
+            deleted.extend(key.value().strip_prefix(DELETED).and_then(TableId::parse));
+        }
+        let url = transaction.open_table(STORE)?.get("url")?.map(|url| url.value().to_owned());
+        Ok((url, databases, tables, deleted))
     };
-    let (databases, tables) = rows().map_err(failed("read"))?;
+    let (url, databases, tables, deleted) = rows().map_err(failed("read"))?;
     Ok(Contents {
         writer,
+        url,
         log_end: Lsn::new(log_end),
+        deleted,
         databases: databases
             .into_iter()
             .map(|(name, row)| Ok(parse::<DatabaseRow>(&row)?.into_database(name)))
@@ -430,15 +473,23 @@ mod tests {
         catalog.put_database(&other).expect("stored");
         catalog.put_table(&kept).expect("stored");
         catalog.put_table(&gone).expect("stored");
-        catalog.remove_table("iot", "gone").expect("removed");
+        catalog.put_url(Some("s3://first")).expect("stored");
+        catalog.put_url(None).expect("removed");
+        catalog.put_url(Some("s3://bucket")).expect("stored");
+        catalog.remove_table(&gone).expect("removed");
         catalog.remove_database("other").expect("removed");
         catalog.close();
         assert!(matches!(catalog.put_database(&other), Err(StoreError::Unavailable { .. })));
 
-        let (_catalog, contents) = Catalog::open(folder.path()).expect("again");
-        assert_eq!(contents.writer, empty.writer);
+        let (catalog, contents) = Catalog::open(folder.path()).expect("again");
+        assert_eq!(contents.writer.id(), empty.writer.id());
+        assert_eq!((empty.url, contents.url.as_deref()), (None, Some("s3://bucket")));
         assert_eq!(contents.databases, [database]);
         assert_eq!(contents.tables, [kept]);
+        assert_eq!(contents.deleted, HashSet::from([gone.id]));
+        catalog.forget_deleted(&[gone.id]).expect("forgotten");
+        catalog.close();
+        assert!(Catalog::open(folder.path()).expect("again").1.deleted.is_empty());
     }
 
     /// A file in memory that fails to write while it is told to.

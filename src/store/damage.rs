@@ -6,10 +6,13 @@
 //! - A newest segment without a frame is what a crash, or an idle run, leaves.
 //! - Every other bad byte, and every missing number, is damage.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+
+use object_store::path::Path;
 
 use super::error::StoreError;
 use super::files::Files;
+use super::paths::{self, TableId};
 use super::wal::position::Lsn;
 use super::wal::reader::{Fault, FrameReader};
 use super::wal::segment::{self, HeaderFault};
@@ -142,6 +145,17 @@ impl Segment {
     pub(crate) fn is_empty(&self) -> bool {
         self.good <= segment::HEADER_BYTES
     }
+}
+
+/// What is wrong with a catalog that neither knows nor deleted a table.
+pub(crate) fn older_catalog(table: TableId, seen: &str) -> String {
+    format!("it neither knows nor deleted the table {table} that {seen} is of: it is older than the table")
+}
+
+/// The tables that have manifests among `paths`, each with one of them.
+pub(crate) fn tables_with_manifests(paths: &[Path]) -> BTreeMap<TableId, &Path> {
+    let manifests = paths.iter().filter(|path| paths::manifest_number(path).is_some());
+    manifests.filter_map(|path| Some((TableId::parse(path.parts().nth(1)?.as_ref())?, path))).collect()
 }
 
 /// Whether a log of some segments ends before what it is known to have held.

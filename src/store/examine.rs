@@ -5,18 +5,17 @@
 
 mod report;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use object_store::local::LocalFileSystem;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
 use roaring::RoaringBitmap;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Contents};
 use super::damage::{self, Damage, Flaw, LogWalk, Segment};
 use super::error::StoreError;
 use super::files::{DiskFiles, Files};
@@ -27,35 +26,50 @@ use super::options::Table;
 use super::part::PartMeta;
 use super::part::checked::{self, CheckedStore};
 use super::part::reader::PartReader;
-use super::paths::TableId;
+use super::paths::{self, TableId, WriterId};
+use super::url::StoreUrl;
 use super::wal::entry;
 use super::wal::position::Lsn;
 use super::wal::reader::{self, FrameReader};
 use super::wal::segment;
-use super::{Disks, Store};
+use super::{Disks, Store, StoreOptions, place};
 
 pub use self::report::{Finding, Report, Severity};
 
 impl Store {
-    /// Examines the store in a folder, which must not be in use, without changing anything.
+    /// Examines the store in a folder, which must not be in use, without changing anything. Its parts
+    /// are where `url` says.
     ///
     /// # Errors
     /// When there is no store, another process has it open, or the disk fails. Damage is no error
     /// but a finding.
-    pub async fn examine(path: &Path) -> Result<Report, StoreError> {
+    pub async fn examine(path: &Path, url: Option<StoreUrl>) -> Result<Report, StoreError> {
         if !path.is_dir() {
             let missing = std::io::Error::new(std::io::ErrorKind::NotFound, path.display().to_string());
             return Err(StoreError::disk("looking for the store's folder")(missing));
         }
-        let objects = LocalFileSystem::new_with_prefix(path)
-            .map_err(StoreError::objects("opening the store's folder"))?;
-        let files = Arc::new(DiskFiles::new(path));
-        Self::examine_on(Disks { files, objects: Arc::new(objects) }, path).await
+        let _lock = FolderLock::take_existing(path)?;
+        let files: Arc<dyn Files> = Arc::new(DiskFiles::new(path));
+        let contents = Catalog::peek(path);
+        // Without a catalog there is no telling where the parts are, and the log is here.
+        let (url, writer) = match &contents {
+            Ok(contents) => (url, contents.writer.clone()),
+            Err(_) => (None, WriterId::random()),
+        };
+        let options = StoreOptions { url, ..StoreOptions::new(path) };
+        let disks = place::disks(&options, files, &writer)?;
+        if let Ok(contents) = &contents {
+            let objects = Objects::new(Arc::clone(&disks.objects), None);
+            place::look(&objects, contents, options.url.as_ref()).await?;
+        }
+        Self::examine_on(contents, disks).await
     }
 
-    pub(crate) async fn examine_on(disks: Disks, path: &Path) -> Result<Report, StoreError> {
-        let _lock = FolderLock::take_existing(path)?;
-        let Disks { files, objects: store } = disks;
+    pub(crate) async fn examine_on(
+        contents: Result<Contents, StoreError>,
+        disks: Disks,
+    ) -> Result<Report, StoreError> {
+        let Disks { files, objects: store, .. } = disks;
         let parts = CheckedStore::new(store);
         let mut examination = Examination {
             objects: Objects::new(Arc::clone(&parts) as _, None),
@@ -63,11 +77,14 @@ impl Store {
             report: Report::default(),
             tables: HashMap::new(),
             synced: Lsn::START,
+            deleted: None,
         };
-        match Catalog::peek(path) {
+        match contents {
             Ok(contents) => {
                 examination.synced = contents.log_end;
+                examination.deleted = Some(contents.deleted);
                 examination.tables(contents.tables).await?;
+                examination.unknown_tables().await?;
             }
             Err(error @ StoreError::Disk { .. }) => return Err(error),
             Err(error) => {
@@ -91,6 +108,8 @@ struct Examination {
     tables: HashMap<TableId, Known>,
     /// The log went up to here.
     synced: Lsn,
+    /// Tables that were deleted, and those that were reported; `None` when there is no catalog to tell.
+    deleted: Option<HashSet<TableId>>,
 }
 
 /// A table as far as the log is concerned.
@@ -121,6 +140,27 @@ impl Examination {
             }
         }
         Ok(())
+    }
+
+    /// Tables that have files and of which the catalog knows nothing.
+    async fn unknown_tables(&mut self) -> Result<(), StoreError> {
+        let listed =
+            self.objects.list(&paths::tables()).await.map_err(StoreError::objects("listing parts"))?;
+        for (table, path) in damage::tables_with_manifests(&listed) {
+            self.expect_known(table, path.as_ref());
+        }
+        Ok(())
+    }
+
+    fn expect_known(&mut self, table: TableId, seen: &str) {
+        let Some(deleted) = &mut self.deleted else { return };
+        if !self.tables.contains_key(&table) && deleted.insert(table) {
+            let meaning = format!(
+                "{}; opening is refused. Accepting the loss gives up the table",
+                damage::older_catalog(table, seen)
+            );
+            self.report.findings.push(Finding::new(Severity::Refused, "catalog.redb", meaning));
+        }
     }
 
     async fn part(
@@ -178,7 +218,7 @@ impl Examination {
             if !refused {
                 next = segment.next;
             }
-            let unreadable = self.frames(segment.frames());
+            let unreadable = self.frames(segment.frames(), &segment.path);
             if let Some((end, damage)) = unreadable {
                 next = if refused { next } else { Some(end) };
                 segment.flaw = Some(Flaw::Damaged(damage));
@@ -209,13 +249,14 @@ impl Examination {
     }
 
     /// Counts good frames; the answer is the first whose content cannot be read.
-    fn frames(&mut self, mut frames: FrameReader<'_>) -> Option<(Lsn, Damage)> {
+    fn frames(&mut self, mut frames: FrameReader<'_>, path: &str) -> Option<(Lsn, Damage)> {
         loop {
             let offset = frames.offset();
             let Some(Ok(frame)) = frames.next() else { return None };
             self.report.frames += 1;
-            if let Err(fault) = entry::decode(frame.entry) {
-                return Some((frame.lsn, Damage::new(offset, fault)));
+            match entry::decode(frame.entry) {
+                Ok((table, _)) => self.expect_known(table, path),
+                Err(fault) => return Some((frame.lsn, Damage::new(offset, fault))),
             }
         }
     }

@@ -11,8 +11,9 @@ use crate::shutdown::Shutdown;
 /// How often ages are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How long a failed flush waits before the next attempt.
-const RETRY: Duration = Duration::from_secs(5);
+/// How long a failed flush waits before the next attempt: twice as long each time.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LAST: Duration = Duration::from_secs(30);
 
 /// Starts the task. It ends at the stop signal or when the store is gone.
 pub(crate) fn start(inner: &Arc<Inner>, shutdown: &Shutdown) {
@@ -21,22 +22,26 @@ pub(crate) fn start(inner: &Arc<Inner>, shutdown: &Shutdown) {
     let pressure = Arc::clone(&inner.memory.pressure);
     let stop = shutdown.clone();
     shutdown.spawn(async move {
-        let mut failed = false;
+        // How long to wait, after a failure.
+        let mut retry: Option<Duration> = None;
         loop {
             let pressed = async {
-                match failed {
+                match retry {
                     // Memory still presses, but hammering a full disk does not help.
-                    true => std::future::pending().await,
-                    false => pressure.notified().await,
+                    Some(_) => std::future::pending().await,
+                    None => pressure.notified().await,
                 }
             };
             tokio::select! {
                 () = stop.requested() => return,
                 () = pressed => {}
-                () = tokio::time::sleep(if failed { RETRY } else { TICK }) => {}
+                () = tokio::time::sleep(retry.unwrap_or(TICK)) => {}
             }
             let Some(inner) = store.upgrade() else { return };
-            failed = !inner.flush_due().await;
+            retry = match inner.flush_due().await {
+                true => None,
+                false => Some(retry.map_or(RETRY_FIRST, |last| (last * 2).min(RETRY_LAST))),
+            };
         }
     });
 }

@@ -1,7 +1,7 @@
 //! The parts of a table, as a chain of immutable numbered files; the newest number is the table.
 //!
 //! ```text
-//! line 1  one JSON object: format, writer, flushed_lsn, next_part, schema, parts
+//! line 1  one JSON object: format, writer, run, flushed_lsn, next_part, schema, parts
 //! line 2  {"crc32c": "<8 hex digits of line 1, without its newline>"}
 //! ```
 //!
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::error::StoreError;
+use super::limits::Limits;
 use super::objects::{Creation, Objects};
 use super::part::PartMeta;
 use super::part::seal::Seal;
@@ -46,9 +47,16 @@ pub(crate) struct Manifest {
 pub(crate) async fn load(objects: &Objects, table: TableId) -> Result<Manifest, StoreError> {
     let folder = paths::manifests(table);
     let paths = objects.list(&folder).await.map_err(StoreError::objects("listing manifests"))?;
-    let Some(number) = paths.iter().filter_map(paths::manifest_number).max() else {
-        return Ok(Manifest::default());
-    };
+    read(objects, table, paths.iter().filter_map(paths::manifest_number).max()).await
+}
+
+/// Reads a manifest of a table; the empty one when it has no number.
+pub(crate) async fn read(
+    objects: &Objects,
+    table: TableId,
+    number: Option<u64>,
+) -> Result<Manifest, StoreError> {
+    let Some(number) = number else { return Ok(Manifest::default()) };
     let path = paths::manifest(table, number);
     let bytes = objects.get(&path).await.map_err(StoreError::objects("reading a manifest"))?;
     decode(&path, &bytes, number).map(|(manifest, _)| manifest)
@@ -56,8 +64,10 @@ pub(crate) async fn load(objects: &Objects, table: TableId) -> Result<Manifest, 
 
 /// Commits `manifest` under the first free number from its own on, and returns that number.
 ///
-/// A number can be taken by an attempt of this writer that was reported as failed; its content was
-/// complete but is older than this one, so it is stepped over. Another writer's is a conflict.
+/// A number can be taken by an attempt of this run that was reported as failed; its content was
+/// complete but is older than this one, so it is stepped over. Another writer's is a conflict, and so
+/// is one of another run: a copy of the store's folder is in use somewhere, and going on would lose
+/// its rows.
 pub(crate) async fn commit(
     objects: &Objects,
     table: TableId,
@@ -74,7 +84,11 @@ pub(crate) async fn commit(
         let taken = objects.get(&path).await.map_err(StoreError::objects("reading a manifest"))?;
         let (_, other) = decode(&path, &taken, manifest.number)?;
         if other != *writer {
-            let reason = format!("{path} was written by another daemon, {}", other.as_str());
+            let reason = format!(
+                "{path} was written by another daemon, {} in its run {}, maybe on a copy of the folder",
+                other.id(),
+                other.run()
+            );
             return Err(StoreError::Unavailable { reason });
         }
         manifest.number += 1;
@@ -96,6 +110,8 @@ struct Format {
 struct ManifestRow {
     format: u64,
     writer: String,
+    #[serde(default)]
+    run: String,
     flushed_lsn: u64,
     next_part: u64,
     schema: SchemaRow,
@@ -146,7 +162,8 @@ struct Checksum {
 fn encode(manifest: &Manifest, writer: &WriterId) -> Bytes {
     let row = ManifestRow {
         format: FORMAT,
-        writer: writer.as_str().to_owned(),
+        writer: writer.id().to_owned(),
+        run: writer.run().to_owned(),
         flushed_lsn: manifest.flushed.get(),
         next_part: manifest.next_part,
         schema: SchemaRow::from(&manifest.schema),
@@ -184,7 +201,7 @@ fn decode(path: &Path, bytes: &[u8], number: u64) -> Result<(Manifest, WriterId)
         schema,
         parts: parts.ok_or_else(|| damaged("its parts make no sense"))?,
     };
-    Ok((manifest, WriterId::from_text(row.writer)))
+    Ok((manifest, WriterId::from_texts(row.writer, row.run)))
 }
 
 impl From<&TableSchema> for SchemaRow {
@@ -209,10 +226,9 @@ impl From<&TableSchema> for SchemaRow {
 
 impl SchemaRow {
     fn into_schema(self) -> Option<TableSchema> {
-        use super::schema::{ATTRIBUTES_MAX, DIMENSIONS_MAX, MEASURES_MAX};
-        let bounded = self.dimensions.len() <= DIMENSIONS_MAX
-            && self.values.len() <= ATTRIBUTES_MAX + 5
-            && self.measures.len() <= MEASURES_MAX;
+        let bounded = self.dimensions.len() <= Limits::MOST.dimensions_per_table
+            && self.values.len() <= Limits::MOST.unique_attributes_per_table + 5
+            && self.measures.len() <= Limits::MOST.measure_names_per_table;
         if !bounded {
             return None;
         }

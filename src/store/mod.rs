@@ -14,8 +14,10 @@
 //! This file is the front: it owns the pieces and keeps nothing of its own.
 
 mod error;
+mod limits;
 mod options;
 mod paths;
+mod url;
 
 mod files;
 mod lock;
@@ -24,6 +26,8 @@ mod wal;
 
 mod catalog;
 mod directory;
+mod ground;
+mod place;
 mod table;
 mod tags;
 
@@ -61,12 +65,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use tracing::warn;
 
 use self::catalog::Catalog;
 use self::directory::Directory;
 use self::files::{DiskFiles, Files};
+use self::ground::Ground;
 use self::lock::FolderLock;
 use self::memory::MemoryBudget;
 use self::objects::{Cleaner, Objects};
@@ -85,6 +89,7 @@ use crate::shutdown::Shutdown;
 
 pub use self::error::{RejectReason, StoreError};
 pub use self::examine::{Finding, Report, Severity};
+pub use self::limits::Limits;
 pub use self::options::{
     Compatibility, Database, DatabaseOptions, MagneticWrites, PartitionKey, PartitionKeyItem, Retention,
     StoreOptions, Table, TableOptions, TableStatus, TableUpdate, Tag,
@@ -94,6 +99,7 @@ pub use self::paths::TableId;
 pub use self::schema::{Column, ColumnKind, MeasureInfo, TableSchema};
 pub use self::snapshot::TableSnapshot;
 pub use self::tags::Resource;
+pub use self::url::{StoreUrl, StoreUrlError};
 pub use self::write::{Pending, Rejected, Written};
 
 /// Writers wait while this much is queued for the log's next write.
@@ -137,42 +143,45 @@ pub(crate) struct Inner {
 pub(crate) struct Disks {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) objects: Arc<dyn ObjectStore>,
+    /// The door to sync the objects, where they are files.
+    pub(crate) object_files: Option<Arc<dyn Files>>,
 }
 
 impl Store {
     /// Opens the store of a folder, creating both when they are missing.
     ///
     /// # Errors
-    /// When another process has it open, when a file is damaged, or when the disk fails.
+    /// When another process has it open, when a file is damaged, when the disk fails, or when what
+    /// [`StoreOptions::url`] names cannot be used.
     pub async fn open(options: StoreOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         std::fs::create_dir_all(&options.path).map_err(StoreError::disk("creating the store's folder"))?;
-        let objects = LocalFileSystem::new_with_prefix(&options.path)
-            .map_err(StoreError::objects("opening the store's folder"))?;
-        let files = Arc::new(DiskFiles::new(&options.path));
-        Self::open_on(Disks { files, objects: Arc::new(objects) }, options, clock).await
+        let files: Arc<dyn Files> = Arc::new(DiskFiles::new(&options.path));
+        let ground = Ground::take(&options.path, &*files)?;
+        place::make_folder(options.url.as_ref(), &ground.contents.writer)?;
+        let disks = place::disks(&options, files, &ground.contents.writer)?;
+        Self::open_on(ground, disks, options, clock).await
     }
 
     pub(crate) async fn open_on(
+        ground: Ground,
         disks: Disks,
         options: StoreOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
-        let lock = FolderLock::take(&options.path)?;
-        let Disks { files, objects: store } = disks;
+        let Ground { lock, catalog, contents } = ground;
+        let Disks { files, objects: store, object_files } = disks;
         let checked = CheckedStore::new(store);
         let store: Arc<dyn ObjectStore> = Arc::clone(&checked) as _;
-        let objects = Arc::new(Objects::new(Arc::clone(&store), Some(Arc::clone(&files))));
-        if Catalog::is_missing(&options.path) {
-            // Tables that no catalog knows count as deleted: a new one would delete them all.
-            recovery::expect_no_tables(&objects).await?;
-        }
-        let (catalog, contents) = Catalog::open(&options.path)?;
+        let objects = Arc::new(Objects::new(Arc::clone(&store), object_files));
+        place::settle(&objects, &catalog, &contents, options.url.as_ref()).await?;
         let shelf = Shelf { store: checked, cleaner: Cleaner::start(Arc::clone(&objects)) };
         let lookup = Lookup::new(store, options.lookup_cache_bytes);
         let accept_loss = options.accept_loss;
         let recovery =
             Recovery { files: &*files, objects: &objects, lookup: &lookup, shelf: &shelf, accept_loss };
-        let recovered = recovery.run(contents.tables, contents.log_end).await?;
+        let recovered = recovery.run(contents.tables, &contents.deleted, contents.log_end).await?;
+        let gone: Vec<_> = contents.deleted.difference(&recovered.log.deleted).copied().collect();
+        catalog.forget_deleted(&gone)?;
         let memory = MemoryBudget::new(options.memory_bytes);
         memory.take(recovered.tables.iter().map(|table| table.live().active.bytes()).sum());
         let wal_options =
@@ -298,6 +307,7 @@ impl Store {
         if self.inner.directory.database(name).is_ok() {
             return Err(StoreError::DatabaseExists { database: name.to_owned() });
         }
+        self.inner.options.limits.check_databases(self.inner.directory.counts().0)?;
         let now = self.inner.clock.now();
         let DatabaseOptions { kms_key_id, tags } = options;
         let tags = tags::checked(tags)?;
@@ -376,6 +386,7 @@ impl Store {
             Err(StoreError::TableNotFound { .. }) => {}
             Err(error) => return Err(error),
         }
+        self.inner.options.limits.check_tables(self.inner.directory.counts().1)?;
         let now = self.inner.clock.now();
         let table = Table {
             database: database.to_owned(),
@@ -438,7 +449,7 @@ impl Store {
         let _changing = self.inner.changing();
         let state = self.inner.directory.table(database, table)?;
         // The row goes first: from here on the log's entries and the files mean nothing.
-        self.inner.catalog.remove_table(database, table)?;
+        self.inner.catalog.remove_table(&state.definition())?;
         self.inner.directory.remove_table(database, table);
         self.inner.memory.give_back(state.drop_rows());
         self.inner.flushing.forget(state.id);

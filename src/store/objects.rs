@@ -106,6 +106,9 @@ impl Objects {
             if content {
                 files.sync_file(path.as_ref())?;
             }
+            if !path.as_ref().contains('/') {
+                files.sync_folder("")?;
+            }
             let mut new = Vec::new();
             let mut name = path.as_ref();
             // The folder always, for the new name in it; those above until one is known to be there.

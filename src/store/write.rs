@@ -166,6 +166,7 @@ impl Inner {
         let definition = table.definition();
         let admission = Admission {
             compatibility: self.options.compatibility,
+            limits: &self.options.limits,
             retention: definition.retention,
             magnetic_writes: &definition.magnetic_writes,
             partition_key: &definition.partition_key,
@@ -262,7 +263,7 @@ impl Writer<'_> {
 
     fn decide(&mut self, index: usize, record: &Record) -> Result<Decision, RejectReason> {
         self.admission.check(record)?;
-        self.live.schema.check(record)?;
+        self.live.schema.check(record, self.admission.limits)?;
         let known = self.key.set(&self.live.schema, record);
         let existing = if known { self.existing(index, record) } else { None };
         let Some(existing) = existing else { return Ok(Decision::Append { replaces: None }) };

@@ -32,7 +32,7 @@ fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// Subscribes to `filter`, runs `act` and returns the first message that comes.
-fn hear(address: SocketAddr, filter: &str, act: impl FnOnce()) -> Publish {
+fn hear(address: SocketAddr, filter: &str, act: impl FnOnce() + Send) -> Publish {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let mut options = v5::MqttOptions::new("listener", address.ip().to_string(), address.port());
@@ -46,7 +46,7 @@ fn hear(address: SocketAddr, filter: &str, act: impl FnOnce()) -> Publish {
                     v5::Event::Incoming(Packet::SubAck(_)) => {
                         let act = act.take().expect("one SUBACK");
                         // `act` runs a runtime of its own, so it needs a thread of its own.
-                        std::thread::scope(|scope| drop(scope.spawn(|| act()).join()));
+                        std::thread::scope(|scope| drop(scope.spawn(act)));
                     }
                     v5::Event::Incoming(Packet::Publish(message)) => return message,
                     _ => {}

@@ -230,7 +230,7 @@ fn rows_are_the_same_after_a_restart_and_in_parquet() {
 
     daemon.signal("USR1");
     let flushed = || !site.files("data", ".parquet").is_empty();
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     while !flushed() {
         assert!(started.elapsed() < PATIENCE, "no Parquet appeared");
         std::thread::sleep(Duration::from_millis(50));

@@ -51,6 +51,8 @@ struct Surroundings {
     protocol: Option<String>,
     /// The processing time in milliseconds since 1970.
     now: Option<i64>,
+    principal: Option<String>,
+    trace_id: Option<String>,
     mqtt5: Option<Mqtt5>,
 }
 
@@ -123,7 +125,8 @@ fn message(case: Case) -> Result<Message, String> {
         }
         (None, payload) => payload.map_or_else(Vec::new, |payload| payload.to_string().into_bytes()),
     };
-    let Surroundings { client_id, source_ip, protocol, now, mqtt5, .. } = case.context;
+    let Surroundings { client_id, source_ip, protocol, now, principal, trace_id, mqtt5, .. } = case.context;
+    let trace_id = trace_id.map(|text| text.parse().map_err(|error| format!("trace_id {text:?}: {error}")));
     let over_mqtt = protocol.as_deref() != Some("http");
     let client_id = over_mqtt.then(|| client_id.unwrap_or_else(|| CLIENT_ID.to_owned()).into());
     Ok(Message {
@@ -133,7 +136,12 @@ fn message(case: Case) -> Result<Message, String> {
         qos: QoS::AtLeastOnce,
         retain: false,
         properties: mqtt5.map_or_else(|| Ok(Properties::default()), properties)?,
-        origin: Origin { client_id, address: source_ip, ..Origin::default() },
+        origin: Origin {
+            client_id,
+            address: source_ip,
+            principal: principal.map(Into::into),
+            trace_id: trace_id.transpose()?,
+        },
         received: now.map_or_else(|| SystemClock.now(), Timestamp::from_millis),
     })
 }

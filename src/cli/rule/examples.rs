@@ -14,18 +14,23 @@ use crate::rules::{Rule, RuleFolder, RuleOptions, RuleSet};
 /// `config` names.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the command's result")]
 pub(super) fn test(path: Option<&Path>, config: &Path) -> anyhow::Result<ExitCode> {
+    let mut options = RuleOptions::default();
     let (rules, problems) = match path {
         Some(path) if !path.is_dir() => explain::read_rule(path)
             .map_or_else(|problems| (Vec::new(), problems), |rule| (vec![Arc::new(rule)], Vec::new())),
         Some(path) => folder(path)?,
-        None => folder(&Config::load(config)?.rules_path)?,
+        None => {
+            let config = Config::load(config)?;
+            options.account_id = config.account_id;
+            folder(&config.rules_path)?
+        }
     };
     for problem in &problems {
         eprintln!("{problem}");
     }
     let (mut ran, mut failed) = (0_usize, 0_usize);
     for rule in rules {
-        let set = RuleSet::with_options(vec![Arc::clone(&rule)], &RuleOptions::default());
+        let set = RuleSet::with_options(vec![Arc::clone(&rule)], &options);
         for (number, example) in (1_usize..).zip(rule.examples()) {
             ran += 1;
             match example.check(&set, rule.name()) {

@@ -171,3 +171,20 @@ async fn stopping_keeps_what_was_not_sent() {
     assert_eq!(site.dead_letters().len(), 20);
     assert_eq!(requests.lock().expect("no panic").len(), 8, "no new request, no repetition");
 }
+
+#[tokio::test]
+async fn a_loop_over_failed_requests_ends() {
+    let (address, requests) = server(&[400]).await;
+    let action = format!("{{ http = {{ url = 'http://{address}/' }} }}");
+    let rule = format!(
+        "sql = \"SELECT * FROM 'a'\"\nactions = [{}]\nerror_action = {{ republish = {{ topic = 'a' }} }}",
+        [&action[..]; 3].join(", ")
+    );
+    let site = Site::new(&[("r", &rule)]).await;
+    site.publish("a", r#"{"v":1}"#).await;
+    // Each message fails three times and would come again three times, eight times over.
+    until("the last request", || site.actions("r", ActionKind::Http) == (0, 303)).await;
+    until("the last letter", || site.dead_letters().len() == 203).await;
+    assert_eq!(site.pipeline.counters().republished, 100);
+    assert_eq!(requests.lock().expect("no panic").len(), 303);
+}

@@ -14,10 +14,11 @@ use sqlparser::tokenizer::Span;
 
 use crate::topic::TopicFilter;
 
+use super::super::local_files::LocalFiles;
 use super::Version;
 use super::dialect::{Aside, IN, unescape, variable_name};
 use super::error::{Position, SqlError, SqlErrors};
-use super::functions::{self, Lookup};
+use super::functions::{self, Binder, Lookup};
 use super::number::Number;
 use super::operator::{Comparison, Operator};
 use super::query::{Called, Case, Expr, Item, Nested, Query, Select, Variable};
@@ -32,11 +33,16 @@ const VARIABLES_MAX: usize = 10;
 /// The longest name of a variable, in letters.
 const VARIABLE_NAME_MAX: usize = 64;
 /// Functions that take a list or an object without reading it through.
-const GLANCING: [&str; 5] = ["get", "get_or_default", "isnull", "isundefined", "nanvl"];
+const GLANCING: [&str; 4] = ["get", "isnull", "isundefined", "nanvl"];
 
 /// Checks a whole statement and reports all its mistakes.
-pub(super) fn check_statement(ast: StatementAst, aside: Aside, version: Version) -> Result<Query, SqlErrors> {
-    let mut checker = Checker::new(aside, version);
+pub(super) fn check_statement(
+    ast: StatementAst,
+    aside: Aside,
+    version: Version,
+    files: &LocalFiles,
+) -> Result<Query, SqlErrors> {
+    let mut checker = Checker::new(aside, version, Binder::statement(files));
     checker.known = Some(Vec::new());
     let variables = checker.variables(ast.variables);
     let select = checker.select(ast.select);
@@ -49,15 +55,21 @@ pub(super) fn check_statement(ast: StatementAst, aside: Aside, version: Version)
 pub(super) type Standalone = (Expr, Vec<String>);
 
 /// Checks an expression that stands alone.
-pub(super) fn check_expression(ast: Ast, aside: Aside, version: Version) -> Result<Standalone, SqlErrors> {
-    let mut checker = Checker::new(aside, version);
+pub(super) fn check_expression(
+    ast: Ast,
+    aside: Aside,
+    version: Version,
+    files: &LocalFiles,
+) -> Result<Standalone, SqlErrors> {
+    let mut checker = Checker::new(aside, version, Binder::template(files));
     let expr = checker.expr(ast);
     let used = std::mem::take(&mut checker.used);
     checker.finish((expr, used))
 }
 
-struct Checker {
+struct Checker<'f> {
     version: Version,
+    binder: Binder<'f>,
     errors: Vec<SqlError>,
     nested: Vec<Option<NestedAst>>,
     /// The variables set so far; `None` if the statement around is not known.
@@ -73,10 +85,10 @@ fn place(span: Span) -> Position {
 /// Stands where a mistake was; never evaluated, because a query with mistakes is never built.
 const MISTAKE: Expr = Expr::Literal(Value::Undefined);
 
-impl Checker {
-    fn new(aside: Aside, version: Version) -> Self {
+impl<'f> Checker<'f> {
+    fn new(aside: Aside, version: Version, binder: Binder<'f>) -> Self {
         let Aside { nested, newer, mistakes } = aside;
-        let mut checker = Self { version, errors: mistakes, nested, known: None, used: Vec::new() };
+        let mut checker = Self { version, binder, errors: mistakes, nested, known: None, used: Vec::new() };
         for (at, what) in newer {
             checker.since_2016(at, what);
         }
@@ -425,9 +437,9 @@ impl Checker {
         }
         let arguments: Vec<Expr> =
             list.args.into_iter().map(|argument| self.argument(argument, at)).collect();
-        let found = match functions::lookup(&name, &arguments) {
+        let found = match functions::lookup(&name) {
             Lookup::Found(found) => found,
-            Lookup::NotYet => return self.mistake(at, format!("{name}() is not supported yet")),
+            Lookup::Elsewhere(reason) => return self.mistake(at, format!("{name}() {reason}")),
             Lookup::Unknown => return self.mistake(at, format!("there is no function {name}()")),
         };
         if found.since_2016 {
@@ -437,7 +449,10 @@ impl Checker {
             let message = format!("{name}() takes {}, not {}", found.arity_words(), arguments.len());
             return self.mistake(at, message);
         }
-        Expr::Call(Called { call: found.call, glances: GLANCING.contains(&name.as_str()) }, arguments)
+        match found.bind(&arguments, &mut self.binder) {
+            Ok(call) => Expr::Call(Called { call, glances: GLANCING.contains(&name.as_str()) }, arguments),
+            Err(reason) => self.mistake(at, format!("{name}(): {reason}")),
+        }
     }
 
     fn argument(&mut self, argument: FunctionArg, at: Position) -> Expr {

@@ -11,11 +11,12 @@ use crate::clock::Timestamp;
 use crate::message::Message;
 
 use super::Version;
+use super::functions::Call;
 use super::number::Number;
 use super::operator::Operator;
 use super::payload::Payload;
 use super::query::{Called, Case, Expr, Item, Query, Select};
-use super::run::Run;
+use super::run::{Run, Site};
 use super::value::{Object, UNDEFINED, Value};
 
 /// How long one text may become: AWS's limit for a message (spec 6.5).
@@ -86,8 +87,8 @@ impl<'a> Scope<'a> {
         self.run.query.version
     }
 
-    pub(super) const fn account_id(&self) -> &'a str {
-        self.run.account_id
+    pub(super) const fn site(&self) -> Site<'a> {
+        self.run.site
     }
 
     /// What `look` finds when attributes are those of `root` instead of the payload's.
@@ -259,7 +260,10 @@ impl<'a> Scope<'a> {
         }
     }
 
-    fn call(&self, called: &Called, arguments: &'a [Expr]) -> Operand<'a> {
+    fn call(&self, called: &'a Called, arguments: &'a [Expr]) -> Operand<'a> {
+        if let Call::Lazy(code) = called.call {
+            return code(arguments, self);
+        }
         let arguments: Vec<Operand<'a>> = arguments.iter().map(|argument| self.eval(argument)).collect();
         let effort = arguments.iter().map(|argument| match &**argument {
             Value::Array(_) | Value::Object(_) if called.glances => 0,
@@ -268,7 +272,7 @@ impl<'a> Scope<'a> {
         if !self.run.take_steps(effort.sum()) {
             return undefined();
         }
-        (called.call)(arguments, self)
+        called.call.run(arguments, self)
     }
 
     /// A variable of SET, or what it holds at `path`. Its value is made at most once.

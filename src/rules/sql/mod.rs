@@ -21,9 +21,12 @@ pub(crate) mod value;
 
 use std::fmt;
 
-pub(crate) use functions::to_base64;
+#[cfg(test)]
+pub(crate) use functions::names as function_names;
+pub(crate) use functions::{to_base64, trace_id};
 pub(crate) use query::{Expr, Query};
 
+use super::local_files::LocalFiles;
 use error::{Position, SqlError, SqlErrors};
 use number::Number;
 use value::Value;
@@ -75,14 +78,16 @@ impl fmt::Display for Version {
 }
 
 /// Parses and checks a statement.
-pub(crate) fn parse(sql: &str, version: Version) -> Result<Query, SqlErrors> {
+///
+/// `files` is where functions that AWS answers from other services find their answers.
+pub(crate) fn parse(sql: &str, version: Version, files: &LocalFiles) -> Result<Query, SqlErrors> {
     if sql.len() > STATEMENT_BYTES_MAX {
         let message =
             format!("a statement may have at most {STATEMENT_BYTES_MAX} bytes, this has {}", sql.len());
         return Err(SqlError { position: None, message }.into());
     }
     let (ast, aside) = dialect::parse_statement(sql);
-    check::check_statement(ast, aside, version)
+    check::check_statement(ast, aside, version, files)
 }
 
 /// A checked expression in front of a `}`.
@@ -97,9 +102,13 @@ pub(crate) struct Braced {
 }
 
 /// Parses and checks the expression at the start of `text` that a `}` ends.
-pub(crate) fn parse_until_brace(text: &str, version: Version) -> Result<Braced, SqlErrors> {
+pub(crate) fn parse_until_brace(
+    text: &str,
+    version: Version,
+    files: &LocalFiles,
+) -> Result<Braced, SqlErrors> {
     let ((ast, place), aside) = dialect::parse_until_brace(text)?;
-    let (expr, variables) = check::check_expression(ast, aside, version)?;
+    let (expr, variables) = check::check_expression(ast, aside, version, files)?;
     let brace = Position::offset_in(place, text).ok_or_else(|| {
         SqlErrors::from(SqlError { position: None, message: "the expression has no end".to_owned() })
     })?;

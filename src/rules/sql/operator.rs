@@ -1,7 +1,7 @@
 //! The operators of spec 2.4: which operands they take and what they make of them.
 //!
 //! What the tables do not list is Undefined. Decisions where AWS's pages disagree or are silent stand in
-//! `docs/decisions/0006-rules-language.md`.
+//! `docs/rules.md`.
 
 use std::cmp::Ordering;
 

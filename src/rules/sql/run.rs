@@ -40,13 +40,26 @@ pub(crate) struct Run<'a> {
     pub(super) topic: &'a str,
     /// The statement.
     pub(super) query: &'a Query,
-    /// What `accountid()` says.
-    pub(super) account_id: &'a str,
+    /// Where the rule runs.
+    pub(super) site: Site<'a>,
     variables: Vec<Slot>,
     variable_bytes: Cell<usize>,
     bytes: Cell<usize>,
     steps: Cell<usize>,
     excess: Cell<Option<Excess>>,
+    pattern_failed: Cell<bool>,
+    draws: Cell<u64>,
+}
+
+/// What a run knows besides the message and the statement.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Site<'a> {
+    /// The rule's name.
+    pub(crate) rule: &'a str,
+    /// What `accountid()` says.
+    pub(crate) account_id: &'a str,
+    /// Where chance starts.
+    pub(crate) seed: u128,
 }
 
 /// A variable once it was looked at: what was made for it, or that its value is lent.
@@ -63,29 +76,43 @@ impl<'a> Run<'a> {
         payload: &'a Payload<'a>,
         topic: &'a str,
         query: &'a Query,
-        account_id: &'a str,
+        site: Site<'a>,
     ) -> Self {
         Self {
             message,
             payload,
             topic,
             query,
-            account_id,
+            site,
             variables: query.variables.iter().map(|_| Slot::default()).collect(),
             variable_bytes: Cell::new(VARIABLE_BYTES_MAX),
             bytes: Cell::new(MADE_BYTES_MAX),
             steps: Cell::new(STEPS_MAX),
             excess: Cell::new(None),
+            pattern_failed: Cell::new(false),
+            draws: Cell::new(0),
         }
     }
 
     /// What the rule had too much of, if its result means nothing for that.
     pub(crate) fn excess(&self) -> Option<FailureReason> {
-        self.excess.get().map(|excess| match excess {
-            Excess::Bytes => FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX },
-            Excess::Steps => FailureReason::TooManySteps { limit: STEPS_MAX },
-            Excess::Variables => FailureReason::VariablesTooLarge { limit: VARIABLE_BYTES_MAX },
-        })
+        match self.excess.get() {
+            Some(Excess::Bytes) => Some(FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX }),
+            Some(Excess::Steps) => Some(FailureReason::TooManySteps { limit: STEPS_MAX }),
+            Some(Excess::Variables) => Some(FailureReason::VariablesTooLarge { limit: VARIABLE_BYTES_MAX }),
+            None => self.pattern_failed.get().then_some(FailureReason::PatternTooCostly),
+        }
+    }
+
+    /// Whether a regular expression was given up, and whether one is from now on: the one failure
+    /// that get_or_default() has a substitute for.
+    pub(super) fn set_pattern_failed(&self, failed: bool) -> bool {
+        self.pattern_failed.replace(failed)
+    }
+
+    /// The number of this draw, so that two draws in one run differ.
+    pub(super) fn next_draw(&self) -> u64 {
+        self.draws.replace(self.draws.get() + 1)
     }
 
     pub(super) const fn is_exhausted(&self) -> bool {

@@ -25,6 +25,9 @@ pub(crate) const ROW_GROUP_ROWS: usize = 250_000;
 /// A streamed part ends a row group early when it has this many encoded bytes: it waits in memory.
 const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
+/// Pieces of a streamed part, 10 MiB each, that are on their way to the object store at once.
+const UPLOADS_AT_ONCE: usize = 2;
+
 /// A column of a part, in file order.
 #[derive(Debug, Clone)]
 pub(crate) struct PartColumn {
@@ -91,7 +94,8 @@ impl PartStream {
         path: Path,
         columns: &[PartColumn],
     ) -> Result<Self, ParquetError> {
-        let file = BufWriter::new(Arc::clone(store), path);
+        // A slow line must not collect the file in memory.
+        let file = BufWriter::new(Arc::clone(store), path).with_max_concurrency(UPLOADS_AT_ONCE);
         let writer = ArrowWriter::try_new_with_options(Vec::new(), schema(columns), options(columns)?)?;
         Ok(Self { writer, sums: BlockSums::default(), file })
     }

@@ -1,7 +1,8 @@
 //! A disk in memory that fails the way disks do.
 //!
 //! What was not synced may be lost, in part or as a whole; a name is lost with its content until its
-//! folder was synced. A crash is planned by operation number, so that a test can try them all.
+//! folder was synced. A crash is planned by operation number, so that a test can try them all. Objects
+//! are on the disk, or in a bucket, which keeps them and may be out of reach instead.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,13 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 
+use super::bucket::Bucket;
 use crate::store::files::{AppendFile, Files};
 
 /// What goes wrong, and when.
@@ -41,6 +42,8 @@ struct State {
     syncs: u64,
     fault: Option<Fault>,
     crashed: bool,
+    /// Whether no object can be reached.
+    cut_off: bool,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -51,10 +54,17 @@ struct Content {
 }
 
 /// The disk; clones are the same disk.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct SimDisk {
     state: Arc<Mutex<State>>,
-    objects: Arc<InMemory>,
+    bucket: Bucket,
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl Default for SimDisk {
+    fn default() -> Self {
+        Self::with(Bucket::default())
+    }
 }
 
 fn stopped() -> io::Error {
@@ -62,6 +72,21 @@ fn stopped() -> io::Error {
 }
 
 impl SimDisk {
+    /// An empty disk whose objects are in an empty bucket.
+    pub(crate) fn with(bucket: Bucket) -> Self {
+        let objects = bucket.empty();
+        Self { state: Arc::default(), bucket, objects }
+    }
+
+    pub(crate) fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// Takes the objects out of reach, or back.
+    pub(crate) fn cut_off(&self, cut_off: bool) {
+        self.state().cut_off = cut_off;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic under the lock")
     }
@@ -103,7 +128,7 @@ impl SimDisk {
                 files.insert(path.clone(), Content { synced: bytes.len(), bytes, named: true });
             }
         }
-        let objects = InMemory::new();
+        let objects = self.bucket.empty();
         let listed: Vec<_> = self.objects.list(None).collect().await;
         for object in listed {
             let path = object.expect("memory").location;
@@ -114,7 +139,7 @@ impl SimDisk {
             }
         }
         let state = State { files, ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)), objects: Arc::new(objects) }
+        Self { state: Arc::new(Mutex::new(state)), bucket: self.bucket.clone(), objects }
     }
 
     /// The disk as the next process finds it: all is there, and what was not synced still is not.
@@ -147,11 +172,24 @@ impl SimDisk {
 
     fn operate_on_objects(&self) -> object_store::Result<()> {
         let failed = |source| object_store::Error::Generic { store: "simulated", source: Box::new(source) };
+        self.reach()?;
         self.operate().map(drop).map_err(failed)
     }
 
+    /// An error while the objects cannot be reached.
+    fn reach(&self) -> object_store::Result<()> {
+        if !self.state().cut_off {
+            return Ok(());
+        }
+        let source = Box::new(io::Error::from(io::ErrorKind::ConnectionRefused));
+        Err(object_store::Error::Generic { store: "simulated", source })
+    }
+
     fn object_written(&self, path: &Path, bytes: &[u8], synced: usize) {
-        let content = Content { bytes: bytes.to_vec(), synced, named: false };
+        // A bucket that has answered has it for good.
+        let kept = self.bucket.is_elsewhere();
+        let synced = if kept { bytes.len() } else { synced };
+        let content = Content { bytes: bytes.to_vec(), synced, named: kept };
         self.state().files.insert(path.to_string(), content);
     }
 }
@@ -273,6 +311,7 @@ impl ObjectStore for SimDisk {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.reach()?;
         self.objects.get_opts(location, options).await
     }
 
@@ -281,6 +320,7 @@ impl ObjectStore for SimDisk {
         location: &Path,
         ranges: &[Range<u64>],
     ) -> object_store::Result<Vec<bytes::Bytes>> {
+        self.reach()?;
         self.objects.get_ranges(location, ranges).await
     }
 
@@ -303,7 +343,10 @@ impl ObjectStore for SimDisk {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.objects.list(prefix)
+        match self.reach() {
+            Ok(()) => self.objects.list(prefix),
+            Err(error) => futures::stream::iter([Err(error)]).boxed(),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {

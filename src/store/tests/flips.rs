@@ -86,7 +86,7 @@ async fn flip(template: &Template, name: &str, bit: u64) -> bool {
     let byte = usize::try_from(bit / 8).expect("small");
     bytes[byte] ^= 1 << (bit % 8);
     std::fs::write(&path, bytes).expect("written");
-    let report = tokio::time::timeout(PATIENCE, Store::examine(folder.path())).await.expect("no hang");
+    let report = tokio::time::timeout(PATIENCE, Store::examine(folder.path(), None)).await.expect("no hang");
     let report = report.expect("an examination does not fail");
     let answered = tokio::time::timeout(PATIENCE, answers(folder.path(), template)).await.expect("no hang");
     let Err(refused) = answered else { return false };

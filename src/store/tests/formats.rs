@@ -110,7 +110,7 @@ fn expected() -> Rows {
 async fn every_folder_of_an_earlier_format_opens_with_all_its_rows() {
     for name in STORES {
         let copy = copy_folder(&stores().join(name));
-        let report = Store::examine(copy.path()).await.expect("readable");
+        let report = Store::examine(copy.path(), None).await.expect("readable");
         assert!(report.is_sound() && report.parts > 1 && report.frames > 1, "{name}: {report}");
         for _ in 0..2 {
             let store = open(copy.path()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -171,7 +171,7 @@ async fn what_a_later_program_wrote_is_refused_by_name() {
         let StoreError::Format { path, found, .. } = &refused else { panic!("{refused}") };
         assert_eq!((path, found), (name, &99));
         assert!(refused.to_string().ends_with("use a newer tidemill"), "{refused}");
-        let report = Store::examine(copy.path()).await;
+        let report = Store::examine(copy.path(), None).await;
         assert!(report.is_err_and(|error| matches!(error, StoreError::Format { .. })), "{kind}");
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of the whole room, from `submit` to `snapshot`.
 
+mod bucket;
 mod dice;
 pub(crate) mod disk;
 mod fixture;
@@ -8,6 +9,7 @@ mod history;
 mod compaction;
 mod crash;
 mod damage;
+mod elsewhere;
 mod flips;
 mod formats;
 mod limits;

@@ -46,7 +46,7 @@ async fn a_table_that_cannot_be_flushed_does_not_keep_the_others_from_it() {
     // Another daemon's manifest where the next one of this table goes.
     let theirs = crate::store::paths::manifest(foreign.id, 1);
     let mut manifest = crate::store::manifest::Manifest { number: 1, ..Default::default() };
-    let other = crate::store::paths::WriterId::from_text("other".to_owned());
+    let other = crate::store::paths::WriterId::from_texts("other".to_owned(), "r".to_owned());
     crate::store::manifest::commit(&store.inner.objects, foreign.id, &other, &mut manifest)
         .await
         .expect("put");
