@@ -2,8 +2,9 @@
 //!
 //! A query that is given up is dropped where it next yields. Scans, groups and sorts yield often;
 //! a join whose condition lets nothing through works off whole products of its inputs first (a minute
-//! and more was seen). So the condition of every join asks whether anyone still waits, and so does every
-//! function of ours, row by row and within its longer loops.
+//! and more was seen), and a product of tables that something sums up never yields at all. So the condition of
+//! every join asks whether anyone still waits, the rows of a join ask, and so does every function of ours, row
+//! by row and within its longer loops.
 
 use std::any::Any;
 use std::fmt;
@@ -18,9 +19,12 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::joins::CrossJoinExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder};
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use super::error::{failed, invalid};
 
@@ -90,9 +94,29 @@ pub(crate) fn guard(plan: Arc<dyn ExecutionPlan>, deadline: &Deadline) -> Result
             let filter = guarded_filter(filter, deadline);
             return Ok(Transformed::yes(join.builder().with_filter(Some(filter)).build_exec()?));
         }
+        if node.is::<CrossJoinExec>() || node.is::<HashJoinExec>() {
+            return Ok(Transformed::yes(watched(node, deadline)?));
+        }
         Ok(Transformed::no(node))
     });
     Ok(guarded?.data)
+}
+
+/// A join without a condition to ask in: the columns of its rows ask. Rows without columns do not.
+fn watched(join: Arc<dyn ExecutionPlan>, deadline: &Deadline) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = join.schema();
+    if schema.fields().is_empty() {
+        return Ok(join);
+    }
+    let columns = schema.fields().iter().enumerate().map(|(i, field)| {
+        let column: Arc<dyn PhysicalExpr> = Arc::new(Column::new(field.name(), i));
+        let expr = match i {
+            0 => Arc::new(Guarded { inner: column, deadline: deadline.clone() }) as Arc<dyn PhysicalExpr>,
+            _ => column,
+        };
+        ProjectionExpr { expr, alias: field.name().clone() }
+    });
+    Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), Arc::clone(&join))?))
 }
 
 fn guarded_filter(filter: &JoinFilter, deadline: &Deadline) -> JoinFilter {

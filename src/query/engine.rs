@@ -84,7 +84,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     language: Language,
     state: SessionState,
-    state_for_lambdas: SessionState,
+    state_for_try: SessionState,
     cursors: Cursors,
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -138,12 +138,12 @@ impl Engine {
             .enable_all()
             .build()?;
         let registry = Arc::new(Registry::new());
-        let (state, state_for_lambdas) = session_states(source.as_ref(), &options)?;
+        let (state, state_for_try) = session_states(source.as_ref(), &options)?;
         let cursors = Cursors::new(options.cursors, options.token_lifetime, options.token_uses);
         let inner = Arc::new(Inner {
             language: language(&registry),
             state,
-            state_for_lambdas,
+            state_for_try,
             cursors,
             turns: Arc::new(Semaphore::new(options.concurrency.max(1))),
             waiting: AtomicUsize::new(0),
@@ -376,8 +376,8 @@ impl Inner {
         tables: &Tables,
         deadline: &Deadline,
     ) -> Result<Planned, DataFusionError> {
-        let mut state = match rewrite::has_lambdas(&query) {
-            true => self.state_for_lambdas.clone(),
+        let mut state = match rewrite::has_try(&query) {
+            true => self.state_for_try.clone(),
             false => self.state.clone(),
         };
         state.config_mut().options_mut().extensions.insert(deadline.clone());

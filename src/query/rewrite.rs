@@ -38,10 +38,10 @@ fn using_from_the_right(operator: &JoinOperator) -> bool {
     matches!(operator, Right(Using(_)) | RightOuter(Using(_)) | FullOuter(Using(_)))
 }
 
-/// Whether `query` has a lambda, its own or one made here.
-pub(crate) fn has_lambdas(query: &Query) -> bool {
+/// Whether `query` has a `TRY`.
+pub(crate) fn has_try(query: &Query) -> bool {
     visit_expressions(query, |expr| match expr {
-        Expr::Lambda(_) => ControlFlow::Break(()),
+        Expr::Function(function) if function.name.to_string() == "__try" => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     })
     .is_break()

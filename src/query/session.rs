@@ -45,7 +45,7 @@ pub(crate) fn language(registry: &Arc<Registry>) -> Language {
 const SHARING: &str = "common_sub_expression_eliminate";
 
 /// The states every query's own state is cloned from: no catalog, no file format, no table function. The
-/// second is for queries with lambdas.
+/// second is for queries with a `TRY`.
 pub(crate) fn session_states(
     source: &dyn Source,
     options: &QueryOptions,
@@ -72,8 +72,8 @@ pub(crate) fn session_states(
     let mut rules = PhysicalOptimizer::new().rules;
     rules.insert(0, Arc::new(LambdaPlaces));
     let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime);
-    let lambdas = Optimizer::new().rules.into_iter().filter(|rule| rule.name() != SHARING).collect();
+    let unshared = Optimizer::new().rules.into_iter().filter(|rule| rule.name() != SHARING).collect();
     let state = builder.with_physical_optimizer_rules(rules).build();
-    let for_lambdas = SessionStateBuilder::new_from_existing(state.clone()).with_optimizer_rules(lambdas);
-    Ok((state, for_lambdas.build()))
+    let for_try = SessionStateBuilder::new_from_existing(state.clone()).with_optimizer_rules(unshared);
+    Ok((state, for_try.build()))
 }
