@@ -168,8 +168,11 @@ impl Store {
         let recovered = recovery.run(contents.tables).await?;
         let memory = MemoryBudget::new(options.memory_bytes);
         memory.take(recovered.tables.iter().map(|table| table.live().active.bytes()).sum());
-        let wal_options =
-            WalOptions { segment_bytes: options.wal_segment_bytes, group_bytes_max: WAL_GROUP_BYTES };
+        let wal_options = WalOptions {
+            segment_bytes: options.wal_segment_bytes,
+            reserve_bytes: options.wal_reserve_bytes,
+            group_bytes_max: WAL_GROUP_BYTES,
+        };
         let wal = Wal::start(files, recovered.log.segments, recovered.log.next, wal_options)
             .map_err(StoreError::disk("starting the log"))?;
         let inner = Arc::new(Inner {

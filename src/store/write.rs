@@ -78,9 +78,8 @@ impl Future for Pending {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.synced).poll(context));
         Poll::Ready(match answer {
-            Ok(Ok(())) => Ok(std::mem::take(&mut self.written)),
-            Ok(Err(stopped)) => Err(stopped.into()),
-            Err(_) => Err(StoreError::Unavailable { reason: "the log's thread ended".to_owned() }),
+            Ok(()) => Ok(std::mem::take(&mut self.written)),
+            Err(stopped) => Err(stopped.into()),
         })
     }
 }

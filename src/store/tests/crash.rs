@@ -64,6 +64,7 @@ fn judge(rows: &Rows, sent: &Sent, story: &str) {
 async fn machine() -> Machine {
     let mut machine = Machine::with_table().await;
     machine.options.wal_segment_bytes = 600;
+    machine.options.wal_reserve_bytes = 4_000;
     machine
 }
 
