@@ -71,10 +71,11 @@ impl Memtable {
         }
     }
 
-    /// Appends a row, which stays invisible until [`Memtable::end_frame`] and the sync of that frame.
+    /// Appends a row, of `series` if that is known, which stays invisible until [`Memtable::end_frame`] and the sync of that frame.
     pub(crate) fn append(
         &mut self,
         key: &SeriesKey,
+        series: Option<u32>,
         record: &Record,
         values: RowValues,
         columns: &[ValueColumn],
@@ -83,7 +84,7 @@ impl Memtable {
         if row == 0 {
             self.since = Instant::now();
         }
-        let (series, series_bytes) = self.index.intern(key, record);
+        let (series, series_bytes) = self.index.intern(key, series, record);
         let time = record.time.nanos();
         self.index.set_row(series, time, row);
         // What a snapshot spreads the dimensions to counts from the start.

@@ -28,6 +28,7 @@ mod table;
 mod tags;
 
 mod admission;
+mod layout;
 mod schema;
 mod series;
 
@@ -51,6 +52,7 @@ mod tiers;
 mod damage;
 mod examine;
 mod recovery;
+mod replay;
 mod snapshot;
 
 #[cfg(test)]
@@ -164,7 +166,7 @@ impl Store {
         let lookup = Lookup::new(store, options.lookup_cache_bytes);
         let accept_loss = options.accept_loss;
         let recovery =
-            Recovery { files: &*files, objects: &objects, lookup: &lookup, cleaner: &cleaner, accept_loss };
+            Recovery { files: &files, objects: &objects, lookup: &lookup, cleaner: &cleaner, accept_loss };
         let recovered = recovery.run(contents.tables).await?;
         let memory = MemoryBudget::new(options.memory_bytes);
         memory.take(recovered.tables.iter().map(|table| table.live().active.bytes()).sum());

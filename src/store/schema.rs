@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::error::RejectReason;
+use super::layout::Fit;
 use crate::record::{Dimension, Measure, MeasureType, Record};
 
 /// Dimensions a table may have (spec 5.4).
@@ -235,9 +236,14 @@ impl TableSchema {
         u16::try_from(at).ok()
     }
 
-    /// Whether the record fits the columns, or may grow them.
-    pub(crate) fn check(&self, record: &Record) -> Result<(), RejectReason> {
-        self.check_dimensions(&record.dimensions)?;
+    /// Whether the record fits the columns, or may grow them. What it has in common with a row of the
+    /// table is not looked at again.
+    pub(crate) fn check(&self, record: &Record, fit: Fit) -> Result<(), RejectReason> {
+        match fit {
+            Fit::Whole => return Ok(()),
+            Fit::Dimensions => {}
+            Fit::Nothing => self.check_dimensions(&record.dimensions)?,
+        }
         self.check_measure(record)?;
         if let Measure::Multi(_) = record.measure { self.check_attributes(record) } else { Ok(()) }
     }

@@ -26,7 +26,7 @@ impl Table {
         let mut key = SeriesKey::default();
         assert!(key.set(&self.schema, &record));
         let values = RowValues::One([(0, MeasureValue::Bigint(value))]);
-        self.memtable.append(&key, &record, values, self.schema.values())
+        self.memtable.append(&key, None, &record, values, self.schema.values())
     }
 
     fn visible(&mut self, durable: u64, hidden: &[u32]) -> usize {
