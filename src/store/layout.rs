@@ -5,9 +5,8 @@
 
 use std::sync::Arc;
 
-use super::chunk::RowValues;
 use super::schema::TableSchema;
-use crate::record::{Dimension, Measure, MeasureType, Record};
+use crate::record::{Dimension, Measure, MeasureType, MeasureValue, Record};
 
 /// How much a record has in common with the one a layout was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,17 +85,21 @@ impl Layout {
         &self.order
     }
 
-    /// The values of a record this layout was made for, or fits as a whole, with their places.
-    pub(crate) fn values(&self, schema: &TableSchema, measure: Measure) -> RowValues {
+    /// Appends the values of a record this layout was made for, or fits, each with its place.
+    pub(crate) fn put_values(
+        &self,
+        schema: &TableSchema,
+        measure: Measure,
+        out: &mut Vec<(u16, MeasureValue)>,
+    ) {
         match (measure, &self.multi) {
             (Measure::Single(value), _) => {
                 let place = schema.single(value.measure_type()).expect("the schema covers the record");
-                RowValues::One([(place, value)])
+                out.push((place, value));
             }
             (Measure::Multi(attributes), multi) => {
                 let places = multi.iter().flat_map(|multi| &multi.places);
-                let values = places.zip(attributes).map(|(place, attribute)| (*place, attribute.value));
-                RowValues::Many(values.collect())
+                out.extend(places.zip(attributes).map(|(place, attribute)| (*place, attribute.value)));
             }
         }
     }
@@ -106,7 +109,7 @@ impl Layout {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::record::{Attribute, MeasureValue};
+    use crate::record::Attribute;
 
     fn record(dimensions: &[&str], measure_name: &str, measure: Measure) -> Record {
         let dimension = |name: &&str| Dimension { name: (*name).into(), value: "v".to_owned() };
@@ -144,7 +147,8 @@ mod tests {
         assert_eq!(fits(&["b", "a"], "m", Measure::Single(Double(1.0))), Fit::Dimensions);
         assert_eq!(fits(&["a", "b"], "m", same.clone()), Fit::Nothing);
         assert_eq!(fits(&["b"], "m", same.clone()), Fit::Nothing);
-        let values = layout.values(&schema, same);
-        assert_eq!(values.as_slice(), [(1, Double(3.0)), (0, Bigint(4))]);
+        let mut values = Vec::new();
+        layout.put_values(&schema, same, &mut values);
+        assert_eq!(values, [(1, Double(3.0)), (0, Bigint(4))]);
     }
 }

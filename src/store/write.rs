@@ -351,8 +351,8 @@ pub(crate) fn append(live: &mut Live, key: &mut SeriesKey, series: Option<u32>, 
     let layout = live.layout.as_ref().expect("just made, or it fits");
     key.set_in_order(layout.order(), &record);
     let measure = std::mem::replace(&mut record.measure, Measure::Multi(Vec::new()));
-    let values = layout.values(&live.schema, measure);
-    live.active.append(key, series, &record, values, live.schema.values());
+    let put = |values: &mut Vec<_>| layout.put_values(&live.schema, measure, values);
+    live.active.append(key, series, &record, put, live.schema.values());
 }
 
 /// Whether a measure has exactly the values of a row; a multi-measure record is compared as a whole.
