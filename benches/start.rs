@@ -1,7 +1,7 @@
 //! How long a start takes and how much memory an idle daemon has: on an empty folder, and after a kill
 //! with a full log, against reading the log, both from the disk.
 //!
-//! `cargo bench --bench start -- --rounds 11 --log-mb 96`
+//! `cargo bench --bench start -- --rounds 11 --log-mb 64`
 #![expect(clippy::print_stdout, reason = "a measurement is printed")]
 
 mod support;
@@ -16,7 +16,7 @@ const TABLES: usize = 8;
 
 fn main() {
     empty(argument("rounds", 11));
-    full(argument("restarts", 5), argument("log-mb", 96));
+    full(argument("restarts", 5), argument("log-mb", 64));
 }
 
 fn empty(rounds: usize) {

@@ -52,7 +52,6 @@ mod tiers;
 mod damage;
 mod examine;
 mod recovery;
-mod replay;
 mod snapshot;
 
 #[cfg(test)]
@@ -166,7 +165,7 @@ impl Store {
         let lookup = Lookup::new(store, options.lookup_cache_bytes);
         let accept_loss = options.accept_loss;
         let recovery =
-            Recovery { files: &files, objects: &objects, lookup: &lookup, cleaner: &cleaner, accept_loss };
+            Recovery { files: &*files, objects: &objects, lookup: &lookup, cleaner: &cleaner, accept_loss };
         let recovered = recovery.run(contents.tables).await?;
         let memory = MemoryBudget::new(options.memory_bytes);
         memory.take(recovered.tables.iter().map(|table| table.live().active.bytes()).sum());

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use object_store::path::Path;
 use tracing::{info, warn};
 
-use super::damage::{self, Damage, Flaw, Segment};
+use super::damage::{self, Damage, Flaw, LogWalk, Segment};
 use super::error::StoreError;
 use super::files::Files;
 use super::manifest;
@@ -23,10 +23,9 @@ use super::objects::{Cleaner, Objects};
 use super::options::Table;
 use super::part::lookup::{Lookup, Wanted};
 use super::paths::{self, TableId};
-use super::replay::{self, LoggedFrame, Piece};
 use super::series::SeriesKey;
 use super::table::{Place, TableState};
-use super::wal::entry::LoggedRow;
+use super::wal::entry::{self, LoggedRow};
 use super::wal::position::Lsn;
 use super::wal::reader::Fault;
 use super::wal::segment;
@@ -52,7 +51,7 @@ pub(crate) struct Replayed {
 /// What recovery works with.
 #[derive(Debug)]
 pub(crate) struct Recovery<'a> {
-    pub(crate) files: &'a Arc<dyn Files>,
+    pub(crate) files: &'a dyn Files,
     pub(crate) objects: &'a Objects,
     pub(crate) lookup: &'a Lookup,
     pub(crate) cleaner: &'a Cleaner,
@@ -110,25 +109,35 @@ impl Recovery<'_> {
         tables: &HashMap<TableId, Arc<TableState>>,
         flushed: Lsn,
     ) -> Result<Replayed, StoreError> {
-        let wanted = tables.iter().map(|(id, table)| (*id, table.live().flushed)).collect();
-        let (mut pieces, reading) = replay::start(Arc::clone(self.files), wanted, flushed);
+        let mut walk = LogWalk::start(self.files, flushed)?;
         let mut replayed = Replayed { segments: Vec::new(), next: Lsn::START, lost: false };
-        let (mut next, mut key) = (None, SeriesKey::default());
-        while let Some(piece) = pieces.recv().await {
-            match piece {
-                Piece::Frames(frames) => {
-                    for frame in frames {
-                        let table = tables.get(&frame.table).expect("only rows of these are sent");
-                        self.apply(table, &mut key, frame).await?;
-                    }
-                }
-                Piece::Segment(segment, rest) => {
-                    next = segment.next;
-                    self.end_segment(segment, &rest, &mut replayed)?;
+        let mut next = None;
+        while let Some(mut segment) = walk.next_segment()? {
+            if let Some((end, damage)) = self.replay_segment(tables, &segment).await? {
+                segment.good = usize::try_from(damage.offset).expect("an offset in memory");
+                segment.next = Some(end);
+                segment.flaw = Some(Flaw::Damaged(damage));
+            }
+            next = segment.next;
+            match segment.flaw.take() {
+                None => {}
+                Some(Flaw::Torn(fault)) => self.cut(&segment, &fault)?,
+                Some(Flaw::Damaged(damage)) if !self.accept_loss => return Err(damage.of(&segment.path)),
+                Some(Flaw::Damaged(damage)) => {
+                    self.set_aside(&segment, &damage, walk.rest().rev())?;
+                    replayed.lost = true;
                 }
             }
+            if segment.is_empty() {
+                // Nothing to keep, and the log may go on with a segment of this name.
+                self.remove_segment(&segment.path)?;
+            } else {
+                replayed.segments.push(segment.first);
+            }
+            if replayed.lost {
+                break;
+            }
         }
-        reading.await.map_err(std::io::Error::other).map_err(StoreError::disk("reading the log"))??;
         if let Some((path, damage)) = damage::ends_early(&replayed.segments, next, flushed) {
             if !self.accept_loss {
                 return Err(damage.of(&path));
@@ -145,28 +154,28 @@ impl Recovery<'_> {
         removed.map_err(StoreError::disk("removing a log segment"))
     }
 
-    /// Acts on what is wrong with a segment whose good frames were applied.
-    fn end_segment(
+    /// Applies the good frames of a segment. An entry that cannot be read is damage, although its
+    /// frame is good; the answer names it and the number of its frame.
+    async fn replay_segment(
         &self,
-        mut segment: Segment,
-        rest: &[Lsn],
-        replayed: &mut Replayed,
-    ) -> Result<(), StoreError> {
-        match segment.flaw.take() {
-            None => {}
-            Some(Flaw::Torn(fault)) => self.cut(&segment, &fault)?,
-            Some(Flaw::Damaged(damage)) if !self.accept_loss => return Err(damage.of(&segment.path)),
-            Some(Flaw::Damaged(damage)) => {
-                self.set_aside(&segment, &damage, rest.iter().rev().copied())?;
-                replayed.lost = true;
+        tables: &HashMap<TableId, Arc<TableState>>,
+        segment: &Segment,
+    ) -> Result<Option<(Lsn, Damage)>, StoreError> {
+        let (mut frames, mut key) = (segment.frames(), SeriesKey::default());
+        loop {
+            let offset = frames.offset();
+            let Some(Ok(frame)) = frames.next() else { return Ok(None) };
+            let damage = |fault| Ok(Some((frame.lsn, Damage::new(offset, fault))));
+            let table = match entry::table_of(frame.entry) {
+                Ok(table) => tables.get(&table).filter(|table| frame.lsn > table.live().flushed),
+                Err(fault) => return damage(fault),
+            };
+            if let Some(table) = table {
+                match entry::decode(frame.entry) {
+                    Ok((_, rows)) => self.apply(table, &mut key, frame.lsn, rows).await?,
+                    Err(fault) => return damage(fault),
+                }
             }
-        }
-        if segment.is_empty() {
-            // Nothing to keep, and the log may go on with a segment of this name.
-            self.remove_segment(&segment.path)
-        } else {
-            replayed.segments.push(segment.first);
-            Ok(())
         }
     }
 
@@ -230,9 +239,9 @@ impl Recovery<'_> {
         &self,
         table: &TableState,
         key: &mut SeriesKey,
-        frame: LoggedFrame,
+        lsn: Lsn,
+        rows: Vec<LoggedRow>,
     ) -> Result<(), StoreError> {
-        let LoggedFrame { lsn, rows, .. } = frame;
         let mut replaced = Vec::new();
         if rows.iter().any(|row| row.replaces) {
             for LoggedRow { record, replaces } in rows {
