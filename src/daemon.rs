@@ -1,29 +1,41 @@
 //! Builds every room in order and stops them in reverse: store, pipeline, broker, API.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tracing::{info, warn};
+use uuid::Uuid;
 
-use crate::api::{Api, ApiOptions};
+use crate::api::{Api, ApiOptions, Rooms};
 use crate::clock::{Clock, ProcessingTime, SystemClock};
 use crate::config::Config;
+use crate::message::Message;
 use crate::mqtt::{Broker, BrokerOptions};
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
 use crate::query::{Engine, EngineError, QueryOptions};
-use crate::rules::{LoadError, RuleOptions, RuleSet};
+use crate::rulebook::{Rulebook, RulebookError};
+use crate::rules::{LoadError, LocalFiles, RuleFolder, RuleOptions, RuleSet};
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError, StoreOptions};
 
 /// How long a room may take to finish what it has begun.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// The folder below the store's for rules made through the API.
+const STORED_RULES: &str = "rules";
+
+/// Republished messages on their way to subscribers; past it rules wait.
+const REPUBLISHED_WAITING_MAX: usize = 1_000;
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// What `store.url` names cannot be used; the error begins with the key.
+    #[error("{0}")]
+    Storage(StoreError),
     /// The store's folder cannot be used.
     #[error("store.path: {}: {source}", path.display())]
     Store {
@@ -35,6 +47,9 @@ pub enum StartError {
     /// The folder of the rule files cannot be read.
     #[error("rules.path: {0}")]
     Rules(#[from] LoadError),
+    /// The rules made through the API cannot be read.
+    #[error("store.path: the rules made through the API: {0}")]
+    Rulebook(#[from] RulebookError),
     /// The query engine cannot be built.
     #[error("the query engine cannot start: {0}")]
     Query(#[from] EngineError),
@@ -55,6 +70,7 @@ pub enum StartError {
 pub struct Daemon {
     store: Store,
     engine: Engine,
+    pipeline: Pipeline,
     broker: Room,
     api: Room,
 }
@@ -78,37 +94,74 @@ impl Daemon {
         // What an operator gets wrong most often is tried first, before the store replays its log.
         let (mqtt, mqtt_address) = listen("mqtt.listen", config.mqtt_listen).await?;
         let (http, http_address) = listen("http.listen", config.http_listen).await?;
-        let rules = load_rules(&config.rules_path, &config.account_id)?;
+        let rule_options = rule_options(&config);
+        let mut files = RuleFolder::new(&config.rules_path).reading(&rule_options.files);
+        files.refresh()?;
 
         let store_options = StoreOptions {
             compatibility: config.compatibility,
+            url: config.store_url,
+            memory_bytes: config.store_memory,
+            limits: config.limits,
             accept_loss,
             ..StoreOptions::new(config.store_path)
         };
         let path = store_options.path.clone();
+        let dead_letters = path.clone();
         let opened = Store::open(store_options, Arc::clone(&clock)).await;
-        let store = opened.map_err(|source| StartError::Store { path, source })?;
+        let store = opened.map_err(|source| match source {
+            StoreError::Storage { .. } | StoreError::Moved { .. } => StartError::Storage(source),
+            source => StartError::Store { path: path.clone(), source },
+        })?;
         let source = Arc::new(store.clone());
         let engine = Engine::new(source, QueryOptions::default(), Arc::clone(&clock))?;
 
-        let pipeline = Arc::new(Pipeline::new(rules, store.clone()));
         let times = Arc::new(ProcessingTime::default());
-        let broker = Broker::new(BrokerOptions::default(), pipeline, clock, times);
+        let (republished, to_subscribers) = mpsc::channel(REPUBLISHED_WAITING_MAX);
+        let parts = PipelineParts {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            times: Arc::clone(&times),
+            republished,
+        };
+        let options = PipelineOptions {
+            dead_letters,
+            files: config.rule_files_path,
+            hops_max: config.republish_hops_max,
+        };
+        let pipeline = Pipeline::new(RuleSet::from_rules(Vec::new()), parts, options);
+        let swapped = pipeline.clone();
+        let swap = Box::new(move |rules| swapped.swap_rules(rules));
+        let rulebook =
+            Rulebook::open(files, &path.join(STORED_RULES), rule_options, Arc::clone(&clock), swap)?;
+        let broker = Broker::new(BrokerOptions::default(), Arc::new(pipeline.clone()), clock, times);
+        tokio::spawn(publish(to_subscribers, broker.clone()));
         let broker_room = Room::new("broker", mqtt_address);
-        let stop = broker_room.stop.clone();
-        broker_room.stop.spawn(async move { broker.serve(mqtt, stop).await });
+        let (keeper, stop) = (broker.clone(), broker_room.stop.clone());
+        broker_room.stop.spawn(async move { keeper.keep(stop).await });
+        let (serving, stop) = (broker.clone(), broker_room.stop.clone());
+        broker_room.stop.spawn(async move { serving.serve(mqtt, stop).await });
 
         let options = ApiOptions {
             region: config.region,
             account_id: config.account_id,
             compatibility: config.compatibility,
         };
-        let api = Api::new(options, store.clone(), engine.clone());
+        let rooms = Rooms {
+            store: store.clone(),
+            engine: engine.clone(),
+            broker,
+            rulebook: rulebook.clone(),
+            pipeline: pipeline.clone(),
+        };
+        let api = Api::new(options, rooms);
         let api_room = Room::new("api", http_address);
+        let stop = api_room.stop.clone();
+        api_room.stop.spawn(async move { rulebook.watch(stop).await });
         let stop = api_room.stop.clone();
         api_room.stop.spawn(async move { api.serve(http, stop).await });
 
-        Ok(Self { store, engine, broker: broker_room, api: api_room })
+        Ok(Self { store, engine, pipeline, broker: broker_room, api: api_room })
     }
 
     /// Where MQTT clients connect.
@@ -137,6 +190,10 @@ impl Daemon {
     pub async fn stop(self) -> Result<(), StoreError> {
         self.api.stop().await;
         self.broker.stop().await;
+        let left = self.pipeline.stop(DRAIN_WITHIN).await;
+        if left > 0 {
+            warn!(left, "gave up waiting for requests of http actions");
+        }
         self.engine.shutdown().await;
         self.store.close().await
     }
@@ -157,15 +214,21 @@ impl Room {
     }
 }
 
-/// Loads the rules; a file with a mistake is reported and the others are used.
-fn load_rules(folder: &Path, account_id: &str) -> Result<RuleSet, StartError> {
-    let loaded =
-        RuleSet::load(folder, &RuleOptions { account_id: account_id.to_owned(), ..RuleOptions::default() })?;
-    for problem in &loaded.problems {
-        warn!(%problem, "rule file not used");
+/// What rules know about this service; chance starts anew with every start.
+fn rule_options(config: &Config) -> RuleOptions {
+    RuleOptions {
+        account_id: config.account_id.clone(),
+        files: LocalFiles { proto: config.proto_path.clone(), secrets: config.secrets_path.clone() },
+        seed: Uuid::new_v4().as_u128(),
+        ..RuleOptions::default()
     }
-    info!(rules = loaded.rules.len(), folder = %folder.display(), "rules loaded");
-    Ok(loaded.rules)
+}
+
+/// Hands the messages rules republish to subscribers. The pipeline cannot hold the broker that holds it.
+async fn publish(mut republished: mpsc::Receiver<Arc<Message>>, broker: Broker) {
+    while let Some(message) = republished.recv().await {
+        broker.publish(&message);
+    }
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

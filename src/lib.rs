@@ -15,6 +15,7 @@ pub mod shutdown;
 pub mod topic;
 
 pub mod message;
+pub mod outlet;
 pub mod record;
 
 pub mod mqtt;
@@ -24,6 +25,7 @@ pub mod store;
 pub mod query;
 
 pub mod pipeline;
+pub mod rulebook;
 
 pub mod api;
 pub mod config;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 #[expect(clippy::print_stderr, reason = "the last word to the operator, who may log nothing")]
 fn main() -> ExitCode {
     match tidemill::cli::run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("tidemill: {}", sentence(&error));
             ExitCode::from(2)

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::topic::TopicName;
@@ -43,6 +44,10 @@ pub struct Origin {
     pub client_id: Option<Arc<str>>,
     /// The address the message came from.
     pub address: Option<IpAddr>,
+    /// Who the publisher proved to be: a certificate's thumbprint or a user's name.
+    pub principal: Option<Arc<str>>,
+    /// The id to find the message by, if its maker gave it one; rules make one up otherwise.
+    pub trace_id: Option<Uuid>,
 }
 
 /// One published message.

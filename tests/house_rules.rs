@@ -13,18 +13,29 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("topic", &[]),
     ("message", &["clock", "topic"]),
     ("record", &["clock"]),
+    ("outlet", &[]),
     ("mqtt", &["clock", "shutdown", "topic", "message"]),
     ("rules", &["clock", "topic", "message", "record"]),
     ("store", &["clock", "shutdown", "record"]),
     ("query", &["clock", "shutdown", "record", "store"]),
-    ("pipeline", &["clock", "topic", "message", "record", "mqtt", "rules", "store"]),
-    ("api", &["clock", "shutdown", "topic", "message", "record", "rules", "store", "query", "pipeline"]),
+    ("pipeline", &["clock", "shutdown", "topic", "message", "record", "outlet", "mqtt", "rules", "store"]),
+    ("rulebook", &["clock", "shutdown", "rules"]),
+    (
+        "api",
+        &[
+            "clock", "shutdown", "topic", "message", "record", "mqtt", "rules", "store", "query", "pipeline",
+            "rulebook",
+        ],
+    ),
     ("config", &["store"]),
     (
         "daemon",
-        &["clock", "shutdown", "config", "record", "mqtt", "rules", "store", "query", "pipeline", "api"],
+        &[
+            "clock", "shutdown", "config", "message", "record", "mqtt", "rules", "store", "query",
+            "pipeline", "rulebook", "api",
+        ],
     ),
-    ("cli", &["clock", "config", "rules", "store", "query", "daemon"]),
+    ("cli", &["clock", "topic", "message", "record", "config", "rules", "store", "query", "daemon"]),
 ];
 
 /// A crate that only some rooms may name, so that what it does has one home.
@@ -37,7 +48,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sqlparser", &["rules", "query"]),
     ("clap", &["cli"]),
     ("anyhow", &["cli", "main"]),
-    ("std::fs", &["store", "config", "rules"]),
+    ("reqwest", &["pipeline"]),
+    ("std::fs", &["store", "config", "rules", "rulebook", "outlet", "cli"]),
     ("tokio::fs", &[]),
 ];
 

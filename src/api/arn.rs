@@ -26,6 +26,11 @@ impl Arns {
         format!("{}/table/{table}", self.database(database))
     }
 
+    /// The ARN of a topic rule.
+    pub(crate) fn topic_rule(&self, rule: &str) -> String {
+        format!("arn:aws:iot:{}:{}:rule/{rule}", self.region, self.account_id)
+    }
+
     /// What an ARN names. Region and account are the caller's business: clients that are pointed here
     /// keep the ones they had.
     ///

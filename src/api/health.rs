@@ -5,13 +5,16 @@ use serde_json::{Value, json};
 
 use super::Context;
 
-/// 200 while writes become durable, 503 with the reason once they cannot.
+/// 200 while writes become durable, with the reasons when something else does not work, such as a rule
+/// file with a mistake; 503 with the reason once they cannot.
 pub(crate) fn health(context: &Context) -> (StatusCode, Value) {
-    match context.store.health() {
-        Ok(()) => (StatusCode::OK, json!({ "status": "ok" })),
-        Err(reason) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            json!({ "status": "unavailable", "reason": reason.to_string() }),
-        ),
+    if let Err(reason) = context.store.health() {
+        return (StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "unavailable", "reason": reason }));
+    }
+    let mut reasons = context.store.troubles();
+    reasons.extend(context.rulebook.problems());
+    match reasons {
+        reasons if reasons.is_empty() => (StatusCode::OK, json!({ "status": "ok" })),
+        reasons => (StatusCode::OK, json!({ "status": "degraded", "reasons": reasons })),
     }
 }

@@ -1,7 +1,7 @@
 //! AWS JSON 1.0: bodies in, bodies out, and the headers around them (spec 1.1, 1.3).
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Response, header};
+use axum::http::{HeaderMap, HeaderValue, Response, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use uuid::Uuid;
@@ -41,12 +41,16 @@ pub(crate) fn respond(result: Result<Value, ApiError>) -> Response<Body> {
     };
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, AWS_JSON);
+    response.headers_mut().insert(header::CONTENT_TYPE, AWS_JSON);
+    mark(response.headers_mut(), code);
+    response
+}
+
+/// What every answer's headers say: which request it answers, and the name of its error.
+pub(crate) fn mark(headers: &mut HeaderMap, code: Option<&'static str>) {
     let id = Uuid::new_v4().to_string();
     headers.insert("x-amzn-requestid", HeaderValue::from_str(&id).expect("a UUID is visible ASCII"));
     if let Some(code) = code {
         headers.insert("x-amzn-errortype", HeaderValue::from_static(code));
     }
-    response
 }

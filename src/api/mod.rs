@@ -1,17 +1,22 @@
-//! AWS's wire: both Timestream services on one HTTP port (spec 1), and `/health`.
+//! AWS's wire: both Timestream services and IoT's rules and data on one HTTP port, `/health`, `/metrics`.
 //!
-//! `target` says which operation a request asks for, `shape` what it may look like, one file per
+//! Timestream (spec 1): `target` says which operation a request asks for, `shape` what it may look like, one file per
 //! group of operations does the work, `error` alone knows codes and statuses. A user's mistake is
-//! never answered with a 5xx, for SDKs would repeat it (spec 1.5).
+//! never answered with a 5xx, for SDKs would repeat it (spec 1.5). IoT: `rest` holds what its two
+//! groups of paths, `iot_rules` and `iot_data`, have in common.
 
 mod arn;
 mod databases;
 mod endpoints;
 mod error;
 mod health;
+mod iot_data;
+mod iot_rules;
 mod json;
+mod metrics;
 mod paging;
 mod query;
+mod rest;
 mod server;
 mod shape;
 mod tables;
@@ -19,19 +24,25 @@ mod tags;
 mod target;
 mod write_records;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Response};
+use axum::http::{HeaderMap, HeaderValue, Response, header};
 use axum::routing::{get, post};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tracing::{debug, error};
 
+use crate::mqtt::Broker;
+use crate::pipeline::Pipeline;
 use crate::query::Engine;
+use crate::rulebook::Rulebook;
 use crate::shutdown::Shutdown;
 use crate::store::{Compatibility, Store, StoreError};
 use arn::Arns;
@@ -55,11 +66,29 @@ pub struct ApiOptions {
     pub compatibility: Compatibility,
 }
 
+/// The rooms behind the API.
+#[derive(Debug, Clone)]
+pub struct Rooms {
+    /// Where rows are written.
+    pub store: Store,
+    /// Where they are queried.
+    pub engine: Engine,
+    /// Where messages are published.
+    pub broker: Broker,
+    /// Where rules are kept.
+    pub rulebook: Rulebook,
+    /// Where rules are run, and counted.
+    pub pipeline: Pipeline,
+}
+
 /// What handlers work with.
 #[derive(Debug)]
 struct Context {
     store: Store,
     engine: Engine,
+    broker: Broker,
+    rulebook: Rulebook,
+    pipeline: Pipeline,
     arns: Arns,
     compatibility: Compatibility,
 }
@@ -88,10 +117,12 @@ pub struct Api {
 }
 
 impl Api {
-    /// An API over `store` and `engine`.
-    pub fn new(options: ApiOptions, store: Store, engine: Engine) -> Self {
+    /// An API over `rooms`.
+    pub fn new(options: ApiOptions, rooms: Rooms) -> Self {
+        let Rooms { store, engine, broker, rulebook, pipeline } = rooms;
         let arns = Arns::new(options.region, options.account_id);
-        let context = Context { store, engine, arns, compatibility: options.compatibility };
+        let compatibility = options.compatibility;
+        let context = Context { store, engine, broker, rulebook, pipeline, arns, compatibility };
         Self { context: Arc::new(context) }
     }
 
@@ -104,6 +135,10 @@ impl Api {
         Router::new()
             .route("/", post(aws_json))
             .route("/health", get(answer_health))
+            .route("/metrics", get(answer_metrics))
+            .route("/metrics.json", get(answer_metrics_json))
+            .merge(iot_rules::router())
+            .merge(iot_data::router())
             .fallback(async || json::respond(Err(ApiError::unknown_operation())))
             .with_state(Arc::clone(&self.context))
     }
@@ -114,6 +149,16 @@ async fn answer_health(State(context): State<Arc<Context>>) -> Response<Body> {
     let mut response = Response::new(Body::from(body.to_string()));
     *response.status_mut() = status;
     response
+}
+
+async fn answer_metrics(State(context): State<Arc<Context>>) -> Response<Body> {
+    let mut response = Response::new(Body::from(metrics::text(&context)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(metrics::TEXT));
+    response
+}
+
+async fn answer_metrics_json(State(context): State<Arc<Context>>) -> Response<Body> {
+    rest::respond(Ok(Some(metrics::json(&context))))
 }
 
 async fn aws_json(State(context): State<Arc<Context>>, request: Request) -> Response<Body> {

@@ -59,11 +59,13 @@ pub(crate) fn answer(name: &str, items: Vec<Value>, next: Option<String>) -> Val
     answer
 }
 
-fn encode(key: &str) -> String {
+/// The token that continues behind `key`.
+pub(crate) fn encode(key: &str) -> String {
     key.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn decode(token: &str) -> Option<String> {
+/// The key a token stands for; `None` if it was not made here.
+pub(crate) fn decode(token: &str) -> Option<String> {
     let digits = token.as_bytes();
     if !digits.len().is_multiple_of(2) || !token.is_ascii() {
         return None;

@@ -4,11 +4,15 @@
 //! that open sockets and say nothing keep nobody else out for long. On stop the requests under way
 //! are answered and idle connections closed.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -42,8 +46,8 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Shutd
             next = next => next,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let connection = connection(stream, router.clone(), shutdown.clone());
+            Ok((stream, peer)) => {
+                let connection = connection(stream, Peer(peer.ip()), router.clone(), shutdown.clone());
                 shutdown.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -57,16 +61,25 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Shutd
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, shutdown: Shutdown) {
+/// The address a request came from, an extension of every request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+async fn connection(stream: TcpStream, peer: Peer, router: Router, shutdown: Shutdown) {
     // Answers are small and complete; waiting to fill a packet only adds latency.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot switch off delayed sending");
     }
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
         .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::bail;
 
 use crate::config::Config;
-use crate::rules::{RuleOptions, RuleSet};
-use crate::store::Store;
+use crate::rules::{LocalFiles, RuleOptions, RuleSet};
+use crate::store::{Store, StoreError, StoreUrl};
 
 /// Checks the configuration at `path`, the rule files and, with `store`, the store it names; says what it
 /// found on standard output.
@@ -16,7 +16,8 @@ use crate::store::Store;
 #[expect(clippy::print_stdout, reason = "the command's result")]
 pub(super) fn check(path: &Path, store: bool) -> anyhow::Result<()> {
     let config = Config::load(path)?;
-    let options = RuleOptions { account_id: config.account_id, ..RuleOptions::default() };
+    let files = LocalFiles { proto: config.proto_path, secrets: config.secrets_path };
+    let options = RuleOptions { account_id: config.account_id, files, ..RuleOptions::default() };
     let loaded = RuleSet::load(&config.rules_path, &options)
         .map_err(|error| anyhow::anyhow!("rules.path: {error}"))?;
     if !loaded.problems.is_empty() {
@@ -24,7 +25,7 @@ pub(super) fn check(path: &Path, store: bool) -> anyhow::Result<()> {
         bail!("{}", problems.join("\n"));
     }
     if store {
-        examine(&config.store_path)?;
+        examine(&config.store_path, config.store_url)?;
     }
     println!(
         "ok: {} is valid, {} rules in {}",
@@ -36,11 +37,12 @@ pub(super) fn check(path: &Path, store: bool) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "the command's result")]
-fn examine(folder: &Path) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    let report = runtime
-        .block_on(Store::examine(folder))
-        .map_err(|error| anyhow::anyhow!("store.path: {}: {error}", folder.display()))?;
+fn examine(folder: &Path, url: Option<StoreUrl>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(Store::examine(folder, url)).map_err(|error| match error {
+        StoreError::Storage { .. } | StoreError::Moved { .. } => anyhow::anyhow!("{error}"),
+        error => anyhow::anyhow!("store.path: {}: {error}", folder.display()),
+    })?;
     if !report.is_sound() {
         bail!("{report}");
     }

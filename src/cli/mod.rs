@@ -1,9 +1,11 @@
 //! The command line: arguments, and one file per command.
 
 mod check;
+mod rule;
 mod serve;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -38,16 +40,24 @@ enum Command {
         #[arg(long)]
         store: bool,
     },
+    /// Try out rules without starting
+    Rule {
+        #[command(subcommand)]
+        command: rule::RuleCommand,
+    },
 }
 
-/// Runs the command the process was started with.
+/// Runs the command the process was started with. Its exit code is 1 when it did its work and found
+/// mistakes.
 ///
 /// # Errors
 /// One sentence for the operator, who has something to change.
-pub fn run() -> anyhow::Result<()> {
+pub fn run() -> anyhow::Result<ExitCode> {
     let Arguments { command, shared } = Arguments::parse();
     match command.unwrap_or(Command::Serve { accept_loss: false }) {
-        Command::Serve { accept_loss } => serve::serve(&shared.config, accept_loss),
-        Command::Check { store } => check::check(&shared.config, store),
+        Command::Serve { accept_loss } => serve::serve(&shared.config, accept_loss)?,
+        Command::Check { store } => check::check(&shared.config, store)?,
+        Command::Rule { command } => return rule::run(command, &shared.config),
     }
+    Ok(ExitCode::SUCCESS)
 }

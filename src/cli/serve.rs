@@ -31,7 +31,8 @@ pub(super) fn serve(path: &Path, accept_loss: bool) -> anyhow::Result<()> {
 }
 
 fn start_logging() -> anyhow::Result<()> {
-    let directives = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".into());
+    // Every repetition of a request to S3 is "info"; what comes of it is logged by who asked.
+    let directives = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info,object_store=warn".into());
     let filter = EnvFilter::try_new(&directives)
         .with_context(|| format!("{LOG_VARIABLE}: `{directives}` is not a list of log directives"))?;
     let colours = std::io::stderr().is_terminal();
@@ -49,7 +50,12 @@ async fn run(config: Config, accept_loss: bool) -> anyhow::Result<()> {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            _ = flush.recv() => daemon.flush().await,
+            // Storage that does not answer must not keep the daemon from stopping.
+            _ = flush.recv() => tokio::select! {
+                () = daemon.flush() => {}
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+            },
         }
     }
     info!("stopping; a second signal stops at once");

@@ -1,25 +1,25 @@
 //! What all connections share: who is connected, who subscribed to what, what is retained, and the
 //! fan-out from one message to its subscribers.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::net::TcpListener;
 use tracing::debug;
 
+use super::clients::{Absent, Clients, Ended, Found};
 use super::counters::{BrokerCounters, Tally};
 use super::error::Reason;
 use super::ingest::Ingest;
-use super::mailbox::{Delivery, Mailbox, Put, Told};
+use super::mailbox::{Absence, Delivery, Mailbox, Put};
 use super::options::BrokerOptions;
+use super::packet::Will;
 use super::retained::{Cursor, Kept, Page, Retained};
-use super::subscriptions::{ConnectionNumber, Subscription, Subscriptions};
-use super::{listener, lock};
+use super::subscriptions::{SessionNumber, Subscribed, Subscription, Subscriptions};
+use super::{keeper, listener, lock};
 use crate::clock::{Clock, ProcessingTime, Timestamp};
 use crate::message::{Message, QoS};
 use crate::shutdown::Shutdown;
-use crate::topic::TopicFilter;
 
 /// Messages on these topics are for one rule and nobody else (AWS IoT Core's Basic Ingest): no
 /// subscriber receives them and none is retained.
@@ -41,12 +41,13 @@ impl Broker {
     ) -> Self {
         let retained = Retained::new(options.retained_messages_max, options.retained_bytes_max);
         let shared = Shared {
-            options,
             ingest,
             clock,
             times,
             tally: Tally::default(),
             next_number: AtomicU64::new(0),
+            absence: Arc::new(Absence::new(options.absent_bytes_max)),
+            options,
             clients: Mutex::default(),
             subscriptions: RwLock::default(),
             retained: Mutex::new(retained),
@@ -60,25 +61,29 @@ impl Broker {
         listener::serve(&self.shared, &listener, &shutdown).await;
     }
 
+    /// Ends sessions whose time is over and publishes wills that are due, until `shutdown` is
+    /// requested. Runs once, beside any number of listeners.
+    pub async fn keep(&self, shutdown: Shutdown) {
+        keeper::run(&self.shared, &shutdown).await;
+    }
+
     /// Hands `message` to its subscribers and, if it asks for it, to the retained store. It does not
     /// pass [`Ingest`]: this is for messages that have been there.
     pub fn publish(&self, message: &Message) {
         self.shared.fan_out(&Arc::new(message.clone()));
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// What has been counted so far.
     pub fn counters(&self) -> BrokerCounters {
         let retained = lock(&self.shared.retained).len();
         let subscriptions = self.shared.subscriptions().len();
-        self.shared.tally.snapshot(retained as u64, subscriptions as u64)
+        let absent = lock(&self.shared.clients).absent();
+        self.shared.tally.snapshot(retained as u64, subscriptions as u64, absent as u64)
     }
-}
-
-/// A client id's present connection.
-#[derive(Debug)]
-struct Client {
-    number: ConnectionNumber,
-    mailbox: Arc<Mailbox>,
 }
 
 /// The insides of a broker.
@@ -90,7 +95,8 @@ pub(crate) struct Shared {
     times: Arc<ProcessingTime>,
     pub(crate) tally: Tally,
     next_number: AtomicU64,
-    clients: Mutex<HashMap<Arc<str>, Client>>,
+    absence: Arc<Absence>,
+    clients: Mutex<Clients>,
     subscriptions: RwLock<Subscriptions>,
     retained: Mutex<Retained>,
 }
@@ -106,28 +112,64 @@ impl Shared {
         self.times.next(&*self.clock)
     }
 
-    /// Makes the connection behind `mailbox` the one of its client id and tells an earlier one to end.
-    pub(crate) fn enter(&self, mailbox: &Arc<Mailbox>) -> ConnectionNumber {
-        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        let client = Client { number, mailbox: Arc::clone(mailbox) };
-        let earlier = lock(&self.clients).insert(Arc::clone(&mailbox.client_id), client);
-        if let Some(earlier) = earlier {
-            earlier.mailbox.tell(Told::TakenOver);
-        }
-        number
+    /// An empty mailbox for a session of `client_id`.
+    pub(crate) fn mailbox(&self, client_id: Arc<str>, lasting: bool) -> Arc<Mailbox> {
+        Arc::new(Mailbox::new(client_id, lasting, &self.options, Arc::clone(&self.absence)))
     }
 
-    /// Forgets a connection and its subscriptions.
-    pub(crate) fn leave(&self, number: ConnectionNumber, client_id: &str, filters: &[TopicFilter]) {
-        let mut clients = lock(&self.clients);
-        if clients.get(client_id).is_some_and(|client| client.number == number) {
-            clients.remove(client_id);
-        }
-        drop(clients);
-        if !filters.is_empty() {
+    /// Lets a connection in, as [`Clients::enter`] says, with `mailbox` for a new session.
+    pub(crate) fn enter(
+        &self,
+        mailbox: &Arc<Mailbox>,
+        resume: bool,
+        lasting: bool,
+    ) -> (SessionNumber, Found) {
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        (number, lock(&self.clients).enter(number, mailbox, resume, lasting))
+    }
+
+    /// A connection has ended and its session goes on as `absent`, unless another has replaced it: then
+    /// it comes back, ended.
+    pub(crate) fn put_down(&self, number: SessionNumber, client_id: &str, absent: Absent) -> Option<Absent> {
+        lock(&self.clients).put_down(number, client_id, absent)
+    }
+
+    /// A connection has ended, and its session with it.
+    pub(crate) fn leave(
+        &self,
+        number: SessionNumber,
+        client_id: &str,
+        filters: impl IntoIterator<Item = Subscribed>,
+    ) {
+        lock(&self.clients).remove(number, client_id);
+        self.forget(number, filters);
+    }
+
+    /// Ends the sessions whose time is over; their wills are due.
+    pub(crate) fn expire_sessions(&self) -> Vec<(Arc<str>, Will)> {
+        let ended = lock(&self.clients).expire(self.now(), self.options.absent_sessions_max);
+        ended.into_iter().filter_map(|ended| self.end(ended)).collect()
+    }
+
+    /// The wills of absent clients whose delay is over.
+    pub(crate) fn due_wills(&self) -> Vec<(Arc<str>, Will)> {
+        lock(&self.clients).due_wills(self.now())
+    }
+
+    /// Gives up what an ended session held; its will, if it has one, is due.
+    pub(crate) fn end(&self, ended: Ended) -> Option<(Arc<str>, Will)> {
+        let Ended { number, mailbox, absent } = ended;
+        self.forget(number, absent.kept.into_filters());
+        mailbox.give_up();
+        absent.will.map(|(will, _)| (Arc::clone(&mailbox.client_id), will))
+    }
+
+    fn forget(&self, number: SessionNumber, filters: impl IntoIterator<Item = Subscribed>) {
+        let mut filters = filters.into_iter().peekable();
+        if filters.peek().is_some() {
             let mut subscriptions = self.subscriptions_mut();
             for filter in filters {
-                subscriptions.remove(filter, number);
+                subscriptions.remove(&filter, number);
             }
         }
     }
@@ -138,8 +180,8 @@ impl Shared {
     /// When the broker holds as many subscriptions as it may.
     pub(crate) fn subscribe(
         &self,
-        filter: &TopicFilter,
-        number: ConnectionNumber,
+        filter: &Subscribed,
+        number: SessionNumber,
         subscription: Subscription,
     ) -> Result<bool, Reason> {
         let mut subscriptions = self.subscriptions_mut();
@@ -152,8 +194,12 @@ impl Shared {
     }
 
     /// Removes a subscription; false when there was none.
-    pub(crate) fn unsubscribe(&self, filter: &TopicFilter, number: ConnectionNumber) -> bool {
+    pub(crate) fn unsubscribe(&self, filter: &Subscribed, number: SessionNumber) -> bool {
         self.subscriptions_mut().remove(filter, number)
+    }
+
+    pub(crate) const fn retained(&self) -> &Mutex<Retained> {
+        &self.retained
     }
 
     /// The next retained messages of `cursor`.
@@ -188,11 +234,15 @@ impl Shared {
         for same in matches.found.chunk_by(|(left, _), (right, _)| left == right) {
             self.deliver_to(same, message);
         }
+        // Each is a subscription of its own, even of a session that has others.
+        for shared in &matches.shared {
+            self.deliver_to(std::slice::from_ref(shared), message);
+        }
     }
 
-    /// One copy for one connection, whichever of its filters match: at the highest QoS, with the
+    /// One copy for one session, whichever of its filters match: at the highest QoS, with the
     /// identifiers of all of them.
-    fn deliver_to(&self, same: &[(ConnectionNumber, &Subscription)], message: &Arc<Message>) {
+    fn deliver_to(&self, same: &[(SessionNumber, &Subscription)], message: &Arc<Message>) {
         let publisher = message.origin.client_id.as_deref();
         let mut qos = None;
         let mut retain = false;

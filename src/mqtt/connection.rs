@@ -12,16 +12,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, info, warn};
 
 use super::broker::Shared;
-use super::error::End;
-use super::handshake::{self, Refused};
+use super::clients::Absent;
+use super::error::{End, Reason};
+use super::handshake::{self, Opened, Refused};
 use super::inbound::Inbound;
+use super::keeper;
 use super::mailbox::Told;
 use super::outbound::Outbound;
 use super::packet::Will;
 use super::reader::Reader;
 use super::receipts;
 use super::session::Session;
-use crate::message::{Message, Origin, QoS};
 use crate::shutdown::Shutdown;
 
 // Client ids are logged as Rust writes them, because a client may put line ends and escapes into one.
@@ -37,12 +38,22 @@ where
         greeted = handshake::greet(broker, &mut reader, &mut writer) => greeted,
         () = shutdown.requested() => return,
     };
-    let opened = greeted.and_then(|mut connect| {
-        let session = handshake::open(broker, &connect, address)?;
-        Ok((session, connect.will.take()))
-    });
+    let opened = match greeted {
+        Ok(connect) => {
+            let version = connect.version;
+            // Not given up in between: what it picks up it has to put down again.
+            let opened = handshake::open(broker, connect, address).await.map_err(Refused::from);
+            if let Err(refused @ Refused::Violation(violation)) = &opened
+                && violation.reason == Reason::ServerBusy
+            {
+                handshake::refuse(broker, version, violation.reason, refused, &mut writer).await;
+            }
+            opened
+        }
+        Err(refused) => Err(refused),
+    };
     match opened {
-        Ok((session, will)) => {
+        Ok(Opened { session, will }) => {
             debug!(client_id = ?session.client_id, %address, version = ?session.version, "client connected");
             Box::pin(serve(broker, &session, reader, writer, will, shutdown)).await;
         }
@@ -95,8 +106,11 @@ async fn serve<R, W>(
     };
     drop(inbound);
     log_end(broker, session, &end);
-    broker.leave(session.number, &session.client_id, &session.take_filters());
     session.close();
+    let lasts = session.expiry_seconds() > 0;
+    if !lasts {
+        broker.leave(session.number, &session.client_id, session.take_kept().into_filters());
+    }
 
     let options = &broker.options;
     let drain = async {
@@ -119,10 +133,33 @@ async fn serve<R, W>(
     if drained.is_err() {
         warn!(client_id = ?session.client_id, "gave up waiting for the publishes of a closed connection");
     }
-    if let Some(will) = will.filter(|_| end.wants_will()) {
-        let published = tokio::time::timeout(options.drain_timeout, publish_will(broker, session, will));
-        if published.await.is_err() {
-            warn!(client_id = ?session.client_id, "gave up waiting for a will to be stored");
+    let will = will.filter(|_| end.wants_will());
+    let due = if lasts { put_down(broker, session, will) } else { will };
+    if let Some(will) = due {
+        keeper::publish_will(broker, Arc::clone(&session.client_id), will).await;
+    }
+}
+
+/// Puts a session down for the next connection to pick up. What comes back of its will is due now:
+/// because it has no delay, or because the session has been replaced.
+fn put_down(broker: &Shared, session: &Session, will: Option<Will>) -> Option<Will> {
+    let now = broker.now();
+    let after = |seconds: u32| now.saturating_add(i64::from(seconds) * 1_000_000_000);
+    let until = after(session.expiry_seconds());
+    let (due, later) = match will {
+        Some(will) if will.delay_seconds > 0 => {
+            let at = after(will.delay_seconds).min(until);
+            (None, Some((will, at)))
+        }
+        will => (will, None),
+    };
+    let absent = Absent { kept: session.take_kept(), until, will: later };
+    match broker.put_down(session.number, &session.client_id, absent) {
+        None => due,
+        Some(Absent { kept, will, .. }) => {
+            broker.leave(session.number, &session.client_id, kept.into_filters());
+            session.mailbox.give_up();
+            due.or(will.map(|(will, _)| will))
         }
     }
 }
@@ -142,27 +179,4 @@ fn log_end(broker: &Shared, session: &Session, end: &End) {
         }
         End::TooSlow | End::NotStored(_) => warn!(?client_id, %address, reason = %end, "client sent away"),
     }
-}
-
-/// Publishes a will like any message: the pipeline first, subscribers when it is durable.
-async fn publish_will(broker: &Shared, session: &Session, will: Will) {
-    let message = Arc::new(Message {
-        topic: will.topic,
-        payload: will.payload,
-        qos: will.qos,
-        retain: will.retain,
-        properties: will.properties,
-        origin: Origin { client_id: Some(Arc::clone(&session.client_id)), address: Some(session.address) },
-        received: broker.processing_time(),
-    });
-    broker.tally.messages_received.add_one();
-    let receipt = broker.ingest.submit(&message).await;
-    if message.qos != QoS::AtMostOnce
-        && let Err(error) = receipt.await
-    {
-        broker.tally.messages_not_stored.add_one();
-        warn!(client_id = ?session.client_id, %error, "a will was not stored");
-        return;
-    }
-    broker.fan_out(&message);
 }

@@ -61,7 +61,7 @@ pub struct BrokerCounters {
     pub messages_not_stored: u64,
     /// Messages written to subscribers.
     pub messages_sent: u64,
-    /// Messages a subscriber did not get because its queue was full or the message was larger than
+    /// Messages a subscriber did not get because its queue was full, it was away and they were of QoS 0, or the message was larger than
     /// the packets it takes.
     pub messages_dropped: u64,
     /// Messages a subscriber did not get because they expired first.
@@ -74,11 +74,18 @@ pub struct BrokerCounters {
     pub retained_messages: u64,
     /// Subscriptions now.
     pub subscriptions: u64,
+    /// Sessions kept for clients that are away now.
+    pub absent_sessions: u64,
 }
 
 impl Tally {
-    /// The numbers now; the two that others keep are passed in.
-    pub(crate) fn snapshot(&self, retained_messages: u64, subscriptions: u64) -> BrokerCounters {
+    /// The numbers now; those that others keep are passed in.
+    pub(crate) fn snapshot(
+        &self,
+        retained_messages: u64,
+        subscriptions: u64,
+        absent_sessions: u64,
+    ) -> BrokerCounters {
         BrokerCounters {
             connections: self.connections.get(),
             connections_refused: self.connections_refused.get(),
@@ -93,6 +100,7 @@ impl Tally {
             retained_refused: self.retained_refused.get(),
             retained_messages,
             subscriptions,
+            absent_sessions,
         }
     }
 }

@@ -22,6 +22,8 @@ pub(crate) enum Reason {
     UnsupportedVersion = 0x84,
     /// The client id is not acceptable.
     ClientIdInvalid = 0x85,
+    /// An earlier connection of the session has not come to its end in time.
+    ServerBusy = 0x89,
     /// The daemon stops.
     ShuttingDown = 0x8B,
     /// Extended authentication is not offered.
@@ -42,8 +44,6 @@ pub(crate) enum Reason {
     PacketTooLarge = 0x95,
     /// A limit of this broker is reached.
     QuotaExceeded = 0x97,
-    /// Shared subscriptions are not offered.
-    SharedSubscriptionsUnsupported = 0x9E,
 }
 
 /// A rule of the protocol that a client broke.

@@ -7,12 +7,16 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::broker::Shared;
+use super::clients::Found;
 use super::codec::{Codec, NoConnect, decode_connect};
 use super::error::{Reason, Violation};
+use super::keeper;
 use super::mailbox::Mailbox;
-use super::packet::{ConnAck, Connect, Reply, Version};
+use super::packet::{ConnAck, Connect, Reply, Version, Will};
 use super::reader::Reader;
-use super::session::Session;
+use super::session::{Kept, Session};
+use super::subscriptions::SessionNumber;
+use crate::message::Origin;
 
 /// Why a socket did not become a session.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +67,18 @@ where
         Err(NotReceived::Connect(NoConnect::Wrong { violation, .. })) => return Err(violation.into()),
         Err(NotReceived::Refused(refused)) => return Err(refused),
     };
+    refuse(broker, version, reason, &refused, writer).await;
+    Err(refused)
+}
+
+/// Answers a CONNECT with a refusal.
+pub(crate) async fn refuse<W: AsyncWrite + Unpin + Send>(
+    broker: &Shared,
+    version: Version,
+    reason: Reason,
+    refused: &Refused,
+    writer: &mut W,
+) {
     let codec = Codec::new(version, broker.options.packet_bytes_max, usize::MAX);
     let mut answer = BytesMut::new();
     let reply = Reply::Refuse { reason, text: refused.to_string() };
@@ -74,7 +90,6 @@ where
         };
         let _ = tokio::time::timeout(broker.options.close_timeout, farewell).await;
     }
-    Err(refused)
 }
 
 enum NotReceived {
@@ -118,28 +133,80 @@ fn check(connect: &Connect) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Opens the session of an accepted CONNECT and queues its CONNACK.
+/// A session and what its client has left for the case that it vanishes.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) session: Session,
+    pub(crate) will: Option<Will>,
+}
+
+/// Opens the session of an accepted CONNECT, or goes on with an earlier one, and queues its CONNACK.
 ///
 /// # Errors
-/// When the client takes no packet of the CONNACK's size.
-pub(crate) fn open(broker: &Shared, connect: &Connect, address: IpAddr) -> Result<Session, Violation> {
+/// When the client takes no packet of the CONNACK's size, or an earlier connection of the session does
+/// not come to its end.
+pub(crate) async fn open(
+    broker: &Shared,
+    mut connect: Connect,
+    address: IpAddr,
+) -> Result<Opened, Violation> {
     let options = &broker.options;
     let assigned = connect.client_id.is_empty().then(|| format!("auto-{}", uuid::Uuid::new_v4().simple()));
     let client_id: Arc<str> = assigned.as_deref().unwrap_or(&connect.client_id).into();
-    let mailbox = Mailbox::new(client_id, options.outbound_messages_max, options.outbound_bytes_max);
-    let mailbox = Arc::new(mailbox);
-    let number = broker.enter(&mailbox);
-    let session = Session::new(number, mailbox, address, connect, options);
+    let asked_for = connect.session_expiry_seconds;
+    connect.session_expiry_seconds = asked_for.min(options.session_expiry_seconds_max);
+    let origin =
+        Origin { client_id: Some(Arc::clone(&client_id)), address: Some(address), ..Origin::default() };
+    let will = connect.will.take().map(|will| Will { origin, ..will });
+    let (number, mailbox, kept) = pick_up(broker, client_id, &connect).await?;
+    let session_present = kept.is_some();
+    let session = Session::new(number, mailbox, kept.unwrap_or_else(Kept::new), address, &connect, options);
     let accepted = session.reply(Reply::ConnAck(ConnAck {
         receive_maximum: options.receive_maximum.max(1),
         packet_bytes_max: u32::try_from(options.packet_bytes_max).unwrap_or(u32::MAX),
         topic_alias_max: options.topic_alias_max,
         assigned_client_id: assigned,
-        session_expiry_refused: connect.session_expiry_seconds > 0,
+        session_present,
+        session_expiry_seconds: (connect.session_expiry_seconds < asked_for)
+            .then_some(connect.session_expiry_seconds),
     }));
     if let Err(violation) = accepted {
-        broker.leave(number, &session.client_id, &[]);
+        let kept = session.take_kept();
+        broker.leave(number, &session.client_id, kept.into_filters());
         return Err(violation);
     }
-    Ok(session)
+    Ok(Opened { session, will })
+}
+
+/// The session `connect` goes on with, or a new one.
+async fn pick_up(
+    broker: &Shared,
+    client_id: Arc<str>,
+    connect: &Connect,
+) -> Result<(SessionNumber, Arc<Mailbox>, Option<Kept>), Violation> {
+    let options = &broker.options;
+    let patience = options.drain_timeout + options.close_timeout;
+    let lasting = connect.session_expiry_seconds > 0;
+    let mailbox = broker.mailbox(client_id, lasting);
+    loop {
+        let (number, found) = broker.enter(&mailbox, !connect.clean_start, lasting);
+        match found {
+            Found::Session(number, mailbox, kept) => {
+                mailbox.come_back();
+                return Ok((number, mailbox, Some(*kept)));
+            }
+            Found::Nothing(ended) => {
+                if let Some((client_id, will)) = ended.and_then(|ended| broker.end(*ended)) {
+                    keeper::publish_will(broker, client_id, will).await;
+                }
+                return Ok((number, mailbox, None));
+            }
+            Found::Occupied(put_down) => {
+                if tokio::time::timeout(patience, put_down.cancelled()).await.is_err() {
+                    let what = "an earlier connection of this session does not come to its end";
+                    return Err(Violation::new(Reason::ServerBusy, what));
+                }
+            }
+        }
+    }
 }

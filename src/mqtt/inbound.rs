@@ -14,9 +14,9 @@ use super::packet::{
 use super::reader::Reader;
 use super::retained::Cursor;
 use super::session::{Arrival, Pending, RetainedWish, Session};
-use super::subscriptions::Subscription;
+use super::subscriptions::{Subscribed, Subscription};
 use crate::message::{Message, Origin, QoS};
-use crate::topic::{TopicFilter, TopicName};
+use crate::topic::TopicName;
 
 /// The reading side of one connection.
 #[derive(Debug)]
@@ -73,9 +73,12 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe)?,
             Packet::PingReq => self.session.reply(Reply::PingResp)?,
             Packet::Disconnect { with_will, session_expiry_seconds } => {
-                if session_expiry_seconds > 0 && !self.session.asked_for_expiry {
-                    let what = "the DISCONNECT has a session expiry interval and the CONNECT had none";
-                    return Err(Violation::protocol(what).into());
+                if let Some(seconds) = session_expiry_seconds {
+                    if seconds > 0 && !self.session.lasting {
+                        let what = "the DISCONNECT has a session expiry interval and the CONNECT had none";
+                        return Err(Violation::protocol(what).into());
+                    }
+                    self.session.set_expiry(seconds.min(self.broker.options.session_expiry_seconds_max));
                 }
                 return Err(End::Goodbye { will: with_will });
             }
@@ -103,6 +106,7 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
             origin: Origin {
                 client_id: Some(Arc::clone(&self.session.client_id)),
                 address: Some(self.session.address),
+                ..Origin::default()
             },
             received: self.broker.processing_time(),
         });
@@ -165,11 +169,8 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
         wishes: &mut Vec<RetainedWish>,
     ) -> Result<QoS, Reason> {
         let options = &self.broker.options;
-        if request.filter.starts_with("$share/") {
-            return Err(Reason::SharedSubscriptionsUnsupported);
-        }
-        let filter = TopicFilter::new(request.filter).map_err(|_| Reason::TopicFilterInvalid)?;
-        if filter.levels().count() > options.filter_levels_max {
+        let filter = Subscribed::parse(&request.filter).map_err(|_| Reason::TopicFilterInvalid)?;
+        if filter.filter.levels().count() > options.filter_levels_max {
             return Err(Reason::TopicFilterInvalid);
         }
         if self.session.filter_count() >= options.subscriptions_max && !self.session.has_filter(&filter) {
@@ -189,9 +190,10 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
             RetainHandling::WhenNew => new,
             RetainHandling::Never => false,
         };
-        if wanted {
+        // No member of a group is sent what is retained (MQTT 5 section 4.8.2).
+        if wanted && filter.group.is_none() {
             wishes.push(RetainedWish {
-                cursor: Cursor::new(filter),
+                cursor: Cursor::new(filter.filter),
                 qos: request.qos,
                 no_local: request.no_local,
                 subscription_id: id,
@@ -201,7 +203,7 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
     }
 
     fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), Violation> {
-        let outcome = |text: String| match TopicFilter::new(text) {
+        let outcome = |text: String| match Subscribed::parse(&text) {
             Err(_) => Unsubscribed::FilterInvalid,
             Ok(filter) => {
                 self.session.remove_filter(&filter);

@@ -28,8 +28,11 @@
 //!   outbound    replies and deliveries to the socket
 //!   session     what these loops share
 //!   window      packet ids of what the client has not acknowledged
-//! broker        what connections share: clients, subscriptions, retained, fan-out
-//!   mailbox     where messages wait for one connection
+//! broker        what connections share: subscriptions, retained, fan-out
+//!   clients     the sessions by client id: handed on, kept for the absent, ended
+//!   mailbox     where messages wait for one session
+//!   keeper      once a second: sessions whose time is over, wills that are due
+//!   inside      the daemon's own rooms publish and read what is retained
 //! ```
 
 mod error;
@@ -44,12 +47,15 @@ mod retained;
 mod subscriptions;
 
 mod broker;
+mod clients;
 mod session;
 mod window;
 
 mod connection;
 mod handshake;
 mod inbound;
+mod inside;
+mod keeper;
 mod listener;
 mod outbound;
 mod reader;
@@ -63,6 +69,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use broker::Broker;
 pub use counters::BrokerCounters;
 pub use ingest::{Ingest, IngestError, Receipt};
+pub use inside::Draft;
 pub use options::BrokerOptions;
 
 /// Locks `mutex`. A panic elsewhere does not make what it guards wrong: every change under a lock of

@@ -30,6 +30,14 @@ pub struct BrokerOptions {
     pub outbound_messages_max: usize,
     /// Bytes of the messages waiting for one client. Default 8 MiB.
     pub outbound_bytes_max: usize,
+    /// Sessions of clients that are away; one more ends the one that would have ended first.
+    /// Default 10,000.
+    pub absent_sessions_max: usize,
+    /// Bytes that wait for all absent clients together. Default 256 MiB.
+    pub absent_bytes_max: usize,
+    /// How long a session may outlive its connection, in seconds; MQTT 5 clients that ask for more are
+    /// told this, and 3.1.1 sessions that are not clean last as long. Default 604,800: seven days.
+    pub session_expiry_seconds_max: u32,
     /// Subscriptions of one connection. Default 1,000.
     pub subscriptions_max: usize,
     /// Subscriptions of all connections. Default 1,000,000.
@@ -59,6 +67,9 @@ impl Default for BrokerOptions {
             outbound_inflight_max: 256,
             outbound_messages_max: 10_000,
             outbound_bytes_max: 8 * 1024 * 1024,
+            absent_sessions_max: 10_000,
+            absent_bytes_max: 256 * 1024 * 1024,
+            session_expiry_seconds_max: 7 * 24 * 60 * 60,
             subscriptions_max: 1_000,
             subscriptions_total_max: 1_000_000,
             filter_levels_max: 128,

@@ -12,6 +12,7 @@ use super::error::End;
 use super::mailbox::Delivery;
 use super::packet::{Outgoing, Reply, Version};
 use super::session::{RetainedWish, Session};
+use super::window::Again;
 use crate::clock::Timestamp;
 use crate::message::Message;
 
@@ -91,6 +92,11 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
     /// may be sent now. Retained messages and live ones take turns.
     fn gather(&mut self) {
         self.session.take_replies(&mut self.unsent);
+        while self.unsent.len() < WRITE_BYTES
+            && let Some(again) = self.session.say_again()
+        {
+            self.say_again(again);
+        }
         while self.unsent.len() < WRITE_BYTES {
             let retained = self.take_retained();
             if let Some(delivery) = &retained {
@@ -133,18 +139,40 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
         self.retained.pop_front_if(|next| self.session.may_send(next.qos))
     }
 
+    /// Says once more what an earlier connection of the session said.
+    fn say_again(&mut self, again: Again) {
+        match again {
+            Again::Publish { id, delivery } => match expiry_left(&delivery.message, || self.broker.now()) {
+                Ok(expiry_seconds) => self.write_publish(&delivery, id, expiry_seconds, true),
+                Err(Expired) => {
+                    self.session.not_sent(id);
+                    self.broker.tally.messages_expired.add_one();
+                }
+            },
+            Again::Release { id } => {
+                // A client that takes no packet of four bytes has been sent none that needs this.
+                let _ = self.session.writer.encode(Reply::PubRel { id, known: true }, &mut self.unsent);
+            }
+        }
+    }
+
     fn send(&mut self, delivery: &Delivery) {
+        let Ok(expiry_seconds) = expiry_left(&delivery.message, || self.broker.now()) else {
+            return self.broker.tally.messages_expired.add_one();
+        };
+        let id = self.session.sending(delivery);
+        self.write_publish(delivery, id, expiry_seconds, false);
+    }
+
+    fn write_publish(&mut self, delivery: &Delivery, id: u16, expiry_seconds: Option<u32>, repeated: bool) {
         let message = &*delivery.message;
         let tally = &self.broker.tally;
-        let Ok(expiry_seconds) = expiry_left(message, || self.broker.now()) else {
-            return tally.messages_expired.add_one();
-        };
-        let id = self.session.sending(delivery.qos);
         let outgoing = Outgoing {
             message,
             id,
             qos: delivery.qos,
             retain: delivery.retain,
+            repeated,
             expiry_seconds,
             subscription_ids: &delivery.subscription_ids,
         };
@@ -161,10 +189,13 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
 
 /// The message's time is over.
 #[derive(Debug, PartialEq, Eq)]
-struct Expired;
+pub(crate) struct Expired;
 
 /// What is left of the expiry interval, after the time the message has been with us.
-fn expiry_left(message: &Message, now: impl FnOnce() -> Timestamp) -> Result<Option<u32>, Expired> {
+pub(crate) fn expiry_left(
+    message: &Message,
+    now: impl FnOnce() -> Timestamp,
+) -> Result<Option<u32>, Expired> {
     let Some(interval) = message.properties.expiry_seconds else { return Ok(None) };
     let waited = now().nanos().saturating_sub(message.received.nanos()).max(0) / 1_000_000_000;
     let left = i64::from(interval) - waited;

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::message::{Message, Properties, QoS};
+use crate::message::{Message, Origin, Properties, QoS};
 use crate::topic::TopicName;
 
 use super::error::Reason;
@@ -36,9 +36,6 @@ pub(crate) struct Connect {
 }
 
 /// The message a client leaves for the case that it vanishes.
-///
-/// The Will Delay Interval is not kept: a will is due when the delay is over or the session ends,
-/// whichever comes first, and a session of this broker ends with its connection.
 #[derive(Debug)]
 pub(crate) struct Will {
     pub(crate) topic: TopicName,
@@ -46,6 +43,10 @@ pub(crate) struct Will {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) properties: Properties,
+    /// How long it waits for the session to go on before it is published.
+    pub(crate) delay_seconds: u32,
+    /// Who left it.
+    pub(crate) origin: Origin,
 }
 
 /// What a connected client may say.
@@ -70,7 +71,8 @@ pub(crate) enum Packet {
     PingReq,
     Disconnect {
         with_will: bool,
-        session_expiry_seconds: u32,
+        /// Replaces what the CONNECT said.
+        session_expiry_seconds: Option<u32>,
     },
     /// A second CONNECT, which is always wrong and therefore not read.
     Connect,
@@ -176,8 +178,10 @@ pub(crate) struct ConnAck {
     pub(crate) packet_bytes_max: u32,
     pub(crate) topic_alias_max: u16,
     pub(crate) assigned_client_id: Option<String>,
-    /// Whether the client asked for a session that outlives the connection, and is told 0.
-    pub(crate) session_expiry_refused: bool,
+    /// Whether an earlier session goes on.
+    pub(crate) session_present: bool,
+    /// How long the session outlives the connection, where that is not what the client asked for.
+    pub(crate) session_expiry_seconds: Option<u32>,
 }
 
 /// What became of one filter of an UNSUBSCRIBE.
@@ -196,6 +200,8 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) id: u16,
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+    /// Whether it was sent before: DUP.
+    pub(crate) repeated: bool,
     /// What is left of the message's expiry interval.
     pub(crate) expiry_seconds: Option<u32>,
     pub(crate) subscription_ids: &'a [u32],

@@ -85,6 +85,17 @@ impl Retained {
         Kept::Yes
     }
 
+    /// The message of `topic`.
+    pub(crate) fn get(&self, topic: &TopicName) -> Option<Arc<Message>> {
+        self.messages.get(topic).cloned()
+    }
+
+    /// The messages by topic, those behind `after`.
+    pub(crate) fn after(&self, after: Option<&TopicName>) -> impl Iterator<Item = &Arc<Message>> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.messages.range((start, Bound::Unbounded)).map(|(_, message)| message)
+    }
+
     /// The next messages that `cursor` has not seen, at most `count`.
     pub(crate) fn page(&self, cursor: &mut Cursor, count: usize) -> Page {
         let filter = cursor.filter.as_str();

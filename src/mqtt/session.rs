@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,14 +18,13 @@ use super::codec::Codec;
 use super::error::{Reason, Violation};
 use super::ingest::Receipt;
 use super::lock;
-use super::mailbox::{Mailbox, weight};
+use super::mailbox::{Delivery, Mailbox, weight};
 use super::options::BrokerOptions;
 use super::packet::{Connect, Packet, Reply, Version};
 use super::retained::Cursor;
-use super::subscriptions::ConnectionNumber;
-use super::window::{Outcome, Window};
+use super::subscriptions::{SessionNumber, Subscribed};
+use super::window::{Again, Outcome, Window};
 use crate::message::{Message, QoS};
-use crate::topic::TopicFilter;
 
 /// Unwritten replies past which the client is read no further.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
@@ -62,26 +61,43 @@ struct State {
     pending_bytes: usize,
     /// Inbound publishes that count against the receive maximum: to PUBACK or PUBCOMP.
     in_flight: usize,
-    /// Inbound QoS 2 ids not yet released; true once PUBREC is on its way. At most 65,535.
-    unreleased: HashMap<u16, bool>,
-    window: Window,
+    kept: Kept,
     wishes: VecDeque<RetainedWish>,
-    filters: HashSet<TopicFilter>,
     closed: bool,
 }
 
+/// What a session is made of beside its mailbox, and what the next connection goes on with.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// Inbound QoS 2 ids not yet released; true once PUBREC is on its way. At most 65,535.
+    unreleased: HashMap<u16, bool>,
+    window: Window,
+    filters: HashSet<Subscribed>,
+}
+
+impl Kept {
+    /// A new session's.
+    pub(crate) fn new() -> Self {
+        Self { unreleased: HashMap::new(), window: Window::new(1), filters: HashSet::new() }
+    }
+
+    /// What the session subscribed to.
+    pub(crate) fn into_filters(self) -> HashSet<Subscribed> {
+        self.filters
+    }
+}
+
 impl State {
-    fn new(send_maximum: u16) -> Self {
+    fn new(kept: Kept, send_maximum: u16) -> Self {
         Self {
             replies: BytesMut::new(),
             pending: VecDeque::new(),
             pending_count: 0,
             pending_bytes: 0,
-            in_flight: 0,
-            unreleased: HashMap::new(),
-            window: Window::new(send_maximum),
+            // What an earlier connection has not released counts against this one's receive maximum.
+            in_flight: kept.unreleased.len(),
+            kept: Kept { window: kept.window.resumed(send_maximum), ..kept },
             wishes: VecDeque::new(),
-            filters: HashSet::new(),
             closed: false,
         }
     }
@@ -89,7 +105,7 @@ impl State {
 
 /// One connection past its handshake.
 pub(crate) struct Session {
-    pub(crate) number: ConnectionNumber,
+    pub(crate) number: SessionNumber,
     pub(crate) client_id: Arc<str>,
     pub(crate) address: IpAddr,
     pub(crate) version: Version,
@@ -97,8 +113,10 @@ pub(crate) struct Session {
     /// Writes packets; reading them has a codec of its own.
     pub(crate) writer: Codec,
     pub(crate) keep_alive_seconds: u16,
-    /// Whether the CONNECT asked for a session that outlives it; what a DISCONNECT may say hangs on it.
-    pub(crate) asked_for_expiry: bool,
+    /// For how long the session outlives the connection, at present.
+    expiry_seconds: AtomicU32,
+    /// Whether the CONNECT asked for that; what a DISCONNECT may say hangs on it.
+    pub(crate) lasting: bool,
     receive_maximum: usize,
     unacknowledged_bytes_max: usize,
     state: Mutex<State>,
@@ -117,10 +135,11 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// The session of a client that has sent `connect`.
+    /// The session `number` on the connection of a client that has sent `connect`.
     pub(crate) fn new(
-        number: ConnectionNumber,
+        number: SessionNumber,
         mailbox: Arc<Mailbox>,
+        kept: Kept,
         address: IpAddr,
         connect: &Connect,
         options: &BrokerOptions,
@@ -134,10 +153,11 @@ impl Session {
             mailbox,
             writer: Codec::new(connect.version, options.packet_bytes_max, send_bytes_max),
             keep_alive_seconds: connect.keep_alive_seconds,
-            asked_for_expiry: connect.session_expiry_seconds > 0,
+            expiry_seconds: AtomicU32::new(connect.session_expiry_seconds),
+            lasting: connect.session_expiry_seconds > 0,
             receive_maximum: usize::from(options.receive_maximum.max(1)),
             unacknowledged_bytes_max: options.unacknowledged_bytes_max,
-            state: Mutex::new(State::new(connect.receive_maximum.min(options.outbound_inflight_max))),
+            state: Mutex::new(State::new(kept, connect.receive_maximum.min(options.outbound_inflight_max))),
             arrived: Notify::new(),
             room: Notify::new(),
             started: Instant::now(),
@@ -207,7 +227,7 @@ impl Session {
     pub(crate) fn arrive(&self, id: u16, qos: QoS) -> Result<Arrival, Violation> {
         let mut state = lock(&self.state);
         if qos == QoS::ExactlyOnce
-            && let Some(&received) = state.unreleased.get(&id)
+            && let Some(&received) = state.kept.unreleased.get(&id)
         {
             if received {
                 self.reply_in(&mut state, Reply::PubRec { id })?;
@@ -220,7 +240,7 @@ impl Session {
         }
         state.in_flight += 1;
         if qos == QoS::ExactlyOnce {
-            state.unreleased.insert(id, false);
+            state.kept.unreleased.insert(id, false);
         }
         Ok(Arrival::New)
     }
@@ -268,7 +288,7 @@ impl Session {
         state.pending_count -= 1;
         state.pending_bytes -= weight(message);
         let reply = if message.qos == QoS::ExactlyOnce {
-            state.unreleased.insert(id, true);
+            state.kept.unreleased.insert(id, true);
             Reply::PubRec { id }
         } else {
             state.in_flight -= 1;
@@ -286,10 +306,10 @@ impl Session {
     /// When it releases a publish that has not been acknowledged: PUBCOMP would promise too much.
     pub(crate) fn release(&self, id: u16) -> Result<(), Violation> {
         let mut state = lock(&self.state);
-        let known = match state.unreleased.get(&id) {
+        let known = match state.kept.unreleased.get(&id) {
             Some(false) => return Err(Violation::protocol("a PUBREL came before its PUBREC was sent")),
             Some(true) => {
-                state.unreleased.remove(&id);
+                state.kept.unreleased.remove(&id);
                 state.in_flight -= 1;
                 true
             }
@@ -308,17 +328,25 @@ impl Session {
 
     /// Whether a message of `qos` may be sent now.
     pub(crate) fn may_send(&self, qos: QoS) -> bool {
-        qos == QoS::AtMostOnce || lock(&self.state).window.has_place()
+        qos == QoS::AtMostOnce || lock(&self.state).kept.window.has_place()
     }
 
-    /// A packet id for a message of `qos` that may be sent now; zero for QoS 0.
-    pub(crate) fn sending(&self, qos: QoS) -> u16 {
-        if qos == QoS::AtMostOnce { 0 } else { lock(&self.state).window.open(qos) }
+    /// A packet id for a delivery that may be sent now; zero for QoS 0.
+    pub(crate) fn sending(&self, delivery: &Delivery) -> u16 {
+        if delivery.qos == QoS::AtMostOnce {
+            return 0;
+        }
+        lock(&self.state).kept.window.open(delivery.qos, self.lasting.then(|| delivery.clone()))
+    }
+
+    /// What an earlier connection of the session left unacknowledged and is to be said again now.
+    pub(crate) fn say_again(&self) -> Option<Again> {
+        lock(&self.state).kept.window.say_again()
     }
 
     /// The message with this id was not sent after all.
     pub(crate) fn not_sent(&self, id: u16) {
-        lock(&self.state).window.abandon(id);
+        lock(&self.state).kept.window.abandon(id);
     }
 
     /// Takes PUBACK, PUBREC and PUBCOMP.
@@ -327,7 +355,7 @@ impl Session {
     /// When the client takes no packets of the size of a PUBREL.
     pub(crate) fn acknowledged(&self, packet: &Packet) -> Result<(), Violation> {
         let mut state = lock(&self.state);
-        match state.window.acknowledged(packet) {
+        match state.kept.window.acknowledged(packet) {
             Outcome::Ignored => Ok(()),
             Outcome::Release { id, known } => self.reply_in(&mut state, Reply::PubRel { id, known }),
             Outcome::Freed => {
@@ -342,27 +370,42 @@ impl Session {
 
     /// How many filters the client has subscribed to.
     pub(crate) fn filter_count(&self) -> usize {
-        lock(&self.state).filters.len()
+        lock(&self.state).kept.filters.len()
     }
 
     /// Whether the client has subscribed to `filter`.
-    pub(crate) fn has_filter(&self, filter: &TopicFilter) -> bool {
-        lock(&self.state).filters.contains(filter)
+    pub(crate) fn has_filter(&self, filter: &Subscribed) -> bool {
+        lock(&self.state).kept.filters.contains(filter)
     }
 
-    /// Notes a filter, to be given up with the connection.
-    pub(crate) fn add_filter(&self, filter: TopicFilter) {
-        lock(&self.state).filters.insert(filter);
+    /// Notes a filter, to be given up with the session.
+    pub(crate) fn add_filter(&self, filter: Subscribed) {
+        lock(&self.state).kept.filters.insert(filter);
     }
 
     /// Forgets a filter.
-    pub(crate) fn remove_filter(&self, filter: &TopicFilter) {
-        lock(&self.state).filters.remove(filter);
+    pub(crate) fn remove_filter(&self, filter: &Subscribed) {
+        lock(&self.state).kept.filters.remove(filter);
     }
 
-    /// All filters, given up.
-    pub(crate) fn take_filters(&self) -> Vec<TopicFilter> {
-        std::mem::take(&mut lock(&self.state).filters).into_iter().collect()
+    // The end of the connection.
+
+    /// Notes what a DISCONNECT said about the session's time.
+    pub(crate) fn set_expiry(&self, seconds: u32) {
+        self.expiry_seconds.store(seconds, Ordering::Relaxed);
+    }
+
+    /// For how many seconds the session goes on once the connection has ended.
+    pub(crate) fn expiry_seconds(&self) -> u32 {
+        self.expiry_seconds.load(Ordering::Relaxed)
+    }
+
+    /// Takes what the next connection goes on with. Publishes of QoS 2 whose receipt has not come are
+    /// forgotten: the client sends them again, and they count as new.
+    pub(crate) fn take_kept(&self) -> Kept {
+        let mut kept = std::mem::replace(&mut lock(&self.state).kept, Kept::new());
+        kept.unreleased.retain(|_, received| *received);
+        kept
     }
 
     /// Queues a wish for retained messages, unless as many wait as there may be subscriptions.
@@ -420,6 +463,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::mqtt::mailbox::Absence;
     use crate::mqtt::tests::message;
 
     fn session(version: Version) -> Session {
@@ -434,8 +478,9 @@ mod tests {
             packet_bytes_max: u32::MAX,
             authentication_method: false,
         };
-        let mailbox = Arc::new(Mailbox::new("c".into(), 10, 1_000));
-        Session::new(1, mailbox, IpAddr::from([127, 0, 0, 1]), &connect, &BrokerOptions::default())
+        let options = BrokerOptions::default();
+        let mailbox = Mailbox::new("c".into(), false, &options, Arc::new(Absence::new(0)));
+        Session::new(1, Arc::new(mailbox), Kept::new(), IpAddr::from([127, 0, 0, 1]), &connect, &options)
     }
 
     #[tokio::test]

@@ -14,8 +14,8 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArguments, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax, ObjectName,
     OneOrManyWithParens, Value,
 };
-use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
-use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_IDENTIFIER};
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
+use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_IDENTIFIER};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
@@ -96,6 +96,11 @@ impl Dialect for TimestreamDialect {
         false
     }
 
+    /// `EXTRACT(DAY_OF_MONTH FROM x)`; `rewrite` refuses what is no field.
+    fn allow_extract_custom(&self) -> bool {
+        true
+    }
+
     /// Columns may be called `interval` (spec 2.1): `MIN(interval)`.
     fn is_reserved_for_identifier(&self, keyword: Keyword) -> bool {
         keyword != Keyword::INTERVAL && RESERVED_FOR_IDENTIFIER.contains(&keyword)
@@ -136,6 +141,9 @@ impl Dialect for TimestreamDialect {
         if let Some((op, is_any)) = quantified_values(parser) {
             return Some(parse_quantified(parser, left, op, is_any));
         }
+        if let Some(negated) = distinct_from(parser) {
+            return Some(parse_distinct_from(parser, left, negated));
+        }
         if parser.peek_token_ref().token != Token::DoubleColon {
             return None;
         }
@@ -158,6 +166,30 @@ impl Dialect for TimestreamDialect {
             _ => Expr::CompoundIdentifier(names),
         }))
     }
+}
+
+/// Whether `IS DISTINCT FROM` or, with `true`, `IS NOT DISTINCT FROM` follows.
+fn distinct_from(parser: &Parser) -> Option<bool> {
+    let is = |i: usize, keyword| {
+        matches!(&parser.peek_nth_token_ref(i).token, Token::Word(word)
+            if word.quote_style.is_none() && word.keyword == keyword)
+    };
+    let negated = is(1, Keyword::NOT);
+    let next = 1 + usize::from(negated);
+    (is(0, Keyword::IS) && is(next, Keyword::DISTINCT) && is(next + 1, Keyword::FROM)).then_some(negated)
+}
+
+/// sqlparser takes everything behind FROM for the operand, an AND and an OR too.
+fn parse_distinct_from(parser: &mut Parser, left: &Expr, negated: bool) -> Result<Expr, ParserError> {
+    for _ in 0..3 + usize::from(negated) {
+        parser.next_token();
+    }
+    let precedence = TimestreamDialect.prec_value(Precedence::Is);
+    let (left, right) = (Box::new(left.clone()), Box::new(parser.parse_subexpr(precedence)?));
+    Ok(match negated {
+        true => Expr::IsNotDistinctFrom(left, right),
+        false => Expr::IsDistinctFrom(left, right),
+    })
 }
 
 /// The operator and whether it is ANY, if what follows is `= ANY (VALUES`. sqlparser takes a SELECT
@@ -213,7 +245,13 @@ fn parse_duration(parser: &mut Parser, number: &str) -> Option<Result<Expr, Pars
     if word.quote_style.is_some() {
         return None;
     }
-    let unit = duration::literal_unit(&word.value)?;
+    let Some(unit) = duration::literal_unit(&word.value) else {
+        // `1week` would be a 1 that is called week. What follows a number without a blank and is no alias
+        // is left alone: `x = 1AND y = 2`.
+        let is_alias = !RESERVED_FOR_COLUMN_ALIAS.contains(&word.keyword);
+        let start = parser.peek_token_ref().span.start;
+        return is_alias.then(|| Err(ParserError::ParserError(format!("no unit of time{start}"))));
+    };
     let span = parser.next_token().span;
     parser.next_token();
     Some(

@@ -12,15 +12,9 @@ use std::time::Duration;
 
 use datafusion::common::DataFusionError;
 use datafusion::datasource::provider_as_source;
-use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool};
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::functions_aggregate::planner::AggregateFunctionPlanner;
-use datafusion::functions_window::planner::WindowFunctionPlanner;
-use datafusion::logical_expr::planner::ExprPlanner;
-use datafusion::physical_plan::execute_stream;
-use datafusion::prelude::SessionConfig;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::sqlparser::ast::Query;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -35,14 +29,14 @@ use super::error::{Locations, QueryError};
 use super::functions::Registry;
 use super::limits::{QueryOptions, STACK_BYTES};
 use super::names::Tables;
-use super::operators::Operators;
+use super::prepare::{Prepared, PreparedColumn};
 use super::results::{PageSize, Results};
 use super::rows::{ColumnInfo, Datum};
+use super::session::{language, session_states};
 use super::source::Source;
-use super::statement::{self, Statement};
-use super::table::{PARTS_URL, SnapshotTable};
-use super::unnest::UnnestPlanner;
-use super::{catalog, deadline, names, rewrite, rows, union};
+use super::statement::{self, Parameters, Statement};
+use super::table::SnapshotTable;
+use super::{branches, catalog, deadline, names, prepare, rewrite, rows, union};
 use crate::clock::Clock;
 
 /// Least bytes a query is metered with (spec 1.3).
@@ -90,6 +84,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     language: Language,
     state: SessionState,
+    state_for_lambdas: SessionState,
     cursors: Cursors,
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -143,11 +138,12 @@ impl Engine {
             .enable_all()
             .build()?;
         let registry = Arc::new(Registry::new());
-        let state = session_state(source.as_ref(), &options)?;
+        let (state, state_for_lambdas) = session_states(source.as_ref(), &options)?;
         let cursors = Cursors::new(options.cursors, options.token_lifetime, options.token_uses);
         let inner = Arc::new(Inner {
             language: language(&registry),
             state,
+            state_for_lambdas,
             cursors,
             turns: Arc::new(Semaphore::new(options.concurrency.max(1))),
             waiting: AtomicUsize::new(0),
@@ -164,6 +160,15 @@ impl Engine {
 
     /// Answers with the first page of a query, or with the page a token names.
     pub async fn query(&self, request: QueryRequest) -> Result<Page, QueryError> {
+        self.query_with(request, Parameters::new()).await
+    }
+
+    /// The same for a text with parameters, which a scheduled query has.
+    pub async fn query_with(
+        &self,
+        request: QueryRequest,
+        parameters: Parameters,
+    ) -> Result<Page, QueryError> {
         let inner = &self.inner;
         if inner.stopping.is_cancelled() {
             return Err(stopping());
@@ -182,7 +187,7 @@ impl Engine {
         let task = inner.handle.spawn(async move {
             // Held by the work, not by the caller: what does not stop at once still takes its place.
             let _permit: OwnedSemaphorePermit = permit;
-            worker.answer(request, cursor, told).await
+            worker.answer(request, parameters, cursor, told).await
         });
         let mut task = GivenUp { task, deadline };
         tokio::select! {
@@ -199,6 +204,24 @@ impl Engine {
                 "Query timed out after {} s; narrow its time range", inner.options.timeout.as_secs_f64()
             ))),
             () = inner.stopping.cancelled() => Err(stopping()),
+        }
+    }
+
+    /// Checks and plans a query without running it; its parameters need no values.
+    pub async fn prepare(&self, sql: &str) -> Result<Prepared, QueryError> {
+        let inner = &self.inner;
+        let permit = inner.turn().await?;
+        let (worker, sql) = (Arc::clone(inner), sql.to_owned());
+        let task = inner.handle.spawn(async move {
+            let _permit: OwnedSemaphorePermit = permit;
+            worker.prepare(&sql).await
+        });
+        match task.await {
+            Ok(prepared) => prepared,
+            Err(error) if error.is_panic() => {
+                Err(QueryError::Execution("the query failed inside the engine".to_owned()))
+            }
+            Err(_) => Err(stopping()),
         }
     }
 
@@ -243,46 +266,6 @@ async fn sweep(engine: std::sync::Weak<Inner>, stopping: CancellationToken) {
     }
 }
 
-fn language(registry: &Arc<Registry>) -> Language {
-    let operators: Arc<dyn ExprPlanner> = Arc::new(Operators::new(Arc::clone(registry)));
-    let function = |name: &str| registry.scalar(name).expect("the registry has its private functions");
-    let unnest = UnnestPlanner {
-        forget: function("__forget"),
-        field: function("get_field"),
-        ordinals: function("__ordinals"),
-    };
-    Language {
-        registry: Arc::clone(registry),
-        // The two of DataFusion know what `count(*)` is.
-        expr_planners: vec![operators, Arc::new(AggregateFunctionPlanner), Arc::new(WindowFunctionPlanner)],
-        relation_planners: vec![Arc::new(unnest)],
-    }
-}
-
-/// The state every query's own state is cloned from: no catalog, no file format, no table function.
-fn session_state(source: &dyn Source, options: &QueryOptions) -> Result<SessionState, EngineError> {
-    let mut config = SessionConfig::new()
-        .with_target_partitions(options.threads.max(1))
-        .with_information_schema(false)
-        .with_create_default_catalog_and_schema(false);
-    let settings = config.options_mut();
-    settings.execution.time_zone = None;
-    settings.execution.parquet.pushdown_filters = true;
-    settings.execution.parquet.bloom_filter_on_read = true;
-    settings.execution.collect_statistics = false;
-    // A sort that may spill keeps this much aside to merge what it spilled.
-    settings.execution.sort_spill_reservation_bytes = (options.memory_bytes / 32).clamp(64 << 10, 10 << 20);
-    let pool: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(options.memory_bytes));
-    let disk = DiskManagerBuilder::default()
-        .with_mode(DiskManagerMode::OsTmpDirectory)
-        .with_max_temp_directory_size(options.spill_bytes);
-    let runtime =
-        RuntimeEnvBuilder::new().with_memory_pool(pool).with_disk_manager_builder(disk).build_arc()?;
-    let url = datafusion::datasource::object_store::ObjectStoreUrl::parse(PARTS_URL)?;
-    runtime.register_object_store(url.as_ref(), source.object_store());
-    Ok(SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).build())
-}
-
 impl Inner {
     /// Waits for a turn; a full queue is an error at once.
     async fn turn(&self) -> Result<OwnedSemaphorePermit, QueryError> {
@@ -290,12 +273,20 @@ impl Inner {
             return Ok(permit);
         }
         let _place = Place::take(&self.waiting, self.options.queue)?;
-        Arc::clone(&self.turns).acquire_owned().await.map_err(|_| stopping())
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        match tokio::time::timeout(self.options.timeout, turn).await {
+            Ok(permit) => permit.map_err(|_| stopping()),
+            Err(_) => Err(QueryError::Throttled(format!(
+                "The query waited {} s for its turn; try again later",
+                self.options.timeout.as_secs_f64()
+            ))),
+        }
     }
 
     async fn answer(
         &self,
         request: QueryRequest,
+        parameters: Parameters,
         cursor: Option<Arc<Cursor>>,
         deadline: Deadline,
     ) -> Result<Page, QueryError> {
@@ -305,12 +296,18 @@ impl Inner {
         };
         match (&request.next_token, cursor) {
             (Some(token), Some(cursor)) => self.next_page(&cursor, token, size).await,
-            _ => self.first_page(&request.sql, size, deadline).await,
+            _ => self.first_page(&request.sql, &parameters, size, deadline).await,
         }
     }
 
-    async fn first_page(&self, sql: &str, size: PageSize, deadline: Deadline) -> Result<Page, QueryError> {
-        let mut results = self.start(sql, deadline.clone()).await?;
+    async fn first_page(
+        &self,
+        sql: &str,
+        parameters: &Parameters,
+        size: PageSize,
+        deadline: Deadline,
+    ) -> Result<Page, QueryError> {
+        let mut results = self.start(sql, parameters, deadline.clone()).await?;
         let query_id = format!("AED{}", Uuid::new_v4().simple()).to_uppercase();
         let (rows, more) = results.page(size).await.map_err(|error| at_run_time(&error))?;
         let mut page = page(query_id.clone(), &results, rows, more);
@@ -342,8 +339,13 @@ impl Inner {
     }
 
     /// From text to a running plan.
-    async fn start(&self, sql: &str, deadline: Deadline) -> Result<Results, QueryError> {
-        let statement = statement::parse(sql)?;
+    async fn start(
+        &self,
+        sql: &str,
+        parameters: &Parameters,
+        deadline: Deadline,
+    ) -> Result<Results, QueryError> {
+        let statement = statement::parse(sql, parameters)?;
         if let Some(answer) = catalog::answer(&statement, self.source.as_ref()) {
             return answer;
         }
@@ -362,7 +364,22 @@ impl Inner {
         tables: Tables,
         deadline: Deadline,
     ) -> Result<Results, DataFusionError> {
-        let mut state = self.state.clone();
+        let Planned { state, plan, columns, .. } = self.plan(query, &tables, &deadline).await?;
+        let plan = deadline::guard(plan, &deadline)?;
+        let stream = execute_stream(Arc::clone(&plan), state.task_ctx())?;
+        Ok(Results::streamed(columns, stream, plan, tables.into_values().collect()))
+    }
+
+    async fn plan(
+        &self,
+        query: Query,
+        tables: &Tables,
+        deadline: &Deadline,
+    ) -> Result<Planned, DataFusionError> {
+        let mut state = match rewrite::has_lambdas(&query) {
+            true => self.state_for_lambdas.clone(),
+            false => self.state.clone(),
+        };
         state.config_mut().options_mut().extensions.insert(deadline.clone());
         // Expressions of the running plan have their options from here.
         let options = Arc::clone(state.config_options());
@@ -377,13 +394,41 @@ impl Inner {
         };
         let logical = context.plan(query)?;
         union::check(&logical)?;
+        branches::check(&logical)?;
         let plan = state.create_physical_plan(&logical).await?;
         // Only now every CASE and UNION has the type of its rows; names may have changed on the way.
         let columns = rows::columns(logical.schema().as_arrow(), &plan.schema())?;
-        let plan = deadline::guard(plan, &deadline)?;
-        let stream = execute_stream(Arc::clone(&plan), state.task_ctx())?;
-        Ok(Results::streamed(columns, stream, plan, tables.into_values().collect()))
+        Ok(Planned { state, logical, plan, columns })
     }
+
+    async fn prepare(&self, sql: &str) -> Result<Prepared, QueryError> {
+        let parameters = statement::parameters(sql)?;
+        let values = parameters.iter().map(|name| (name.clone(), self.clock.now())).collect();
+        let statement = statement::parse(sql, &values)?;
+        if let Some(answer) = catalog::answer(&statement, self.source.as_ref()) {
+            let column =
+                |info: &ColumnInfo| PreparedColumn { info: info.clone(), table: None, aliased: false };
+            return Ok(Prepared { columns: answer?.columns.iter().map(column).collect(), parameters });
+        }
+        let Statement::Query(mut query) = statement else {
+            return Err(QueryError::Internal("a statement without an answer".to_owned()));
+        };
+        let aliased = prepare::aliased(&query);
+        let (tables, locations) = names::resolve(&mut query, self.source.as_ref(), &self.language.registry)?;
+        rewrite::rewrite(&mut query, self.clock.now())?;
+        let planned = self.plan(*query, &tables, &Deadline::default()).await;
+        let planned = planned.map_err(|error| QueryError::from_datafusion(&error, &locations))?;
+        let columns = prepare::columns(&planned.logical, &planned.columns, &aliased);
+        Ok(Prepared { columns, parameters })
+    }
+}
+
+/// A query ready to run.
+struct Planned {
+    state: SessionState,
+    logical: LogicalPlan,
+    plan: Arc<dyn ExecutionPlan>,
+    columns: Arc<[ColumnInfo]>,
 }
 
 /// A place in the queue, given back when the wait is over.

@@ -196,26 +196,9 @@ impl QueryError {
             DataFusionError::ParquetError(error) => {
                 Self::Unavailable(format!("a part of the table could not be read: {error}"))
             }
-            DataFusionError::Plan(text) if text.contains("must appear in the GROUP BY clause") => {
-                not_grouped(text, at)
-            }
-            DataFusionError::Plan(text) | DataFusionError::NotImplemented(text)
-                if text.contains("does not support logical expression") =>
-            {
-                Self::Validation(
-                    "this subquery is not supported here: EXISTS, IN (SELECT ..) and subqueries that name \
-                     outer columns work in WHERE and HAVING"
-                        .to_owned(),
-                )
-            }
-            DataFusionError::Plan(text)
-                if text.contains("No function matches") || text.contains("any signature") =>
-            {
-                wrong_operands(text, at)
-            }
             DataFusionError::Plan(text)
             | DataFusionError::NotImplemented(text)
-            | DataFusionError::Configuration(text) => Self::Validation(first_line(text)),
+            | DataFusionError::Configuration(text) => Self::from_planner(text, at),
             DataFusionError::Execution(text) => Self::Execution(first_line(text)),
             DataFusionError::Internal(text) if text.contains("any signature") => wrong_operands(text, at),
             // Files of parts are read through the object store; what spills is not.
@@ -229,6 +212,38 @@ impl QueryError {
                 Self::Validation(format!("The query is not supported: {}", planner_words(other)))
             }
         }
+    }
+
+    /// What the planner has to say, where its words are not for the user.
+    fn from_planner(text: &str, at: &Locations) -> Self {
+        let says = |words: &str| text.contains(words);
+        if says("must appear in the GROUP BY clause") {
+            return not_grouped(text, at);
+        }
+        if says("No function matches") || says("any signature") {
+            return wrong_operands(text, at);
+        }
+        let unplanned = says("does not support logical expression");
+        Self::Validation(match () {
+            () if says("non-boolean predicate") => {
+                "WHERE, HAVING and ON take a condition that is a boolean".to_owned()
+            }
+            () if says("Unsupported ast node") && says("Lambda(") => {
+                "a lambda stands where a value is expected".to_owned()
+            }
+            () if says("Unsupported ast node") => {
+                "the query has an expression that Timestream's SQL does not have".to_owned()
+            }
+            () if unplanned && says("WindowFunction") => {
+                "WHERE, GROUP BY and HAVING cannot contain window functions".to_owned()
+            }
+            () if unplanned => {
+                "this subquery is not supported: one that names outer columns must be an EXISTS, \
+                                an IN, or an aggregate"
+                    .to_owned()
+            }
+            () => first_line(text),
+        })
     }
 
     /// What went wrong in a condition that Parquet's reader was checking.
@@ -291,8 +306,17 @@ impl QueryError {
                 let written = text.split('\'').nth(1).unwrap_or_default();
                 Self::Validation(format!("Cannot cast '{written}' to timestamp"))
             }
+            ArrowError::CastError(text) if text.starts_with("Cannot cast string '") => {
+                let written = text.split('\'').nth(1).unwrap_or_default();
+                let to = text.rsplit_once("to value of ").map_or("", |(_, to)| to.trim_end_matches(" type"));
+                let to = to.parse::<DataType>().map_or_else(|_| to.to_owned(), |to| SqlType::name_of(&to));
+                Self::Execution(format!("Cannot cast '{written}' to {to}"))
+            }
             ArrowError::ParquetError(text) | ArrowError::ComputeError(text) if text.contains(ROW_FILTER) => {
                 Self::from_row_filter(text)
+            }
+            ArrowError::ParquetError(text) => {
+                Self::Unavailable(format!("a part of the table could not be read: {}", first_line(text)))
             }
             other => Self::Execution(first_line(&other.to_string())),
         }

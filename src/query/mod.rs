@@ -3,8 +3,10 @@
 //! The way of a query, a file for each step:
 //!
 //! ```text
-//! text -> limits, dialect, values, weight -> statement -> names (tables, functions) -> rewrite, like, select_list
-//!      -> context, operators, unnest, union (logical plan) -> table, prune (scan) -> deadline (physical plan)
+//! text -> limits, dialect, values, weight -> statement -> names (tables, functions)
+//!      -> rewrite, subquery, like, select_list
+//!      -> context, operators, unnest, union, branches (logical plan) -> table, prune (scan)
+//!      -> lambda_places, deadline (physical plan)
 //!      -> results, rows, wire_text (page) -> cursor (token)
 //! ```
 //!
@@ -29,7 +31,9 @@ mod weight;
 mod names;
 mod rewrite;
 mod select_list;
+mod subquery;
 
+mod branches;
 mod context;
 mod functions;
 mod operators;
@@ -40,6 +44,7 @@ mod prune;
 mod table;
 
 mod deadline;
+mod lambda_places;
 
 mod results;
 mod rows;
@@ -47,6 +52,8 @@ mod rows;
 mod catalog;
 mod cursor;
 mod engine;
+mod prepare;
+mod session;
 
 #[cfg(test)]
 mod tests;
@@ -54,5 +61,7 @@ mod tests;
 pub use engine::{Engine, EngineError, Page, QueryRequest};
 pub use error::QueryError;
 pub use limits::QueryOptions;
+pub use prepare::{Prepared, PreparedColumn};
 pub use rows::{ColumnInfo, ColumnType, Datum, ScalarType};
 pub use source::{MeasureRow, Snapshot, Source, SourceError, SourcePart};
+pub use statement::Parameters;

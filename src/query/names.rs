@@ -168,11 +168,27 @@ impl Lookup<'_> {
         name.value = name.value.to_lowercase();
         name.quote_style = None;
         if single && self.registry.is_public(&name.value) {
+            check_over(&name.value, function.over.is_some(), self.registry, at)?;
+            let name = function.name.0.first_mut().and_then(identifier).ok_or_else(|| syntax(at))?;
             self.locations.function(&name.value, name.span);
             return Ok(());
         }
         let written = function.name.to_string();
         Err(QueryError::Validation(format!("line {at}: Function '{written}' not registered")))
+    }
+}
+
+/// Whether the call has an OVER exactly where it must or may.
+fn check_over(name: &str, over: bool, registry: &Registry, at: Position) -> Result<(), QueryError> {
+    let aggregates = registry.aggregate(name).is_some();
+    match (registry.window(name).is_some(), over) {
+        (true, false) if !aggregates => {
+            Err(QueryError::Validation(format!("line {at}: Window function {name} requires an OVER clause")))
+        }
+        (false, true) if !aggregates => Err(QueryError::Validation(format!(
+            "line {at}: OVER follows {name}, which is no aggregate or window function"
+        ))),
+        _ => Ok(()),
     }
 }
 

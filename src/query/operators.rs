@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::common::{Column, DFSchema, DataFusionError, Result, TableReference};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue, TableReference};
 use datafusion::functions_nested::make_array::make_array_udf;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
 use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, lit};
@@ -34,6 +34,42 @@ impl Operators {
             Some(function) => Ok(function.call(args)),
             None => Err(invalid(format!("Function '{name}' not registered"))),
         }
+    }
+
+    /// DataFusion takes NaN for a number above all others that equals itself. No table holds one, but any
+    /// calculation may make one; what can be one is compared by a function of ours. Where a column is
+    /// compared with a number DataFusion's comparison stays beside it, because it prunes.
+    fn compared_as_doubles(
+        &self,
+        op: BinaryOperator,
+        left: Expr,
+        right: Expr,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let function = match op {
+            BinaryOperator::Eq => "__eq",
+            BinaryOperator::NotEq => "__ne",
+            BinaryOperator::Lt => "__lt",
+            BinaryOperator::LtEq => "__le",
+            BinaryOperator::Gt => "__gt",
+            _ => "__ge",
+        };
+        let columns = matches!((&left, &right), (Expr::Column(_), Expr::Column(_)));
+        if columns || is_stored(&left) && is_stored(&right) {
+            return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }));
+        }
+        let call = self.call(function, vec![left.clone(), right.clone()])?;
+        let prunes = matches!(
+            (&left, &right),
+            (Expr::Column(_), Expr::Literal(..)) | (Expr::Literal(..), Expr::Column(_))
+        );
+        let plain = match op {
+            BinaryOperator::Lt => left.lt(right),
+            BinaryOperator::LtEq => left.lt_eq(right),
+            BinaryOperator::Gt => left.gt(right),
+            BinaryOperator::GtEq => left.gt_eq(right),
+            _ => return Ok(PlannerResult::Planned(call)),
+        };
+        Ok(PlannerResult::Planned(if prunes { plain.and(call) } else { call }))
     }
 
     /// Text where a moment is wanted. A literal that is none is a mistake in the query, found before
@@ -74,6 +110,18 @@ fn is_comparison(op: &BinaryOperator) -> bool {
     )
 }
 
+/// Whether `operand` is a column of a table named by its database, or a literal: neither can be NaN.
+fn is_stored(operand: &Expr) -> bool {
+    match operand {
+        Expr::Column(column) => {
+            matches!(&column.relation, Some(TableReference::Partial { .. } | TableReference::Full { .. }))
+        }
+        Expr::Literal(value, _) => !matches!(value, ScalarValue::Float64(Some(value)) if value.is_nan()),
+        Expr::Cast(cast) => is_stored(&cast.expr),
+        _ => false,
+    }
+}
+
 fn is_moment(of: &SqlType) -> bool {
     matches!(of, SqlType::Timestamp | SqlType::Date | SqlType::Time)
 }
@@ -102,6 +150,9 @@ impl ExprPlanner for Operators {
             return Ok(PlannerResult::Planned(self.call(function, vec![left_expr, right_expr])?));
         }
         if op == BinaryOperator::StringConcat {
+            if !self.registry.takes("concat", &[left.arrow(), right.arrow()]) {
+                return Err(invalid(format!("Cannot apply operator: {left} || {right}")));
+            }
             return Ok(PlannerResult::Planned(self.call("concat", vec![left_expr, right_expr])?));
         }
         if is_comparison(&op) {
@@ -117,10 +168,20 @@ impl ExprPlanner for Operators {
                 }
                 _ => (left_expr, right_expr),
             };
+            if left == SqlType::Double || right == SqlType::Double {
+                return self.compared_as_doubles(op, left_expr, right_expr);
+            }
             return Ok(PlannerResult::Original(RawBinaryExpr { op, left: left_expr, right: right_expr }));
         }
         match op {
             BinaryOperator::And | BinaryOperator::Or => {
+                for of in [&left, &right] {
+                    if !matches!(of, SqlType::Boolean | SqlType::Unknown) {
+                        return Err(invalid(format!(
+                            "Logical expression term must evaluate to a boolean: {of}"
+                        )));
+                    }
+                }
                 Ok(PlannerResult::Original(RawBinaryExpr { op, left: left_expr, right: right_expr }))
             }
             other => Err(invalid(format!("Timestream has no operator {other}"))),

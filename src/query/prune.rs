@@ -1,7 +1,9 @@
 //! Which times a query's filters allow: parts outside are not opened.
 
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::logical_expr::expr::{InList, ScalarFunction};
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator, lit};
 
 /// The times, both ends included, that a row may have. Empty when `from` is after `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +13,7 @@ pub(crate) struct TimeRange {
 }
 
 impl TimeRange {
-    const ALL: Self = Self { from: i64::MIN, to: i64::MAX };
+    pub(crate) const ALL: Self = Self { from: i64::MIN, to: i64::MAX };
     const NONE: Self = Self { from: i64::MAX, to: i64::MIN };
 
     /// The times that all of `filters` allow. What a filter says in words not understood here, it does
@@ -20,9 +22,30 @@ impl TimeRange {
         filters.iter().fold(Self::ALL, |range, filter| range.and(Self::allowed(filter)))
     }
 
+    /// The times that `filters` allow by naming `time` itself, which is what Parquet's reader sees.
+    pub(crate) fn spelled_out(filters: &[Expr]) -> Self {
+        let plain = |filter: &&Expr| {
+            !filter.exists(|expr| Ok(matches!(expr, Expr::ScalarFunction(_)))).unwrap_or(true)
+        };
+        filters.iter().filter(plain).fold(Self::ALL, |range, filter| range.and(Self::allowed(filter)))
+    }
+
+    /// These times without those before `from`.
+    pub(crate) fn since(self, from: i64) -> Self {
+        self.and(Self { from, ..Self::ALL })
+    }
+
     /// Whether a part with these times can have a row of this range.
     pub(crate) fn overlaps(self, time_min: i64, time_max: i64) -> bool {
         self.from <= self.to && self.from <= time_max && time_min <= self.to
+    }
+
+    /// The same as a filter on the column of this name, if it leaves anything out.
+    pub(crate) fn filter(self, time: Expr) -> Option<Expr> {
+        let at = |nanos| lit(ScalarValue::TimestampNanosecond(Some(nanos), None));
+        let from = (self.from > i64::MIN).then(|| time.clone().gt_eq(at(self.from)));
+        let to = (self.to < i64::MAX).then(|| time.lt_eq(at(self.to)));
+        from.into_iter().chain(to).reduce(Expr::and)
     }
 
     fn and(self, other: Self) -> Self {
@@ -38,18 +61,24 @@ impl TimeRange {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => match op {
                 Operator::And => Self::allowed(left).and(Self::allowed(right)),
                 Operator::Or => Self::allowed(left).or(Self::allowed(right)),
-                _ => match (is_time(left), moment(right), moment(left), is_time(right)) {
-                    (true, Some(moment), _, _) => Self::compared(*op, moment),
-                    (_, _, Some(moment), true) => {
-                        op.swap().map_or(Self::ALL, |op| Self::compared(op, moment))
+                _ => match (Stepped::of(left), moment(right), moment(left), Stepped::of(right)) {
+                    (Some(time), Some(moment), _, _) => time.compared(*op, moment),
+                    (_, _, Some(moment), Some(time)) => {
+                        op.swap().map_or(Self::ALL, |op| time.compared(op, moment))
                     }
                     _ => Self::ALL,
                 },
             },
-            Expr::Between(Between { expr, negated: false, low, high }) if is_time(expr) => {
-                let from = moment(low).map_or(Self::ALL, |low| Self::compared(Operator::GtEq, low));
-                let to = moment(high).map_or(Self::ALL, |high| Self::compared(Operator::LtEq, high));
+            Expr::Between(Between { expr, negated: false, low, high }) => {
+                let Some(time) = Stepped::of(expr) else { return Self::ALL };
+                let from = moment(low).map_or(Self::ALL, |low| time.compared(Operator::GtEq, low));
+                let to = moment(high).map_or(Self::ALL, |high| time.compared(Operator::LtEq, high));
                 from.and(to)
+            }
+            Expr::InList(InList { expr, list, negated: false }) => {
+                let Some(time) = Stepped::of(expr) else { return Self::ALL };
+                let one = |item| moment(item).map_or(Self::ALL, |moment| time.compared(Operator::Eq, moment));
+                list.iter().map(one).reduce(Self::or).unwrap_or(Self::ALL)
             }
             Expr::Literal(ScalarValue::Boolean(Some(false) | None), _) => Self::NONE,
             _ => Self::ALL,
@@ -68,20 +97,75 @@ impl TimeRange {
     }
 }
 
+/// The time of a row, or where the step begins that it falls in.
+#[derive(Debug, Clone, Copy)]
+struct Stepped {
+    /// No time lies farther behind the beginning of its step.
+    longest: i64,
+}
+
+impl Stepped {
+    /// What `time`, `bin(time, 1h)`, `date_trunc('day', time)` and `cast(time AS date)` have in common.
+    fn of(expr: &Expr) -> Option<Self> {
+        const DAY: i64 = 86_400_000_000_000;
+        if is_time(expr) {
+            return Some(Self { longest: 0 });
+        }
+        let Expr::ScalarFunction(ScalarFunction { func, args }) = expr else { return None };
+        let (first, second) = (args.first()?, args.get(1));
+        let longest = match (func.name(), second) {
+            ("bin", Some(Expr::Literal(ScalarValue::DurationNanosecond(Some(length)), _)))
+                if *length > 0 && is_time(first) =>
+            {
+                *length
+            }
+            ("date_trunc", Some(of)) if is_time(of) => match text(first)?.to_ascii_lowercase().as_str() {
+                "second" | "minute" | "hour" | "day" => DAY,
+                "week" => 7 * DAY,
+                "month" => 31 * DAY,
+                "quarter" => 92 * DAY,
+                "year" => 366 * DAY,
+                _ => return None,
+            },
+            ("__cast", Some(to)) if is_time(first) && text(to)?.trim() == "date" => DAY,
+            ("date", None) if is_time(first) => DAY,
+            _ => return None,
+        };
+        Some(Self { longest })
+    }
+
+    /// The times whose step compares so with `moment`.
+    fn compared(self, op: Operator, moment: i64) -> TimeRange {
+        let range = TimeRange::compared(op, moment);
+        match range.to {
+            i64::MAX => range,
+            to => TimeRange { to: to.saturating_add(self.longest), ..range },
+        }
+    }
+}
+
 fn is_time(expr: &Expr) -> bool {
     matches!(expr, Expr::Column(column) if column.name == "time")
+}
+
+fn text(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Literal(text, _) => text.try_as_str().flatten(),
+        _ => None,
+    }
 }
 
 fn moment(expr: &Expr) -> Option<i64> {
     match expr {
         Expr::Literal(ScalarValue::TimestampNanosecond(moment, _), _) => *moment,
+        Expr::Literal(ScalarValue::Date32(Some(day)), _) => i64::from(*day).checked_mul(86_400_000_000_000),
         _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use datafusion::logical_expr::{col, lit};
+    use datafusion::logical_expr::col;
 
     use super::*;
 

@@ -7,10 +7,10 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, OneOrManyWithParens, OrderByKind, Query,
-    Select, SelectItem, SetExpr, SetOperator, Spanned, TrimWhereField, UnaryOperator, Value, ValueWithSpan,
-    VisitMut, VisitorMut, WindowFrameBound, WindowType,
+    AccessExpr, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    GroupByExpr, Ident, Interval, JoinConstraint, JoinOperator, LimitClause, OneOrManyWithParens,
+    OrderByKind, Query, Select, Spanned, TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut,
+    VisitorMut, WindowFrameBound, WindowType, visit_expressions,
 };
 
 use super::dialect::{call, duration_literal, text};
@@ -18,6 +18,7 @@ use super::duration;
 use super::error::{Position, QueryError, syntax};
 use super::like;
 use super::select_list::{gather_unnests, name_items, number_after_wildcards};
+use super::subquery::{self, Quantifier};
 use crate::clock::Timestamp;
 
 /// Rewrites `query`, which starts at the moment `now`.
@@ -28,6 +29,22 @@ pub(crate) fn rewrite(query: &mut Query, now: Timestamp) -> Result<(), QueryErro
     }
     number_after_wildcards(&mut query.body);
     Ok(())
+}
+
+/// DataFusion takes the column of USING from the left side, where such joins have NULL.
+fn using_from_the_right(operator: &JoinOperator) -> bool {
+    use JoinConstraint::Using;
+    use JoinOperator::{FullOuter, Right, RightOuter};
+    matches!(operator, Right(Using(_)) | RightOuter(Using(_)) | FullOuter(Using(_)))
+}
+
+/// Whether `query` has a lambda, its own or one made here.
+pub(crate) fn has_lambdas(query: &Query) -> bool {
+    visit_expressions(query, |expr| match expr {
+        Expr::Lambda(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
 }
 
 struct Rewriter {
@@ -46,6 +63,7 @@ impl VisitorMut for Rewriter {
     type Break = Box<QueryError>;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> Step {
+        subquery::lift_order(query);
         if let Some(fetch) = query.fetch.take() {
             if fetch.with_ties || fetch.percent {
                 return fail(QueryError::Validation("FETCH takes a number of rows ONLY".to_owned()));
@@ -77,6 +95,17 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> Step {
+        subquery::lift(select);
+        if select
+            .from
+            .iter()
+            .flat_map(|from| &from.joins)
+            .any(|join| using_from_the_right(&join.join_operator))
+        {
+            return fail(QueryError::Validation(
+                "RIGHT and FULL JOIN do not take USING: write ON and coalesce the two columns".to_owned(),
+            ));
+        }
         gather_unnests(select);
         ControlFlow::Continue(())
     }
@@ -84,6 +113,8 @@ impl VisitorMut for Rewriter {
     fn post_visit_select(&mut self, select: &mut Select) -> Step {
         name_items(&mut select.projection);
         if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
+            // `GROUP BY ()` is one group of all rows.
+            keys.retain(|key| !is_empty_row(key));
             keys.iter_mut().for_each(untype);
         }
         ControlFlow::Continue(())
@@ -139,6 +170,7 @@ impl Rewriter {
                 let Some(first) = names.next() else { return Err(syntax(place)) };
                 names.fold(Expr::Identifier(first), |inner, name| field(inner, name.value))
             }
+            Expr::Tuple(fields) => call("__row", std::mem::take(fields)),
             Expr::Interval(interval) => interval_literal(interval).ok_or_else(|| syntax(place))?,
             Expr::TypedString(typed) => {
                 let name = typed.data_type.to_string();
@@ -161,11 +193,11 @@ impl Rewriter {
                 None => return Ok(None),
             },
             Expr::AnyOp { left, compare_op, right, .. } => {
-                quantified(take(left), compare_op.clone(), right, Quantifier::Any)
+                subquery::quantified(take(left), compare_op.clone(), right, Quantifier::Any)
                     .ok_or_else(|| syntax(place))?
             }
             Expr::AllOp { left, compare_op, right } => {
-                quantified(take(left), compare_op.clone(), right, Quantifier::All)
+                subquery::quantified(take(left), compare_op.clone(), right, Quantifier::All)
                     .ok_or_else(|| syntax(place))?
             }
             Expr::Like { pattern, escape_char, .. } => {
@@ -231,9 +263,7 @@ impl Rewriter {
                 function.name = vec![Ident::new("__regexp_replace_lambda")].into();
             }
             ("array_sort", 2) if is_lambda(args.get(1)) => {
-                return Err(QueryError::Validation(
-                    "array_sort with a comparator is not supported".to_owned(),
-                ));
+                function.name = vec![Ident::new("__array_sort_by")].into();
             }
             _ => {}
         }
@@ -296,13 +326,14 @@ fn spelled_out(expr: &mut Expr) -> Option<Expr> {
             args.extend(substring_for.take().map(|length| *length));
             call("substr", args)
         }
-        Expr::Trim { expr, trim_where, trim_what: None, trim_characters: None } => {
+        Expr::Trim { expr, trim_where, trim_what, trim_characters: None } => {
             let function = match trim_where {
                 Some(TrimWhereField::Leading) => "ltrim",
                 Some(TrimWhereField::Trailing) => "rtrim",
                 Some(TrimWhereField::Both) | None => "trim",
             };
-            call(function, vec![take(expr)])
+            let what = trim_what.take().map(|what| *what);
+            call(function, std::iter::once(take(expr)).chain(what).collect())
         }
         _ => return None,
     })
@@ -316,7 +347,7 @@ fn is_lambda(arg: Option<&FunctionArg>) -> bool {
     matches!(arg, Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Lambda(_)))))
 }
 
-fn number(digits: &str) -> Expr {
+pub(super) fn number(digits: &str) -> Expr {
     Expr::Value(Value::Number(digits.to_owned(), false).into())
 }
 
@@ -344,12 +375,43 @@ fn untype(expr: &mut Expr) {
     }
 }
 
+fn is_empty_row(expr: &Expr) -> bool {
+    matches!(expr, Expr::Function(function)
+        if function.name.to_string() == "__row"
+            && matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty()))
+}
+
+/// The offset of a frame is a literal of DataFusion's, not a call.
+fn frame_interval(offset: &Expr) -> Option<Expr> {
+    let Expr::Function(function) = offset else { return None };
+    let unit = match function.name.to_string().as_str() {
+        "__day_second" => "nanoseconds",
+        "__year_month" => "months",
+        _ => return None,
+    };
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(count)))) = list.args.first() else {
+        return None;
+    };
+    let count = count.value.clone().into_string()?;
+    Some(Expr::Interval(Interval {
+        value: Box::new(text(format!("{count} {unit}"))),
+        leading_field: None,
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision: None,
+    }))
+}
+
 fn untype_frame(function: &mut Function) {
     let Some(WindowType::WindowSpec(window)) = &mut function.over else { return };
     let Some(frame) = &mut window.window_frame else { return };
     for bound in std::iter::once(&mut frame.start_bound).chain(frame.end_bound.as_mut()) {
         if let WindowFrameBound::Preceding(Some(offset)) | WindowFrameBound::Following(Some(offset)) = bound {
             untype(offset);
+            if let Some(interval) = frame_interval(offset) {
+                **offset = interval;
+            }
         }
     }
 }
@@ -430,73 +492,4 @@ fn extract_function(field: &str) -> Option<&'static str> {
         "nanosecond" => "nanosecond",
         _ => return None,
     })
-}
-
-enum Quantifier {
-    Any,
-    All,
-}
-
-/// `x op ANY (VALUES a, b)` is `x op a OR x op b`; ALL joins by AND. Over a subquery, DataFusion knows
-/// only `IN` and `NOT IN`, and those only where rows are filtered.
-fn quantified(left: Expr, op: BinaryOperator, right: &mut Expr, quantifier: Quantifier) -> Option<Expr> {
-    let Expr::Subquery(query) = right else { return None };
-    let (join, empty) = match quantifier {
-        Quantifier::Any => (BinaryOperator::Or, false),
-        Quantifier::All => (BinaryOperator::And, true),
-    };
-    let Some(rows) = constant_rows(&query.body) else {
-        return match (op, quantifier) {
-            (BinaryOperator::Eq, Quantifier::Any) => {
-                let subquery = query.clone();
-                Some(Expr::InSubquery { expr: Box::new(left), subquery, negated: false })
-            }
-            (BinaryOperator::NotEq, Quantifier::All) => {
-                let subquery = query.clone();
-                Some(Expr::InSubquery { expr: Box::new(left), subquery, negated: true })
-            }
-            _ => None,
-        };
-    };
-    let compared = rows.into_iter().map(|row| Expr::Nested(Box::new(binary(left.clone(), op.clone(), row))));
-    let joined = compared.reduce(|all, one| binary(all, join.clone(), one));
-    Some(
-        joined.map_or_else(
-            || Expr::Value(Value::Boolean(empty).into()),
-            |joined| Expr::Nested(Box::new(joined)),
-        ),
-    )
-}
-
-fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
-}
-
-/// The values of `VALUES a, b` or `SELECT a UNION ALL SELECT b`.
-fn constant_rows(body: &SetExpr) -> Option<Vec<Expr>> {
-    match body {
-        SetExpr::Values(values) => values
-            .rows
-            .iter()
-            .map(|row| match row.content.as_slice() {
-                [one] => Some(one.clone()),
-                _ => None,
-            })
-            .collect(),
-        SetExpr::Select(select) if select.from.is_empty() && select.selection.is_none() => {
-            match select.projection.as_slice() {
-                [SelectItem::UnnamedExpr(one) | SelectItem::ExprWithAlias { expr: one, .. }] => {
-                    Some(vec![one.clone()])
-                }
-                _ => None,
-            }
-        }
-        SetExpr::SetOperation { op: SetOperator::Union, left, right, .. } => {
-            let mut rows = constant_rows(left)?;
-            rows.extend(constant_rows(right)?);
-            Some(rows)
-        }
-        SetExpr::Query(query) if query.limit_clause.is_none() => constant_rows(&query.body),
-        _ => None,
-    }
 }

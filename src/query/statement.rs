@@ -3,6 +3,7 @@
 //! What no statement of ours begins with is refused before it is parsed, and what a query may not
 //! contain (other statements inside `WITH`, table functions, locks) after.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{self, SetExpr, TableFactor, Visit, Visitor};
@@ -12,8 +13,13 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Tok
 use super::dialect::TimestreamDialect;
 use super::error::{Position, QueryError, syntax};
 use super::limits;
-use super::values::wrap_bare_rows;
+use super::values::{without_group_quantifier, wrap_bare_rows};
 use super::weight;
+use super::wire_text;
+use crate::clock::Timestamp;
+
+/// The values of a query's parameters by their names, without the `@`.
+pub type Parameters = BTreeMap<String, Timestamp>;
 
 /// How many levels sqlparser may call itself; a level of parentheses takes it about two.
 const RECURSION_MAX: usize = limits::NESTING_MAX * 3;
@@ -51,7 +57,7 @@ pub(crate) struct TableName {
 
 /// Reads one statement. Kept apart from anything asynchronous: sqlparser's parser cannot be sent
 /// between threads.
-pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
+pub(crate) fn parse(sql: &str, parameters: &Parameters) -> Result<Statement, QueryError> {
     limits::check_length(sql)?;
     let tokens = Tokenizer::new(&TimestreamDialect, sql).tokenize_with_location().map_err(unreadable)?;
     limits::check_text(&tokens)?;
@@ -59,9 +65,9 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, QueryError> {
     let Some(first) = words.next() else { return Err(syntax(Position::START)) };
     let at = Position::from(first.span.start);
     match &first.token {
-        Token::LParen => parse_query(tokens),
+        Token::LParen => parse_query(tokens, parameters),
         Token::Word(word) if word.quote_style.is_none() => match word.value.to_ascii_uppercase().as_str() {
-            "SELECT" | "WITH" => parse_query(tokens),
+            "SELECT" | "WITH" => parse_query(tokens, parameters),
             "SHOW" => Words::of(&tokens).show(),
             "DESCRIBE" | "DESC" => Words::of(&tokens).describe(),
             "UNLOAD" => Err(QueryError::Validation(
@@ -78,25 +84,27 @@ fn unreadable(error: TokenizerError) -> QueryError {
     syntax(error.location.into())
 }
 
-fn parse_query(tokens: Vec<TokenWithSpan>) -> Result<Statement, QueryError> {
-    if let Some((name, at)) = parameter(&tokens) {
-        return Err(QueryError::Validation(format!(
-            "line {at}: parameters are not supported yet: replace {name} by its value"
-        )));
-    }
+fn parse_query(tokens: Vec<TokenWithSpan>, parameters: &Parameters) -> Result<Statement, QueryError> {
+    let tokens = filled_in(tokens, parameters)?;
     // Only prepared statements have values for them, and there are none.
-    if let Some(token) = tokens.iter().find(|token| matches!(token.token, Token::Placeholder(_))) {
+    if let Some(token) =
+        tokens.iter().find(|token| matches!(token.token, Token::Placeholder(_) | Token::Colon))
+    {
         return Err(syntax(token.span.start.into()));
     }
     let end = tokens.last().map_or(Position::START, |token| token.span.end.into());
     let mut parser = Parser::new(&TimestreamDialect)
         .with_recursion_limit(RECURSION_MAX)
-        .with_tokens_with_locations(wrap_bare_rows(tokens));
+        .with_tokens_with_locations(wrap_bare_rows(without_group_quantifier(tokens)));
     let query = parser.parse_query().map_err(|error| unparsable(&error, end))?;
     // One semicolon at the end is forgiven, a second statement is not.
     let _ = parser.consume_token(&Token::SemiColon);
     if parser.peek_token_ref().token != Token::EOF {
         return Err(syntax(parser.peek_token_ref().span.start.into()));
+    }
+    if let Some(with) = query.with.as_ref().filter(|with| with.recursive) {
+        let at = Position::of(with.with_token.0.span).unwrap_or(Position::START);
+        return Err(QueryError::Validation(format!("line {at}: WITH RECURSIVE is not supported")));
     }
     match query.visit(&mut OnlyQueries) {
         ControlFlow::Continue(()) => {}
@@ -106,12 +114,49 @@ fn parse_query(tokens: Vec<TokenWithSpan>) -> Result<Statement, QueryError> {
     Ok(Statement::Query(query))
 }
 
-/// The first `@name`; only scheduled queries have values for them.
-fn parameter(tokens: &[TokenWithSpan]) -> Option<(String, Position)> {
-    tokens.windows(2).find_map(|pair| match (&pair[0].token, &pair[1].token) {
-        (Token::AtSign, Token::Word(word)) => Some((format!("@{}", word.value), pair[0].span.start.into())),
-        _ => None,
-    })
+/// The names of the parameters in a text, each once, in the order in which they come.
+pub(crate) fn parameters(sql: &str) -> Result<Vec<String>, QueryError> {
+    limits::check_length(sql)?;
+    let tokens = Tokenizer::new(&TimestreamDialect, sql).tokenize_with_location().map_err(unreadable)?;
+    let mut names: Vec<String> = Vec::new();
+    for pair in tokens.windows(2) {
+        if let (Token::AtSign, Token::Word(word)) = (&pair[0].token, &pair[1].token)
+            && !names.contains(&word.value)
+        {
+            names.push(word.value.clone());
+        }
+    }
+    Ok(names)
+}
+
+/// The tokens with every `@name` replaced by a literal: `TIMESTAMP '..'`.
+fn filled_in(tokens: Vec<TokenWithSpan>, parameters: &Parameters) -> Result<Vec<TokenWithSpan>, QueryError> {
+    if !tokens.iter().any(|token| token.token == Token::AtSign) {
+        return Ok(tokens);
+    }
+    let mut filled = Vec::with_capacity(tokens.len());
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let name = match (&token.token, tokens.peek().map(|next| &next.token)) {
+            (Token::AtSign, Some(Token::Word(word))) => word.value.clone(),
+            _ => {
+                filled.push(token);
+                continue;
+            }
+        };
+        let Some(value) = parameters.get(&name) else {
+            return Err(QueryError::Validation(format!(
+                "line {}: the parameter @{name} has no value: only scheduled queries and PrepareQuery take \
+                 parameters",
+                Position::from(token.span.start)
+            )));
+        };
+        tokens.next();
+        let text = Token::SingleQuotedString(wire_text::timestamp(value.nanos()));
+        filled.push(TokenWithSpan { token: Token::make_keyword("TIMESTAMP"), span: token.span });
+        filled.push(TokenWithSpan { token: text, span: token.span });
+    }
+    Ok(filled)
 }
 
 /// sqlparser tells the place of a mistake only at the end of its text.
@@ -162,6 +207,7 @@ impl Visitor for OnlyQueries {
             || !select.distribute_by.is_empty()
             || !select.sort_by.is_empty()
             || !select.connect_by.is_empty()
+            || select.from.iter().any(|from| has_natural(&from.joins))
             || matches!(select.distinct, Some(ast::Distinct::On(_)));
         match extra {
             true => ControlFlow::Break(Position::of(ast::Spanned::span(select)).unwrap_or(Position::START)),
@@ -181,7 +227,7 @@ impl Visitor for OnlyQueries {
             }
             TableFactor::Derived { lateral, sample, .. } => !lateral && sample.is_none(),
             TableFactor::UNNEST { with_offset, .. } => !with_offset,
-            TableFactor::NestedJoin { .. } => true,
+            TableFactor::NestedJoin { table_with_joins, .. } => !has_natural(&table_with_joins.joins),
             _ => false,
         };
         match fine {
@@ -189,6 +235,21 @@ impl Visitor for OnlyQueries {
             false => ControlFlow::Break(Position::of(ast::Spanned::span(factor)).unwrap_or(Position::START)),
         }
     }
+}
+
+fn has_natural(joins: &[ast::Join]) -> bool {
+    joins.iter().any(|join| {
+        matches!(
+            &join.join_operator,
+            ast::JoinOperator::Join(ast::JoinConstraint::Natural)
+                | ast::JoinOperator::Inner(ast::JoinConstraint::Natural)
+                | ast::JoinOperator::Left(ast::JoinConstraint::Natural)
+                | ast::JoinOperator::LeftOuter(ast::JoinConstraint::Natural)
+                | ast::JoinOperator::Right(ast::JoinConstraint::Natural)
+                | ast::JoinOperator::RightOuter(ast::JoinConstraint::Natural)
+                | ast::JoinOperator::FullOuter(ast::JoinConstraint::Natural)
+        )
+    })
 }
 
 fn is_select(body: &SetExpr) -> bool {

@@ -11,17 +11,17 @@ use datafusion::arrow::array::{Array, RecordBatch, new_null_array};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::stats::Precision;
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, Statistics};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetRowSelection};
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
-use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
@@ -57,9 +57,10 @@ impl SnapshotTable {
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
-        range: TimeRange,
+        filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let range = TimeRange::of(filters);
         let wanted = |part: &&SourcePart| range.overlaps(part.time_min.nanos(), part.time_max.nanos());
         let parts: Vec<&SourcePart> = self.snapshot.parts.iter().filter(wanted).collect();
         if parts.is_empty() {
@@ -75,30 +76,61 @@ impl SnapshotTable {
             .with_enable_page_index(true)
             .with_bloom_filter_on_read(true)
             .with_parquet_file_reader_factory(reader);
-        if let Some(oldest) = self.snapshot.oldest.filter(|oldest| parts.iter().any(|p| p.time_min < *oldest))
-        {
-            source = source.with_predicate(since(oldest, &self.snapshot.schema)?);
+        if let Some(predicate) = self.times(state, filters, &parts)? {
+            source = source.with_predicate(predicate);
         }
+        let known: Vec<Statistics> = parts.iter().map(|part| self.known(part)).collect();
+        let total = Statistics::try_merge_iter(&known, &self.snapshot.schema)?;
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
-            .with_file_groups(grouped(&parts, state.config().target_partitions()))
+            .with_file_groups(grouped(parts.into_iter().zip(known), state.config().target_partitions()))
             .with_projection_indices(projection.cloned())?
+            .with_statistics(total)
             .with_limit(limit)
             .build();
         Ok(Some(DataSourceExec::from_data_source(config)))
     }
 }
 
-/// `time >= oldest`. The Parquet reader applies it row by row, as filters are pushed down into it, and
-/// joins the query's own filters to it.
-fn since(oldest: Timestamp, schema: &SchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
-    let place = schema.index_of(TIME)?;
-    let oldest = ScalarValue::TimestampNanosecond(Some(oldest.nanos()), None);
-    let oldest = oldest.cast_to(schema.field(place).data_type())?;
-    Ok(Arc::new(BinaryExpr::new(
-        Arc::new(Column::new(TIME, place)),
-        Operator::GtEq,
-        Arc::new(Literal::new(oldest)),
-    )))
+impl SnapshotTable {
+    /// What is not in the filters but must, or may, be asked of the time of a row: that it is not past
+    /// retention, and what filters like `bin(time, 1h) > x` mean for it. Row groups and pages have bounds
+    /// of the time, and none of a function of it.
+    fn times(
+        &self,
+        state: &dyn Session,
+        filters: &[Expr],
+        parts: &[&SourcePart],
+    ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        let range = TimeRange::of(filters);
+        let mut wanted = if range == TimeRange::spelled_out(filters) { TimeRange::ALL } else { range };
+        if let Some(oldest) = self.snapshot.oldest.filter(|oldest| parts.iter().any(|p| p.time_min < *oldest))
+        {
+            wanted = wanted.since(oldest.nanos());
+        }
+        let schema = DFSchema::try_from(Arc::clone(&self.snapshot.schema))?;
+        let filter = wanted.filter(Expr::Column(Column::from_name(TIME)));
+        filter.map(|filter| state.create_physical_expr(filter, &schema)).transpose()
+    }
+
+    /// What the manifest knows of a part, so that its file need not be opened to know it. A superseded row
+    /// has the time of the row that took its place: the bounds are those of the visible rows.
+    fn known(&self, part: &SourcePart) -> Statistics {
+        let mut known = Statistics::new_unknown(&self.snapshot.schema);
+        let superseded = part.superseded.as_ref().map_or(0, |superseded| superseded.len());
+        let rows = usize::try_from(part.rows.saturating_sub(superseded)).unwrap_or(usize::MAX);
+        known.num_rows = Precision::Exact(rows);
+        known.total_byte_size = Precision::Inexact(usize::try_from(part.bytes).unwrap_or(usize::MAX));
+        let time = self.snapshot.schema.index_of(TIME).ok();
+        if let Some(time) = time.and_then(|time| known.column_statistics.get_mut(time)) {
+            let at = |moment: Timestamp| {
+                Precision::Exact(ScalarValue::TimestampNanosecond(Some(moment.nanos()), None))
+            };
+            time.min_value = at(part.time_min);
+            time.max_value = at(part.time_max);
+            time.null_count = Precision::Exact(0);
+        }
+        known
+    }
 }
 
 /// A batch with all columns of `schema`: what it lacks is NULL.
@@ -115,14 +147,17 @@ fn fill_up(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
 }
 
 /// Files in as many groups as there are threads, each group about as heavy as the others.
-fn grouped(parts: &[&SourcePart], groups: usize) -> Vec<FileGroup> {
-    let groups = groups.clamp(1, parts.len());
+fn grouped<'a>(
+    parts: impl ExactSizeIterator<Item = (&'a SourcePart, Statistics)>,
+    groups: usize,
+) -> Vec<FileGroup> {
+    let groups = groups.clamp(1, parts.len().max(1));
     let mut filled: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); groups];
-    for part in parts {
+    for (part, known) in parts {
         let lightest = filled.iter_mut().min_by_key(|(bytes, _)| *bytes);
         if let Some((bytes, files)) = lightest {
             *bytes += part.bytes;
-            files.push(file(part));
+            files.push(file(part).with_statistics(Arc::new(known)));
         }
     }
     filled.into_iter().map(|(_, files)| FileGroup::new(files)).collect()
@@ -182,7 +217,7 @@ impl TableProvider for SnapshotTable {
             let schema = Arc::clone(&self.snapshot.schema);
             plans.push(MemorySourceConfig::try_new_exec(&[memory], schema, projection.cloned())?);
         }
-        plans.extend(self.parts(state, projection, TimeRange::of(filters), limit)?);
+        plans.extend(self.parts(state, projection, filters, limit)?);
         match plans.len() {
             0 => {
                 let schema = match projection {

@@ -5,6 +5,8 @@ mod corpus;
 mod fixture;
 mod hostile;
 mod paging;
+mod prepare;
+mod random;
 mod road;
 mod scan;
 

@@ -27,6 +27,25 @@ pub(crate) fn wrap_bare_rows(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     rewritten
 }
 
+/// The tokens without the ALL of `GROUP BY ALL x`, which says what is so anyway.
+pub(crate) fn without_group_quantifier(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let keyword = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => word.keyword,
+        _ => Keyword::NoKeyword,
+    };
+    let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let mut before = kept.iter().rev().filter(|token| !is_blank(token)).map(keyword);
+        let quantifies = keyword(&token) == Keyword::ALL
+            && before.next() == Some(Keyword::BY)
+            && before.next() == Some(Keyword::GROUP);
+        if !quantifies {
+            kept.push(token);
+        }
+    }
+    kept
+}
+
 /// Copies the rows that begin at `at` and returns where they end.
 fn copy_rows(tokens: &[TokenWithSpan], mut at: usize, rewritten: &mut Vec<TokenWithSpan>) -> usize {
     loop {

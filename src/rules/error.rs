@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The folder of rules cannot be read at all.
 #[derive(Debug, thiserror::Error)]
@@ -21,11 +21,17 @@ pub struct Mistake {
     pub line: Option<u64>,
     /// What is wrong and what to change.
     pub reason: String,
+    /// Whether the mistake is one of the SQL statement: AWS's API tells those from others.
+    pub in_statement: bool,
 }
 
 impl Mistake {
     pub(super) fn new(line: Option<u64>, reason: impl fmt::Display) -> Self {
-        Self { line, reason: reason.to_string() }
+        Self { line, reason: reason.to_string(), in_statement: false }
+    }
+
+    pub(super) fn in_statement(line: Option<u64>, reason: impl fmt::Display) -> Self {
+        Self { in_statement: true, ..Self::new(line, reason) }
     }
 }
 
@@ -68,13 +74,27 @@ pub struct RuleProblem {
     pub line: Option<u64>,
     /// What is wrong and what to change.
     pub reason: String,
+    /// Whether the rule the file held before the mistake goes on working.
+    pub earlier_in_use: bool,
+}
+
+impl RuleProblem {
+    /// A mistake in the file at `path`, or of it as a whole.
+    pub fn new(path: &Path, line: Option<u64>, reason: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), line, reason: reason.into(), earlier_in_use: false }
+    }
 }
 
 impl fmt::Display for RuleProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.path.display(), self.reason),
-            None => write!(f, "{}: {}", self.path.display(), self.reason),
+        write!(f, "{}:", self.path.display())?;
+        if let Some(line) = self.line {
+            write!(f, "{line}:")?;
         }
+        write!(f, " {}", self.reason)?;
+        if self.earlier_in_use {
+            f.write_str(" (the rule this file held before stays in use)")?;
+        }
+        Ok(())
     }
 }

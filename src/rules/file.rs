@@ -1,13 +1,20 @@
 //! The shapes of rule files, exactly as written: TOML in snake_case, JSON in AWS's camelCase.
 //!
-//! Nothing is checked here but the shape; `rule` does the rest.
+//! Nothing is checked here but the shape; `rule` and the actions do the rest.
+
+mod actions;
 
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value as Json;
 
+use super::definition;
+use super::effect::ActionKind;
 use super::sql::Version;
+
+pub(super) use actions::{ActionFile, FileFile, HttpFile, MeasuresFile, RepublishFile, TimestreamFile};
 
 /// A text and, where the format tells, the byte it starts at.
 #[derive(Debug, Clone)]
@@ -39,38 +46,40 @@ pub(super) struct RuleFile {
     pub(super) disabled: bool,
     pub(super) actions: Vec<ActionFile>,
     pub(super) error_action: Option<ActionFile>,
+    pub(super) error_action_for_sql: bool,
+    pub(super) examples: Vec<ExampleFile>,
 }
 
-/// An action as written.
-#[derive(Debug)]
-pub(super) enum ActionFile {
-    Timestream(TimestreamFile),
+/// An example as written; payload and expectation are a text or a value.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExampleFile {
+    pub(super) topic: String,
+    pub(super) payload: Json,
+    pub(super) expect: Json,
+    pub(super) client_id: Option<String>,
+    pub(super) at: Option<i64>,
 }
 
-/// A Timestream action as written.
-#[derive(Debug)]
-pub(super) struct TimestreamFile {
-    pub(super) database_name: Text,
-    pub(super) table_name: Text,
-    pub(super) dimensions: Vec<(Text, Text)>,
-    pub(super) timestamp: Option<(Text, Option<Text>)>,
-    pub(super) multi_measure_name: Option<Text>,
-    pub(super) create: bool,
+/// An object with one key that names the kind of action. `K` knows the kinds in one spelling.
+struct OneAction<K>(ActionFile, PhantomData<K>);
+
+/// The kinds of actions in one spelling of their keys.
+trait Kinds {
+    /// Reads the action behind the key `kind`; `None` when there is no such kind.
+    fn read<'de, A: MapAccess<'de>>(kind: &str, members: &mut A) -> Result<Option<ActionFile>, A::Error>;
 }
 
-/// An object with one key that names the kind of action.
-struct OneAction<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneAction<T> {
+impl<'de, K: Kinds> Deserialize<'de> for OneAction<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(ActionVisitor(PhantomData))
     }
 }
 
-struct ActionVisitor<T>(PhantomData<T>);
+struct ActionVisitor<K>(PhantomData<K>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ActionVisitor<T> {
-    type Value = OneAction<T>;
+impl<'de, K: Kinds> Visitor<'de> for ActionVisitor<K> {
+    type Value = OneAction<K>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an action, such as timestream")
@@ -78,16 +87,16 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ActionVisitor<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let Some(kind) = members.next_key::<String>()? else {
-            return Err(A::Error::custom("an action needs its kind: timestream"));
+            return Err(A::Error::custom(format_args!("an action needs its kind: {}", kinds())));
         };
-        if kind != "timestream" {
+        let Some(action) = K::read(&kind, &mut members)? else {
             return Err(A::Error::custom(format_args!(
-                "the action `{kind}` is not supported; supported: `timestream`"
+                "the action `{kind}` is not supported; supported: {}",
+                kinds()
             )));
-        }
-        let action = members.next_value()?;
+        };
         match members.next_entry::<String, IgnoredAny>()? {
-            None => Ok(OneAction(action)),
+            None => Ok(OneAction(action, PhantomData)),
             Some((second, _)) => Err(A::Error::custom(format_args!(
                 "an action holds one kind, this holds `{kind}` and `{second}`: make two actions of them"
             ))),
@@ -95,16 +104,19 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ActionVisitor<T> {
     }
 }
 
-const fn yes() -> bool {
-    true
+/// The kinds there are, for a message.
+fn kinds() -> String {
+    ActionKind::ALL.map(|kind| format!("`{kind}`")).join(", ")
 }
 
 /// The same shapes once per spelling of the keys. `$text` is how the format hands over a text.
 macro_rules! shapes {
     ($module:ident, $case:literal, $text:ty, $default_version:expr, $name:ident) => {
         mod $module {
-            use super::{ActionFile, OneAction, RuleFile, TimestreamFile, Version, yes};
             use serde::Deserialize;
+            use serde::de::MapAccess;
+
+            use super::{ActionFile, ExampleFile, Kinds, OneAction, RuleFile, Version, actions};
 
             #[derive(Deserialize)]
             #[serde(rename_all = $case, deny_unknown_fields)]
@@ -116,38 +128,29 @@ macro_rules! shapes {
                 #[serde(default)]
                 rule_disabled: bool,
                 #[serde(default)]
-                actions: Vec<OneAction<Timestream>>,
-                error_action: Option<OneAction<Timestream>>,
-            }
-
-            #[derive(Deserialize)]
-            #[serde(rename_all = $case, deny_unknown_fields)]
-            struct Timestream {
-                /// Who may write is not decided by a role here.
-                #[expect(dead_code, reason = "accepted and ignored")]
-                role_arn: Option<String>,
-                database_name: $text,
-                table_name: $text,
+                actions: Vec<OneAction<TheseKinds>>,
+                error_action: Option<OneAction<TheseKinds>>,
                 #[serde(default)]
-                dimensions: Vec<Dimension>,
-                timestamp: Option<Timestamp>,
-                multi_measure_name: Option<$text>,
-                #[serde(default = "yes")]
-                create: bool,
+                error_action_for_sql: bool,
+                #[serde(default)]
+                examples: Vec<ExampleFile>,
             }
 
-            #[derive(Deserialize)]
-            #[serde(deny_unknown_fields)]
-            struct Dimension {
-                name: $text,
-                value: $text,
-            }
+            struct TheseKinds;
 
-            #[derive(Deserialize)]
-            #[serde(deny_unknown_fields)]
-            struct Timestamp {
-                value: $text,
-                unit: Option<$text>,
+            impl Kinds for TheseKinds {
+                fn read<'de, A: MapAccess<'de>>(
+                    kind: &str,
+                    members: &mut A,
+                ) -> Result<Option<ActionFile>, A::Error> {
+                    Ok(Some(match kind {
+                        "timestream" => members.next_value::<actions::$module::Timestream>()?.into(),
+                        "republish" => members.next_value::<actions::$module::Republish>()?.into(),
+                        "http" => members.next_value::<actions::$module::Http>()?.into(),
+                        "file" => members.next_value::<actions::$module::File>()?.into(),
+                        _ => return Ok(None),
+                    }))
+                }
             }
 
             impl From<Rule> for RuleFile {
@@ -160,23 +163,11 @@ macro_rules! shapes {
                             .map_or_else(|| $default_version.as_str().to_owned().into(), Into::into),
                         description: rule.description,
                         disabled: rule.rule_disabled,
-                        actions: rule.actions.into_iter().map(|action| action.0.into()).collect(),
-                        error_action: rule.error_action.map(|action| action.0.into()),
+                        actions: rule.actions.into_iter().map(|action| action.0).collect(),
+                        error_action: rule.error_action.map(|action| action.0),
+                        error_action_for_sql: rule.error_action_for_sql,
+                        examples: rule.examples,
                     }
-                }
-            }
-
-            impl From<Timestream> for ActionFile {
-                fn from(action: Timestream) -> Self {
-                    let dimensions = action.dimensions.into_iter();
-                    Self::Timestream(TimestreamFile {
-                        database_name: action.database_name.into(),
-                        table_name: action.table_name.into(),
-                        dimensions: dimensions.map(|one| (one.name.into(), one.value.into())).collect(),
-                        timestamp: action.timestamp.map(|one| (one.value.into(), one.unit.map(Into::into))),
-                        multi_measure_name: action.multi_measure_name.map(Into::into),
-                        create: action.create,
-                    })
                 }
             }
         }
@@ -197,14 +188,26 @@ pub(super) fn read_toml(text: &str) -> Result<RuleFile, ShapeError> {
     })
 }
 
-/// Reads a TopicRulePayload in JSON.
+/// Reads a TopicRulePayload in JSON, as the API, CloudFormation or `aws iot get-topic-rule` spell it.
 pub(super) fn read_json(text: &str) -> Result<RuleFile, ShapeError> {
-    serde_json::from_str::<in_json::Rule>(text).map(Into::into).map_err(|error| {
-        let line = u64::try_from(error.line()).ok().filter(|&line| line > 0);
-        let message = error.to_string();
-        let sentence = message.rsplit_once(" at line ").map_or(message.as_str(), |(sentence, _)| sentence);
-        (line, sentence.to_owned())
-    })
+    let error = match serde_json::from_str::<in_json::Rule>(text) {
+        Ok(rule) => return Ok(rule.into()),
+        Err(error) => error,
+    };
+    // Only a document that has to be respelled loses its lines.
+    match serde_json::from_str(text).ok().and_then(definition::respelled) {
+        Some(document) => in_json::Rule::deserialize(document)
+            .map(Into::into)
+            .map_err(|error| (None, without_position(&error.to_string()))),
+        None => {
+            let line = u64::try_from(error.line()).ok().filter(|&line| line > 0);
+            Err((line, without_position(&error.to_string())))
+        }
+    }
+}
+
+fn without_position(message: &str) -> String {
+    message.rsplit_once(" at line ").map_or(message, |(sentence, _)| sentence).to_owned()
 }
 
 /// The line of the byte at `offset`, counted from 1.

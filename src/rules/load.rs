@@ -1,15 +1,22 @@
-//! Reads a folder of rules: the only file here that touches a disk.
+//! Reads a folder of rules, once or again and again.
 //!
-//! One bad file never keeps the others from loading.
+//! One bad file never keeps the others from loading, and a file that breaks while its rule is in use
+//! takes nothing away: the rule it held before stays until the file is right again or gone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::error::{LoadError, RuleProblem};
+use super::error::{LoadError, Mistake, RuleProblem};
+use super::local_files::LocalFiles;
 use super::rule::Rule;
 use super::{RuleOptions, RuleSet};
+use crate::clock::Timestamp;
 
 /// The largest rule file: twice AWS's quota for a rule, for comments and blank space.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -25,13 +32,6 @@ pub struct Loaded {
     pub problems: Vec<RuleProblem>,
 }
 
-/// How a rule file is written.
-#[derive(Debug, Clone, Copy)]
-enum Format {
-    Toml,
-    Json,
-}
-
 impl RuleSet {
     /// Reads every `*.toml` and `*.json` in `folder`, in the order of their names. Files that start
     /// with a point and subfolders are passed over.
@@ -39,33 +39,179 @@ impl RuleSet {
     /// # Errors
     /// When the folder itself cannot be read. Problems of single files are in the result.
     pub fn load(folder: &Path, options: &RuleOptions) -> Result<Loaded, LoadError> {
-        let failed = |source: io::Error| LoadError { path: folder.to_owned(), source };
-        let mut files = rule_files(folder).map_err(failed)?;
-        let mut problems = Vec::new();
-        for (path, _) in files.drain(files.len().min(FILES_MAX)..) {
-            let reason = format!("passed over: a folder may hold at most {FILES_MAX} rules");
-            problems.push(RuleProblem { path, line: None, reason });
-        }
-        let mut rules = Vec::new();
-        let mut names: HashMap<String, PathBuf> = HashMap::new();
-        for (path, format) in files {
-            match read_rule(&path, format) {
-                Err(mistakes) => problems.extend(mistakes),
-                Ok(rule) => match names.get(&**rule.name()) {
-                    Some(first) => {
-                        let reason =
-                            format!("the rule {} is already defined in {}", rule.name(), first.display());
-                        problems.push(RuleProblem { path, line: None, reason });
-                    }
-                    None => {
-                        names.insert(rule.name().to_string(), path);
-                        rules.push(rule);
-                    }
-                },
-            }
-        }
+        let mut folder = RuleFolder::new(folder).reading(&options.files);
+        folder.refresh()?;
+        let (defined, problems) = folder.rules();
+        let rules = defined.into_iter().map(|defined| defined.rule).collect();
         Ok(Loaded { rules: Self::with_options(rules, options), problems })
     }
+}
+
+/// A rule and the file that defines it.
+#[derive(Debug, Clone)]
+pub struct DefinedRule {
+    /// The rule.
+    pub rule: Arc<Rule>,
+    /// Its file.
+    pub path: PathBuf,
+    /// When the file was last changed, if the system tells.
+    pub modified: Option<Timestamp>,
+}
+
+/// A folder of rules that is read again whenever it may have changed.
+#[derive(Debug)]
+pub struct RuleFolder {
+    path: PathBuf,
+    local: LocalFiles,
+    files: BTreeMap<PathBuf, FileState>,
+    passed_over: Vec<RuleProblem>,
+}
+
+/// How a rule file is written.
+#[derive(Debug, Clone, Copy)]
+enum Format {
+    Toml,
+    Json,
+}
+
+/// What the system says about a file: equal stamps nearly always mean equal contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+    inode: u64,
+}
+
+/// What is known of one file.
+#[derive(Debug)]
+struct FileState {
+    stamp: Option<Stamp>,
+    content: u64,
+    /// Whether the file was read again after its stamp changed. A second change within the same tick
+    /// of the file system's clock leaves the stamp as it is.
+    settled: bool,
+    /// Whether the file was not there when last looked for: editors remove and create again.
+    missing: bool,
+    rule: Option<Arc<Rule>>,
+    mistakes: Vec<Mistake>,
+}
+
+impl RuleFolder {
+    /// A folder that has not been read yet.
+    pub fn new(path: &Path) -> Self {
+        let local = LocalFiles::default();
+        Self { path: path.to_owned(), local, files: BTreeMap::new(), passed_over: Vec::new() }
+    }
+
+    /// The folder, with what functions of its rules may read. They read it when their rule's own file is
+    /// read.
+    #[must_use]
+    pub fn reading(self, files: &LocalFiles) -> Self {
+        Self { local: files.clone(), ..self }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks at the folder and reads what changed; says whether [`RuleFolder::rules`] may differ now.
+    /// A file that is gone counts as gone when it is not there the second time.
+    ///
+    /// # Errors
+    /// When the folder itself cannot be read; what is known of it stays.
+    pub fn refresh(&mut self) -> Result<bool, LoadError> {
+        let failed = |source: io::Error| LoadError { path: self.path.clone(), source };
+        let mut listed = rule_files(&self.path).map_err(failed)?;
+        let surplus = listed.drain(listed.len().min(FILES_MAX)..);
+        let reason = format!("passed over: a folder may hold at most {FILES_MAX} rules");
+        let passed_over = surplus.map(|(path, _)| RuleProblem::new(&path, None, reason.clone())).collect();
+        let mut changed = self.passed_over != passed_over;
+        self.passed_over = passed_over;
+
+        let before = self.files.len();
+        self.files.retain(|path, state| {
+            let there = listed.binary_search_by(|(other, _)| other.cmp(path)).is_ok();
+            let kept = there || !state.missing;
+            state.missing = !there;
+            kept
+        });
+        changed |= self.files.len() != before;
+        for (path, format) in listed {
+            changed |= self.look_at(path, format);
+        }
+        Ok(changed)
+    }
+
+    /// The rules, in the order of their files' names, and what is wrong with the folder. Of two files
+    /// with one rule the first counts.
+    pub fn rules(&self) -> (Vec<DefinedRule>, Vec<RuleProblem>) {
+        let mut rules: Vec<DefinedRule> = Vec::new();
+        let mut problems = Vec::new();
+        let mut names: HashMap<Arc<str>, &Path> = HashMap::new();
+        for (path, state) in &self.files {
+            for mistake in &state.mistakes {
+                let problem = RuleProblem::new(path, mistake.line, mistake.reason.clone());
+                problems.push(RuleProblem { earlier_in_use: state.rule.is_some(), ..problem });
+            }
+            let Some(rule) = &state.rule else { continue };
+            if let Some(first) = names.get(rule.name()) {
+                let reason = format!("the rule {} is already defined in {}", rule.name(), first.display());
+                problems.push(RuleProblem::new(path, None, reason));
+                continue;
+            }
+            names.insert(Arc::clone(rule.name()), path);
+            let modified = state.stamp.and_then(|stamp| stamp.modified).and_then(timestamp);
+            rules.push(DefinedRule { rule: Arc::clone(rule), path: path.clone(), modified });
+        }
+        problems.extend(self.passed_over.iter().cloned());
+        (rules, problems)
+    }
+
+    /// Reads the file if it may have changed; says whether it did.
+    fn look_at(&mut self, path: PathBuf, format: Format) -> bool {
+        let stamp = Stamp::of(&path);
+        let known = self.files.get_mut(&path);
+        if known.as_ref().is_some_and(|known| known.settled && stamp.is_some() && known.stamp == stamp) {
+            return false;
+        }
+        let text = read_text(&path);
+        let content = hash_of(&text);
+        let rule = match known {
+            Some(known) if known.content == content => {
+                known.settled = known.stamp == stamp;
+                known.stamp = stamp;
+                return false;
+            }
+            known => known.and_then(|known| known.rule.take()),
+        };
+        let mut state =
+            FileState { stamp, content, settled: false, missing: false, rule, mistakes: Vec::new() };
+        match read_rule(&path, format, text, &self.local) {
+            Ok(rule) => state.rule = Some(Arc::new(rule)),
+            Err(mistakes) => state.mistakes = mistakes,
+        }
+        self.files.insert(path, state);
+        true
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self { modified: metadata.modified().ok(), bytes: metadata.len(), inode: metadata.ino() })
+    }
+}
+
+fn timestamp(moment: SystemTime) -> Option<Timestamp> {
+    let nanos = moment.duration_since(UNIX_EPOCH).ok()?.as_nanos();
+    i64::try_from(nanos).ok().map(Timestamp::from_nanos)
+}
+
+fn hash_of(text: &Result<String, String>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn rule_files(folder: &Path) -> io::Result<Vec<(PathBuf, Format)>> {
@@ -86,17 +232,19 @@ fn rule_files(folder: &Path) -> io::Result<Vec<(PathBuf, Format)>> {
     Ok(files)
 }
 
-fn read_rule(path: &Path, format: Format) -> Result<Rule, Vec<RuleProblem>> {
-    let problem = |line: Option<u64>, reason: String| RuleProblem { path: path.to_owned(), line, reason };
-    let text = read_text(path).map_err(|reason| vec![problem(None, reason)])?;
+fn read_rule(
+    path: &Path,
+    format: Format,
+    text: Result<String, String>,
+    files: &LocalFiles,
+) -> Result<Rule, Vec<Mistake>> {
+    let text = text.map_err(|reason| vec![Mistake::new(None, reason)])?;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let parsed = match format {
-        Format::Toml => Rule::parse_toml(&name, &text),
-        Format::Json => Rule::parse_json(&name, &text),
+        Format::Toml => Rule::parse_toml_with(&name, &text, files),
+        Format::Json => Rule::parse_json_with(&name, &text, files),
     };
-    parsed.map_err(|error| {
-        error.mistakes.into_iter().map(|mistake| problem(mistake.line, mistake.reason)).collect()
-    })
+    parsed.map_err(|error| error.mistakes)
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
@@ -166,5 +314,112 @@ mod tests {
         let error =
             RuleSet::load(Path::new("/nonexistent/rules"), &RuleOptions::default()).expect_err("no folder");
         assert!(error.to_string().starts_with("cannot read the rules folder /nonexistent/rules: "));
+    }
+
+    /// A folder that has been read, and the names of its rules with their SQL.
+    struct Watched {
+        folder: tempfile::TempDir,
+        rules: RuleFolder,
+    }
+
+    impl Watched {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            let rules = RuleFolder::new(folder.path());
+            let mut watched = Self { folder, rules };
+            for (name, text) in files {
+                watched.write(name, text);
+            }
+            assert!(watched.rules.refresh().expect("a readable folder"));
+            watched
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.folder.path().join(name), text).expect("a file");
+        }
+
+        fn remove(&self, name: &str) {
+            fs::remove_file(self.folder.path().join(name)).expect("a file to remove");
+        }
+
+        /// What a look at the folder finds: whether it changed, the rules, how many problems.
+        fn look(&mut self) -> (bool, Vec<String>, usize) {
+            let changed = self.rules.refresh().expect("a readable folder");
+            let (rules, problems) = self.rules.rules();
+            let told = rules.iter().map(|one| format!("{} {}", one.rule.name(), one.rule.sql())).collect();
+            (changed, told, problems.len())
+        }
+    }
+
+    const A: &str = "sql = \"SELECT * FROM 'a'\"\n";
+    const B: &str = "sql = \"SELECT * FROM 'b'\"\n";
+
+    #[test]
+    fn only_what_changed_is_read_again() {
+        let mut watched = Watched::new(&[("one.toml", A), ("two.toml", A)]);
+        let rule = |watched: &Watched, at: usize| Arc::clone(&watched.rules.rules().0[at].rule);
+        let (one, two) = (rule(&watched, 0), rule(&watched, 1));
+        assert!(!watched.look().0, "nothing changed");
+        // The same size in the same tick of the clock: found all the same.
+        watched.write("two.toml", B);
+        let (changed, told, _) = watched.look();
+        assert!(changed);
+        assert_eq!(told, ["one SELECT * FROM 'a'", "two SELECT * FROM 'b'"]);
+        assert!(Arc::ptr_eq(&one, &rule(&watched, 0)) && !Arc::ptr_eq(&two, &rule(&watched, 1)));
+        watched.write("two.toml", B);
+        assert!(!watched.look().0, "written again, but the same");
+    }
+
+    #[test]
+    fn a_change_that_leaves_the_stamp_as_it_is_is_found() {
+        let mut watched = Watched::new(&[("one.toml", A)]);
+        let path = watched.folder.path().join("one.toml");
+        let moment = fs::metadata(&path).expect("a file").modified().expect("a moment");
+        watched.write("one.toml", B);
+        let file = fs::File::options().write(true).open(&path).expect("a file");
+        file.set_modified(moment).expect("a stamp set back");
+        assert_eq!(watched.look().1, ["one SELECT * FROM 'b'"]);
+    }
+
+    #[test]
+    fn a_file_that_breaks_keeps_the_rule_it_had() {
+        let mut watched = Watched::new(&[("one.toml", A)]);
+        watched.write("one.toml", "sql = \"SELEC\"\n");
+        let (changed, told, problems) = watched.look();
+        assert_eq!((changed, told, problems), (true, vec!["one SELECT * FROM 'a'".to_owned()], 1));
+        let problem = watched.rules.rules().1.remove(0).to_string();
+        assert!(problem.contains("one.toml:1: sql: "), "{problem}");
+        assert!(problem.ends_with(" (the rule this file held before stays in use)"), "{problem}");
+        watched.write("one.toml", B);
+        assert_eq!(watched.look(), (true, vec!["one SELECT * FROM 'b'".to_owned()], 0));
+        // A file that was never right has nothing to keep.
+        watched.write("two.toml", "oops");
+        assert_eq!(watched.look().1.len(), 1);
+        let problem = watched.rules.rules().1.remove(0);
+        assert!(!problem.earlier_in_use);
+    }
+
+    #[test]
+    fn a_file_is_gone_when_it_is_gone_twice() {
+        let mut watched = Watched::new(&[("one.toml", A), ("two.toml", A)]);
+        watched.remove("two.toml");
+        assert_eq!(watched.look().1.len(), 2);
+        watched.write("two.toml", B);
+        assert_eq!(watched.look().1[1], "two SELECT * FROM 'b'", "it came back");
+        watched.remove("two.toml");
+        assert!(!watched.look().0);
+        assert_eq!(watched.look(), (true, vec!["one SELECT * FROM 'a'".to_owned()], 0));
+        fs::remove_dir_all(watched.folder.path()).expect("a folder to remove");
+        assert!(watched.rules.refresh().is_err());
+        assert_eq!(watched.rules.rules().0.len(), 1, "what was known stays");
+    }
+
+    #[test]
+    fn a_name_that_becomes_free_is_taken_by_the_next_file() {
+        let mut watched = Watched::new(&[("a.toml", A), ("b.toml", &format!("name = \"a\"\n{B}"))]);
+        assert_eq!(watched.look(), (false, vec!["a SELECT * FROM 'a'".to_owned()], 1));
+        watched.remove("a.toml");
+        watched.look();
+        assert_eq!(watched.look(), (true, vec!["a SELECT * FROM 'b'".to_owned()], 0));
     }
 }

@@ -1,14 +1,19 @@
 //! AWS IoT rules: a pure function from a [`Message`] to [`Effect`]s.
 //!
 //! A rule listens to topics, tests the payload, selects from it and hands the result to its actions.
-//! Evaluating knows no clock, no socket, no store, and one rule never affects another. Only `load`
-//! touches a disk. A [`RuleSet`] never changes; new rules come as a new set, swapped whole.
+//! Evaluating knows no clock, no chance, no socket, no store, and one rule never affects another. Only
+//! `load` and `local_files` touch a disk, while rules are loaded. A [`RuleSet`] never changes; new rules come
+//! as a new set, swapped whole.
 
 mod action;
+mod checker;
+mod definition;
 mod effect;
 mod error;
+mod example;
 mod file;
 mod load;
+mod local_files;
 mod outgoing;
 mod rule;
 mod sql;
@@ -18,17 +23,23 @@ mod topic_index;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-pub use effect::{ActionKind, AttributeProblem, Effect, Failure, FailureReason, TimestreamWrite};
+pub use effect::{
+    ActionKind, AttributeProblem, Effect, Failure, FailureReason, FileLine, HttpPost, Republish, RuleRun,
+    TimestreamWrite,
+};
 pub use error::{LoadError, Mistake, RuleError, RuleProblem};
-pub use load::Loaded;
-pub use outgoing::{FailedAction, Outgoing};
+pub use example::{Example, Expectation};
+pub use load::{DefinedRule, Loaded, RuleFolder};
+pub use local_files::LocalFiles;
+pub use outgoing::{FailedAction, Outgoing, dead_letter};
 pub use rule::Rule;
 pub use sql::Version;
 
 use crate::message::Message;
 
-use sql::eval::{MADE_BYTES_MAX, Output, Scope};
+use sql::eval::{Output, Scope};
 use sql::payload::{Document, Payload};
+use sql::run::{Run, Site};
 use topic_index::{TopicIndex, basic_ingest};
 
 /// What rules know about the service they run in.
@@ -38,18 +49,35 @@ pub struct RuleOptions {
     pub account_id: String,
     /// The largest payload rules read, in bytes.
     pub payload_bytes_max: usize,
+    /// What functions may read while rules are loaded.
+    pub files: LocalFiles,
+    /// Where `newuuid()`, `rand()` and `traceid()` start. A service draws it once, when it starts, so that
+    /// evaluating a message again gives the same result.
+    pub seed: u128,
+}
+
+impl RuleOptions {
+    /// Where the rule called `rule` runs.
+    fn site<'a>(&'a self, rule: &'a str) -> Site<'a> {
+        Site { rule, account_id: &self.account_id, seed: self.seed }
+    }
 }
 
 impl Default for RuleOptions {
     fn default() -> Self {
-        Self { account_id: "000000000000".to_owned(), payload_bytes_max: 1024 * 1024 }
+        Self {
+            account_id: "000000000000".to_owned(),
+            payload_bytes_max: 1024 * 1024,
+            files: LocalFiles::default(),
+            seed: 0,
+        }
     }
 }
 
 /// All rules of a service, found by topic.
 #[derive(Debug)]
 pub struct RuleSet {
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
     by_name: HashMap<Arc<str>, usize>,
     by_topic: TopicIndex,
     options: RuleOptions,
@@ -62,7 +90,7 @@ impl RuleSet {
     }
 
     /// A set of `rules`. Of two rules with one name only the first counts.
-    pub fn with_options(rules: Vec<Rule>, options: &RuleOptions) -> Self {
+    pub fn with_options(rules: Vec<impl Into<Arc<Rule>>>, options: &RuleOptions) -> Self {
         let mut set = Self {
             rules: Vec::with_capacity(rules.len()),
             by_name: HashMap::new(),
@@ -70,6 +98,7 @@ impl RuleSet {
             options: options.clone(),
         };
         for rule in rules {
+            let rule = rule.into();
             if set.by_name.contains_key(rule.name()) {
                 continue;
             }
@@ -96,72 +125,77 @@ impl RuleSet {
     }
 
     /// The rules, in the order they were given.
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
     }
 
     /// The rule called `name`.
     pub fn get(&self, name: &str) -> Option<&Rule> {
-        self.by_name.get(name).map(|&place| &self.rules[place])
+        self.by_name.get(name).map(|&place| &*self.rules[place])
     }
 
-    /// What `message` asks for: the effects of every rule that sees it, rule by rule in the order of
-    /// the set.
-    pub fn evaluate(&self, message: &Message) -> Vec<Effect> {
-        if let Some((name, topic)) = basic_ingest(&message.topic) {
-            return match self.get(name).filter(|rule| !rule.is_disabled()) {
-                Some(rule) => self.run(std::iter::once(rule), message, topic),
-                None => vec![failed(&name.into(), FailureReason::RuleNotFound { name: name.to_owned() })],
-            };
+    /// What `message` asks for: one entry for every rule that sees it, in the order of the set.
+    pub fn evaluate(&self, message: &Message) -> Vec<RuleRun> {
+        let Some((name, topic)) = basic_ingest(&message.topic) else {
+            let places = self.by_topic.find(&message.topic);
+            return self.run(&places, message, message.topic.as_str());
+        };
+        match self.by_name.get(name).filter(|&&place| !self.rules[place].is_disabled()) {
+            Some(&place) => self.run(&[place], message, topic),
+            None => {
+                let effects = vec![failed(FailureReason::RuleNotFound { name: name.to_owned() })];
+                vec![RuleRun { rule: name.into(), place: None, fired: false, effects }]
+            }
         }
-        let places = self.by_topic.find(&message.topic);
-        self.run(places.into_iter().map(|place| &self.rules[place]), message, message.topic.as_str())
     }
 
-    fn run<'r>(
-        &'r self,
-        rules: impl ExactSizeIterator<Item = &'r Rule>,
-        message: &Message,
-        topic: &str,
-    ) -> Vec<Effect> {
-        let mut effects = Vec::with_capacity(rules.len());
+    fn run(&self, places: &[usize], message: &Message, topic: &str) -> Vec<RuleRun> {
         let payload = Payload::new(&message.payload);
         let (bytes, limit) = (message.payload.len(), self.options.payload_bytes_max);
-        for rule in rules {
+        let run = |&place: &usize| {
+            let rule = &self.rules[place];
+            let mut run = RuleRun {
+                rule: Arc::clone(rule.name()),
+                place: Some(place),
+                fired: false,
+                effects: Vec::new(),
+            };
             if bytes > limit {
-                effects.push(failed(rule.name(), FailureReason::PayloadTooLarge { bytes, limit }));
-                continue;
+                run.effects.push(failed(FailureReason::PayloadTooLarge { bytes, limit }));
+            } else {
+                let own = Run::new(message, &payload, topic, rule.query(), self.options.site(rule.name()));
+                run_rule(rule, &own, payload.document(rule.version()), &mut run);
             }
-            let scope = Scope::new(message, &payload, topic, rule.version(), &self.options.account_id);
-            run_rule(rule, &scope, payload.document(rule.version()), &mut effects);
-        }
-        effects
+            run
+        };
+        places.iter().map(run).collect()
     }
 }
 
-fn failed(rule: &Arc<str>, reason: FailureReason) -> Effect {
-    Effect::Failed(Failure { rule: Arc::clone(rule), action: None, reason })
+fn failed(reason: FailureReason) -> Effect {
+    Effect::Failed(Failure { action: None, reason })
 }
 
-fn run_rule<'a>(rule: &'a Rule, scope: &Scope<'a>, document: &Document, effects: &mut Vec<Effect>) {
-    let fired = scope.fires(rule.query());
-    let output = fired.then(|| scope.output(rule.query()));
-    let before = effects.len();
+fn run_rule<'a>(rule: &'a Rule, run: &'a Run<'a>, document: &Document, told: &mut RuleRun) {
+    let scope = Scope::new(run);
+    told.fired = scope.fires(rule.query());
+    let output = told.fired.then(|| scope.output(rule.query()));
+    let effects = &mut told.effects;
     match (&output, document) {
         (None, _) => {}
         (Some(Output::Object(members)), Document::Raw(detail)) if members.is_empty() => {
-            effects.push(failed(rule.name(), FailureReason::PayloadNotJson { detail: detail.clone() }));
+            effects.push(failed(FailureReason::PayloadNotJson { detail: detail.clone() }));
         }
         (Some(output), _) => {
             for action in rule.actions() {
-                action.run(rule.name(), scope, output, effects);
+                action.run(&scope, output, effects);
             }
         }
     }
-    if scope.is_exhausted() {
+    if let Some(reason) = run.excess() {
         // Some value along the way was cut to Undefined, so nothing that came of it can be trusted.
-        effects.truncate(before);
-        effects.push(failed(rule.name(), FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX }));
+        effects.clear();
+        effects.push(failed(reason));
     }
 }
 

@@ -1,18 +1,24 @@
 //! A rule's result by itself, for dry runs, and the message an error action gets.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::message::Message;
+use crate::topic::TopicName;
 
-use super::effect::{ActionKind, Effect};
+use super::RuleSet;
+use super::effect::{ActionKind, Effect, FailureReason};
 use super::sql::eval::{Output, Scope};
 use super::sql::payload::Payload;
+use super::sql::run::{MADE_BYTES_MAX, Run};
+use super::sql::trace_id;
 use super::sql::value::{Object, Value};
 use super::topic_index::basic_ingest;
-use super::{RuleOptions, RuleSet};
+
+/// The largest result as JSON, in bytes.
+const RESULT_BYTES_MAX: usize = MADE_BYTES_MAX;
 
 /// What a rule's SELECT made of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,15 +31,15 @@ pub enum Outgoing {
     Json(String),
     /// The payload's own bytes, which are no JSON.
     Bytes(Bytes),
-    /// The statement made more than a rule may.
+    /// The statement made more than a rule may, or took more steps.
     TooLarge,
 }
 
 /// An action that failed, for the rule's error action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedAction {
-    /// Its kind.
-    pub action: ActionKind,
+    /// Its kind; `None` when the rule failed before its actions.
+    pub action: Option<ActionKind>,
     /// What it worked on, such as a table.
     pub resource: String,
     /// Why it failed.
@@ -41,26 +47,35 @@ pub struct FailedAction {
 }
 
 impl RuleSet {
+    /// Whether a message on `topic` reaches the rule called `name`: by its FROM, or by its name in a
+    /// Basic Ingest topic, whether the rule is disabled or not.
+    pub fn reaches(&self, name: &str, topic: &TopicName) -> bool {
+        let Some(rule) = self.get(name) else { return false };
+        match basic_ingest(topic) {
+            Some((named, _)) => named == name,
+            None => rule.query().from.as_ref().is_some_and(|filter| filter.matches_for_rule(topic)),
+        }
+    }
+
     /// What the rule called `name` makes of `message`, without its FROM and without its actions;
     /// `None` if there is no such rule.
     pub fn outgoing(&self, name: &str, message: &Message) -> Option<Outgoing> {
         let rule = self.get(name)?;
         let payload = Payload::new(&message.payload);
-        let scope = scope(message, &payload, rule.version(), &self.options);
+        let site = self.options.site(rule.name());
+        let run = Run::new(message, &payload, visible_topic(message), rule.query(), site);
+        let scope = Scope::new(&run);
         if !scope.fires(rule.query()) {
             return Some(Outgoing::NotFired);
         }
-        let outgoing = match scope.output(rule.query()) {
-            Output::Value(value) if value.is_undefined() => Outgoing::Undefined,
-            Output::Value(value) => Outgoing::Json(value.to_json()),
-            Output::Bytes => Outgoing::Bytes(message.payload.clone()),
-            Output::Object(members) => {
-                let members =
-                    members.into_iter().map(|(name, value)| (name.into_owned(), value.into_owned()));
-                Outgoing::Json(Value::Object(Box::new(members.collect())).to_json())
-            }
+        let output = scope.output(rule.query());
+        let outgoing = match (&output, output.json()) {
+            (_, Err(_)) => Outgoing::TooLarge,
+            (_, Ok(Some(text))) => Outgoing::Json(text),
+            (Output::Bytes, Ok(None)) => Outgoing::Bytes(message.payload.clone()),
+            (_, Ok(None)) => Outgoing::Undefined,
         };
-        Some(if scope.is_exhausted() { Outgoing::TooLarge } else { outgoing })
+        Some(if run.excess().is_some() { Outgoing::TooLarge } else { outgoing })
     }
 
     /// What the error action of the rule called `name` asks for, after `failures` of its actions on
@@ -72,32 +87,92 @@ impl RuleSet {
             && let Some(action) = rule.error_action()
         {
             let payload = Payload::new(&message.payload);
-            let scope = scope(message, &payload, rule.version(), &self.options);
-            let document = error_document(rule.name(), message, failures);
-            let members = document.into_iter().map(|(name, value)| (name.into(), Cow::Owned(value)));
-            action.run(rule.name(), &scope, &Output::Object(members.collect()), &mut effects);
+            let topic = visible_topic(message);
+            let run = Run::new(message, &payload, topic, rule.query(), self.options.site(rule.name()));
+            let scope = Scope::new(&run);
+            let trace_id = trace_id(message, self.options.seed);
+            let document = error_document(rule.name(), message, Some(trace_id), failures);
+            let known = document.into_iter().filter(|(_, value)| !value.is_undefined());
+            let members = known.map(|(name, value)| (name.into(), Cow::Owned(value)));
+            action.run(&scope, &Output::Object(members.collect()), &mut effects);
         }
         effects
     }
 }
 
-fn scope<'a>(
-    message: &'a Message,
-    payload: &'a Payload<'a>,
-    version: super::Version,
-    options: &'a RuleOptions,
-) -> Scope<'a> {
-    let topic = basic_ingest(&message.topic).map_or(message.topic.as_str(), |(_, topic)| topic);
-    Scope::new(message, payload, topic, version, &options.account_id)
+/// AWS's document of what failed (spec 6.1) as compact JSON, with the time in front: what is kept of a message
+/// no action could take.
+pub fn dead_letter(rule: &str, message: &Message, failures: &[FailedAction], time: &str) -> String {
+    let mut document = error_document(rule, message, message.origin.trace_id, failures);
+    document.shift_insert(0, "time".to_owned(), Value::Str(time.to_owned()));
+    Value::Object(Box::new(document)).to_json()
 }
 
-/// There is no trace id, as nothing here traces.
-fn error_document(rule: &Arc<str>, message: &Message, failures: &[FailedAction]) -> Object {
+impl Output<'_> {
+    /// The result as JSON; `None` when it is no JSON or has no value.
+    pub(super) fn json(&self) -> Result<Option<String>, FailureReason> {
+        let too_large = FailureReason::ResultTooLarge { limit: RESULT_BYTES_MAX };
+        let text = match self {
+            Output::Bytes => return Ok(None),
+            Output::Value(value) if value.is_undefined() => return Ok(None),
+            Output::Value(value) => value.to_json(),
+            Output::Object(members) => {
+                let mut text = "{".to_owned();
+                for (name, value) in members {
+                    if text.len() > 1 {
+                        text.push(',');
+                    }
+                    text.push_str(&Value::Str(name.to_string()).to_json());
+                    text.push(':');
+                    text.push_str(&value.to_json());
+                    if text.len() > RESULT_BYTES_MAX {
+                        // Attributes are lent: many of them can be the whole payload each.
+                        return Err(too_large);
+                    }
+                }
+                text.push('}');
+                text
+            }
+        };
+        if text.len() > RESULT_BYTES_MAX { Err(too_large) } else { Ok(Some(text)) }
+    }
+
+    /// The result as the payload of a message: JSON, the bytes as they came, or nothing for Undefined.
+    pub(super) fn payload(&self, message: &Message) -> Result<Bytes, FailureReason> {
+        Ok(match (self, self.json()?) {
+            (_, Some(text)) => text.into(),
+            (Output::Bytes, None) => message.payload.clone(),
+            (_, None) => Bytes::new(),
+        })
+    }
+
+    /// What the result is, for a message.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Output::Bytes => "bytes that are no JSON",
+            Output::Value(value) => value.kind(),
+            Output::Object(_) => "an Object",
+        }
+    }
+}
+
+/// The part of a message's topic its rule may see.
+fn visible_topic(message: &Message) -> &str {
+    basic_ingest(&message.topic).map_or(message.topic.as_str(), |(_, topic)| topic)
+}
+
+/// How many failures one document lists.
+const FAILURES_MAX: usize = 100;
+
+fn error_document(
+    rule: &str,
+    message: &Message,
+    trace_id: Option<Uuid>,
+    failures: &[FailedAction],
+) -> Object {
     let text = |text: &str| Value::Str(text.to_owned());
     let failure = |failure: &FailedAction| {
-        let kind = match failure.action {
-            ActionKind::Timestream => "TimestreamAction",
-        };
+        let kind = failure.action.map_or("SqlEvaluation", ActionKind::aws_name);
         let members = [
             ("failedAction".to_owned(), text(kind)),
             ("failedResource".to_owned(), text(&failure.resource)),
@@ -109,9 +184,10 @@ fn error_document(rule: &Arc<str>, message: &Message, failures: &[FailedAction])
     Object::from_iter([
         ("ruleName".to_owned(), text(rule)),
         ("topic".to_owned(), text(message.topic.as_str())),
+        ("cloudwatchTraceId".to_owned(), trace_id.map(|id| id.to_string()).into()),
         ("clientId".to_owned(), text(message.origin.client_id.as_deref().unwrap_or("n/a"))),
         ("sourceIp".to_owned(), address.into()),
         ("base64OriginalPayload".to_owned(), Value::Str(super::sql::to_base64(&message.payload))),
-        ("failures".to_owned(), Value::Array(failures.iter().map(failure).collect())),
+        ("failures".to_owned(), Value::Array(failures.iter().take(FAILURES_MAX).map(failure).collect())),
     ])
 }

@@ -2,21 +2,20 @@
 //!
 //! Checking goes on after the first mistake, so that an operator sees all of them at once.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::action::{Action, TimeUnit, TimestreamAction};
+use super::action::Action;
+use super::checker::Checker;
+use super::definition;
 use super::error::{Mistake, RuleError};
-use super::file::{self, ActionFile, RuleFile, Text, TimestreamFile};
+use super::example::Example;
+use super::file::{self, ExampleFile, RuleFile, Text};
+use super::local_files::LocalFiles;
 use super::sql::error::SqlErrors;
 use super::sql::{self, Query, Version};
-use super::template::Template;
-use crate::record::check_dimension_name;
 
 /// The most actions a rule has (spec 6.4).
 const ACTIONS_MAX: usize = 10;
-/// The most dimensions an action has (spec 5.1).
-const DIMENSIONS_MAX: usize = 128;
 /// The longest rule name.
 const NAME_CHARACTERS_MAX: usize = 128;
 
@@ -30,6 +29,9 @@ pub struct Rule {
     query: Query,
     actions: Vec<Action>,
     error_action: Option<Action>,
+    error_action_for_sql: bool,
+    examples: Vec<Example>,
+    definition: serde_json::Value,
 }
 
 impl Rule {
@@ -38,8 +40,16 @@ impl Rule {
     /// # Errors
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_toml(name: &str, text: &str) -> Result<Self, RuleError> {
+        Self::parse_toml_with(name, text, &LocalFiles::default())
+    }
+
+    /// As [`Rule::parse_toml`], with the files its functions may read.
+    ///
+    /// # Errors
+    /// When the text is no rule; the error lists every mistake found.
+    pub fn parse_toml_with(name: &str, text: &str, files: &LocalFiles) -> Result<Self, RuleError> {
         let file = file::read_toml(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
-        Checker { text, mistakes: Vec::new() }.rule(name, file)
+        Ok(check(name, file, Checker::new(text, files))?.defined_as(definition::of_toml(text)))
     }
 
     /// Reads a rule in JSON: a TopicRulePayload as AWS's API takes it.
@@ -47,8 +57,16 @@ impl Rule {
     /// # Errors
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_json(name: &str, text: &str) -> Result<Self, RuleError> {
+        Self::parse_json_with(name, text, &LocalFiles::default())
+    }
+
+    /// As [`Rule::parse_json`], with the files its functions may read.
+    ///
+    /// # Errors
+    /// When the text is no rule; the error lists every mistake found.
+    pub fn parse_json_with(name: &str, text: &str, files: &LocalFiles) -> Result<Self, RuleError> {
         let file = file::read_json(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
-        Checker { text, mistakes: Vec::new() }.rule(name, file)
+        Ok(check(name, file, Checker::new(text, files))?.defined_as(definition::of_json(text)))
     }
 
     /// The rule's name.
@@ -86,6 +104,35 @@ impl Rule {
         self.query.from.as_ref().map(|filter| filter.as_str())
     }
 
+    /// Whether the rule has an error action.
+    pub const fn has_error_action(&self) -> bool {
+        self.error_action.is_some()
+    }
+
+    /// Whether the error action also runs when the rule fails before its actions.
+    pub const fn error_action_for_sql(&self) -> bool {
+        self.error_action_for_sql
+    }
+
+    /// What the rule's author says it does to some messages.
+    pub fn examples(&self) -> &[Example] {
+        &self.examples
+    }
+
+    /// The rule as AWS's API describes it: a TopicRulePayload with its version and whether it is
+    /// disabled, without name and examples. Keys beyond AWS's are kept.
+    pub const fn definition(&self) -> &serde_json::Value {
+        &self.definition
+    }
+
+    /// What the author left out of `definition` is filled in.
+    fn defined_as(mut self, mut definition: serde_json::Value) -> Self {
+        definition["awsIotSqlVersion"] = self.version().as_str().into();
+        definition["ruleDisabled"] = self.disabled.into();
+        self.definition = definition;
+        self
+    }
+
     pub(super) const fn query(&self) -> &Query {
         &self.query
     }
@@ -105,180 +152,95 @@ fn is_rule_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// Collects mistakes while it turns what was written into what is meant.
-struct Checker<'t> {
-    text: &'t str,
-    mistakes: Vec<Mistake>,
+fn check(name: &str, file: RuleFile, mut checker: Checker<'_>) -> Result<Rule, RuleError> {
+    let name = file.name.unwrap_or_else(|| name.to_owned().into());
+    if !is_rule_name(&name.text) {
+        let reason = format!(
+            "{:?} is no name for a rule: a name has 1 to {NAME_CHARACTERS_MAX} letters, digits and _ \
+             (rename the file)",
+            name.text
+        );
+        checker.mistake(name.start, reason);
+    }
+    let version = checked_version(&file.version, &mut checker);
+    let query = match sql::parse(&file.sql.text, version, checker.files()) {
+        Ok(query) => {
+            checker.know_variables(query.variables.iter().map(|variable| variable.name.clone()));
+            Some(query)
+        }
+        Err(errors) => {
+            sql_mistakes(&file.sql, &errors, &mut checker);
+            None
+        }
+    };
+    if file.actions.len() > ACTIONS_MAX {
+        let reason = format!("a rule has at most {ACTIONS_MAX} actions, this has {}", file.actions.len());
+        checker.mistake(None, reason);
+    }
+    if file.error_action_for_sql && file.error_action.is_none() {
+        checker.mistake(None, "error_action_for_sql needs an error_action".to_owned());
+    }
+    let mut action = |file| Action::check(file, version, &mut checker);
+    let actions: Vec<Action> = file.actions.into_iter().filter_map(&mut action).collect();
+    let error_action = file.error_action.and_then(&mut action);
+    let examples = checked_examples(file.examples, &mut checker);
+    let mistakes = checker.into_mistakes();
+    match query {
+        Some(query) if mistakes.is_empty() => Ok(Rule {
+            name: name.text.into(),
+            sql: file.sql.text,
+            description: file.description,
+            disabled: file.disabled,
+            query,
+            actions,
+            error_action,
+            error_action_for_sql: file.error_action_for_sql,
+            examples,
+            definition: serde_json::Value::Null,
+        }),
+        _ => Err(RuleError { mistakes }),
+    }
 }
 
-impl Checker<'_> {
-    fn rule(mut self, name: &str, file: RuleFile) -> Result<Rule, RuleError> {
-        let name = file.name.unwrap_or_else(|| name.to_owned().into());
-        if !is_rule_name(&name.text) {
-            let reason = format!(
-                "{:?} is no name for a rule: a name has 1 to {NAME_CHARACTERS_MAX} letters, digits and _ \
-                 (rename the file)",
-                name.text
-            );
-            self.mistake(name.start, reason);
-        }
-        let version = self.version(&file.version);
-        let query = match sql::parse(&file.sql.text, version) {
-            Ok(query) => Some(query),
-            Err(errors) => {
-                self.sql_mistakes(&file.sql, &errors);
-                None
-            }
-        };
-        if file.actions.len() > ACTIONS_MAX {
-            self.mistake(
-                None,
-                format!("a rule has at most {ACTIONS_MAX} actions, this has {}", file.actions.len()),
-            );
-        }
-        let actions: Vec<Action> =
-            file.actions.into_iter().filter_map(|action| self.action(action, version)).collect();
-        let error_action = file.error_action.and_then(|action| self.action(action, version));
-        match query {
-            Some(query) if self.mistakes.is_empty() => Ok(Rule {
-                name: name.text.into(),
-                sql: file.sql.text,
-                description: file.description,
-                disabled: file.disabled,
-                query,
-                actions,
-                error_action,
-            }),
-            _ => {
-                self.mistakes.sort_by_key(|mistake| mistake.line);
-                Err(RuleError { mistakes: self.mistakes })
-            }
+fn checked_examples(written: Vec<ExampleFile>, checker: &mut Checker<'_>) -> Vec<Example> {
+    let mut examples = Vec::with_capacity(written.len());
+    for (number, example) in (1_usize..).zip(written) {
+        match Example::new(example) {
+            Ok(example) => examples.push(example),
+            Err(reason) => checker.mistake(None, format!("example {number}: {reason}")),
         }
     }
+    examples
+}
 
-    fn mistake(&mut self, offset: Option<usize>, reason: String) {
-        let line = offset.map(|offset| file::line_of(self.text, offset));
-        self.mistakes.push(Mistake::new(line, reason));
-    }
-
-    /// Points each mistake of a statement to its line in the file.
-    fn sql_mistakes(&mut self, sql: &Text, errors: &SqlErrors) {
-        for error in errors.list() {
-            let line = sql.start.map(|start| {
-                let opened = self.text.get(start..).unwrap_or_default();
-                let multi_line = opened.starts_with("\"\"\"") || opened.starts_with("'''");
-                let below = match error.position {
-                    // The line break right behind the opening quotes belongs to neither.
-                    Some(position) if multi_line => {
-                        let skipped = opened[3..].starts_with('\n') || opened[3..].starts_with("\r\n");
-                        position.line - 1 + u64::from(skipped)
-                    }
-                    _ => 0,
-                };
-                file::line_of(self.text, start) + below
-            });
-            self.mistakes.push(Mistake::new(line, format_args!("sql: {error}")));
-        }
-    }
-
-    fn version(&mut self, version: &Text) -> Version {
-        Version::parse(&version.text).unwrap_or_else(|| {
-            let reason = format!(
-                "aws_iot_sql_version: there is no version {:?}, write 2016-03-23, 2015-10-08 or beta",
-                version.text
-            );
-            self.mistake(version.start, reason);
-            Version::V2016
-        })
-    }
-
-    fn action(&mut self, action: ActionFile, version: Version) -> Option<Action> {
-        match action {
-            ActionFile::Timestream(action) => self.timestream(action, version).map(Action::Timestream),
-        }
-    }
-
-    fn timestream(&mut self, file: TimestreamFile, version: Version) -> Option<TimestreamAction> {
-        self.dimension_names(&file);
-        let database = self.name_template("database_name", &file.database_name, version);
-        let table = self.name_template("table_name", &file.table_name, version);
-        let mut dimensions = Vec::with_capacity(file.dimensions.len());
-        for (name, value) in &file.dimensions {
-            let template = self.template(&format!("dimension {}", name.text), value, version);
-            dimensions.extend(template.map(|template| (name.text.as_str().into(), template)));
-        }
-        let timestamp = match &file.timestamp {
-            None => None,
-            Some((value, unit)) => {
-                let unit = self.unit(unit.as_ref());
-                self.template("timestamp.value", value, version).map(|template| (template, unit))
-            }
-        };
-        let multi_measure_name = match &file.multi_measure_name {
-            None => None,
-            Some(name) => self.name_template("multi_measure_name", name, version),
-        };
-        let create = file.create;
-        Some(TimestreamAction {
-            database: database?,
-            table: table?,
-            dimensions,
-            timestamp,
-            multi_measure_name,
-            create,
-        })
-    }
-
-    fn template(&mut self, field: &str, text: &Text, version: Version) -> Option<Template> {
-        Template::parse(&text.text, version)
-            .map_err(|reason| self.mistake(text.start, format!("{field}: {reason}")))
-            .ok()
-    }
-
-    /// A template that names something, and so cannot be empty.
-    fn name_template(&mut self, field: &str, text: &Text, version: Version) -> Option<Template> {
-        let template = self.template(field, text, version)?;
-        if template.constant() == Some("") {
-            self.mistake(text.start, format!("{field} is empty"));
-        }
-        Some(template)
-    }
-
-    fn unit(&mut self, unit: Option<&Text>) -> TimeUnit {
-        let Some(unit) = unit else { return TimeUnit::Milliseconds };
-        let known = TimeUnit::ALL.into_iter().find(|(name, _)| *name == unit.text);
-        known.map_or_else(
-            || {
-                let names = TimeUnit::ALL.map(|(name, _)| name).join(", ");
-                let reason =
-                    format!("timestamp.unit: there is no unit {:?}, write one of {names}", unit.text);
-                self.mistake(unit.start, reason);
-                TimeUnit::Milliseconds
-            },
-            |(_, unit)| unit,
-        )
-    }
-
-    fn dimension_names(&mut self, file: &TimestreamFile) {
-        if file.dimensions.len() > DIMENSIONS_MAX {
-            let count = file.dimensions.len();
-            self.mistake(
-                None,
-                format!("an action has at most {DIMENSIONS_MAX} dimensions, this has {count}"),
-            );
-        }
-        let mut seen = HashSet::new();
-        for (name, _) in &file.dimensions {
-            let text = name.text.as_str();
-            let problem = match check_dimension_name(text) {
-                _ if text.contains("${") => Some("cannot be a template, only its value can".to_owned()),
-                Err(reason) => Some(format!("is invalid: {reason}")),
-                Ok(()) if !seen.insert(text) => Some("is given twice".to_owned()),
-                Ok(()) => None,
+/// Points each mistake of a statement to its line in the file.
+fn sql_mistakes(sql: &Text, errors: &SqlErrors, checker: &mut Checker<'_>) {
+    let text = checker.text();
+    for error in errors.list() {
+        let line = sql.start.map(|start| {
+            let opened = text.get(start..).unwrap_or_default();
+            let multi_line = opened.starts_with("\"\"\"") || opened.starts_with("'''");
+            let below = match error.position {
+                // The line break right behind the opening quotes belongs to neither.
+                Some(position) if multi_line => {
+                    let skipped = opened[3..].starts_with('\n') || opened[3..].starts_with("\r\n");
+                    position.line - 1 + u64::from(skipped)
+                }
+                _ => 0,
             };
-            if let Some(problem) = problem {
-                self.mistake(name.start, format!("the dimension name {:?} {problem}", name.text));
-            }
-        }
+            file::line_of(text, start) + below
+        });
+        checker.push(Mistake::in_statement(line, format_args!("sql: {error}")));
     }
+}
+
+fn checked_version(version: &Text, checker: &mut Checker<'_>) -> Version {
+    Version::parse(&version.text).unwrap_or_else(|| {
+        let reason = format!(
+            "aws_iot_sql_version: there is no version {:?}, write 2016-03-23, 2015-10-08 or beta",
+            version.text
+        );
+        checker.mistake(version.start, reason);
+        Version::V2016
+    })
 }

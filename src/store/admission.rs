@@ -6,14 +6,13 @@ use std::collections::HashSet;
 
 use super::error::RejectReason;
 use super::layout::Fit;
+use super::limits::Limits;
 use super::{Compatibility, MagneticWrites, PartitionKey, Retention};
 use crate::clock::Timestamp;
 use crate::record::{
     Measure, MeasureValue, NameError, Record, check_attribute_name, check_dimension_name, check_measure_name,
 };
 
-/// Attributes a multi-measure record may have (spec 5.4).
-pub(crate) const ATTRIBUTES_PER_RECORD_MAX: usize = 256;
 /// Bytes of a dimension's name and value, and of a VARCHAR value, as AWS has it.
 pub(crate) const VALUE_BYTES_MAX: usize = 2048;
 /// The same outside AWS's mode: what a page of a query answer can still carry.
@@ -33,6 +32,7 @@ const PAST_SLACK: i64 = 25 * MINUTE;
 #[derive(Debug)]
 pub(crate) struct Admission<'a> {
     pub(crate) compatibility: Compatibility,
+    pub(crate) limits: &'a Limits,
     pub(crate) retention: Retention,
     pub(crate) magnetic_writes: &'a MagneticWrites,
     pub(crate) partition_key: &'a PartitionKey,
@@ -69,8 +69,10 @@ impl Admission<'_> {
         if record.dimensions.is_empty() && self.aws() {
             return Err(RejectReason::NoDimension);
         }
-        if record.dimensions.len() > super::schema::DIMENSIONS_MAX {
-            return Err(RejectReason::TooManyDimensions { max: super::schema::DIMENSIONS_MAX });
+        // The table's limit may have been lowered since it had more: the log's encoding has the last word.
+        let max = Limits::MOST.dimensions_per_table;
+        if record.dimensions.len() > max {
+            return Err(RejectReason::TooManyDimensions { max });
         }
         for dimension in &*record.dimensions {
             if fit == Fit::Nothing {
@@ -99,8 +101,9 @@ impl Admission<'_> {
             Measure::Single(MeasureValue::Timestamp(_)) => Err(RejectReason::SingleTimestamp),
             Measure::Single(value) => self.check_value(name, value),
             Measure::Multi(attributes) => {
-                if attributes.is_empty() || attributes.len() > ATTRIBUTES_PER_RECORD_MAX {
-                    let (given, max) = (attributes.len(), ATTRIBUTES_PER_RECORD_MAX);
+                let max = self.limits.attributes_per_record;
+                if attributes.is_empty() || attributes.len() > max {
+                    let given = attributes.len();
                     return Err(RejectReason::AttributeCount { given, max });
                 }
                 for attribute in attributes {

@@ -3,6 +3,7 @@
 //! Rows are JSON under readable keys, so that a row can gain a member without a migration.
 //! A table is dropped by removing its row; its log entries and files are ignored from then on.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,6 +17,7 @@ use super::options::{
     Database, MagneticWrites, PartitionKey, PartitionKeyItem, Retention, Table, TableStatus, Tag,
 };
 use super::paths::{TableId, WriterId};
+use super::wal::position::Lsn;
 use crate::clock::Timestamp;
 
 const DATABASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("databases");
@@ -23,6 +25,12 @@ const TABLES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("t
 const STORE: TableDefinition<'_, &str, &str> = TableDefinition::new("store");
 
 const FORMAT: &str = "1";
+
+/// Begins the keys under which deleted tables stand.
+const DELETED: &str = "deleted ";
+
+/// The key under which the end of the log stands.
+const LOG_END: &str = "log_end";
 
 /// How the file is opened, the first time and after a failure.
 type Opener = Box<dyn Fn() -> Result<redb::Database, redb::DatabaseError> + Send + Sync>;
@@ -45,8 +53,14 @@ enum File {
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) writer: WriterId,
+    /// Where parts are kept; `None` for the store's folder.
+    pub(crate) url: Option<String>,
+    /// The log went up to here when the store was last closed in order.
+    pub(crate) log_end: Lsn,
     pub(crate) databases: Vec<Database>,
     pub(crate) tables: Vec<Table>,
+    /// Tables that were deleted and may still have files or entries in the log.
+    pub(crate) deleted: HashSet<TableId>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -89,6 +103,9 @@ impl Catalog {
 
     /// Opens the catalog in `folder`, creating it with a writer id of its own.
     pub(crate) fn open(folder: &Path) -> Result<(Self, Contents), StoreError> {
+        if !Self::is_missing(folder) {
+            Self::peek(folder)?;
+        }
         let path = folder.join("catalog.redb");
         Self::open_with(Box::new(move || redb::Builder::new().set_cache_size(4 * 1024 * 1024).create(&path)))
     }
@@ -100,17 +117,40 @@ impl Catalog {
         Ok((Self { opener, file: Mutex::new(File::Open(file)) }, contents))
     }
 
-    /// Reads the catalog in `folder` without touching it: what a crash left unfinished in the file is
-    /// put in order in a copy in memory.
+    /// Reads the catalog in `folder` without touching it, and checks every page of it: what a crash left
+    /// unfinished in the file is put in order in a copy in memory.
     pub(crate) fn peek(folder: &Path) -> Result<Contents, StoreError> {
         let bytes =
             std::fs::read(folder.join("catalog.redb")).map_err(StoreError::disk("reading the catalog"))?;
+        // Pages that are not what was written break redb's assumptions, some of which it asserts.
+        let checked = std::panic::catch_unwind(|| Self::check(&bytes));
+        checked.unwrap_or_else(|_| {
+            Err(StoreError::damaged("catalog.redb", 0, "its pages contradict each other"))
+        })
+    }
+
+    fn check(bytes: &[u8]) -> Result<Contents, StoreError> {
         let copy = InMemoryBackend::new();
-        let copied = copy.set_len(bytes.len() as u64).and_then(|()| copy.write(0, &bytes));
+        let copied = copy.set_len(bytes.len() as u64).and_then(|()| copy.write(0, bytes));
         copied.map_err(StoreError::disk("reading the catalog"))?;
-        let file = redb::Builder::new().create_with_backend(copy).map_err(failed("opened"))?;
+        let mut file = redb::Builder::new().create_with_backend(copy).map_err(failed("opened"))?;
+        if !file.check_integrity().map_err(failed("checked"))? {
+            return Err(StoreError::damaged("catalog.redb", 0, "the checksum of a page does not match"));
+        }
         let writer = prepare(&file)?;
         read(&file, writer)
+    }
+
+    /// Records where parts are kept from now on.
+    pub(crate) fn put_url(&self, url: Option<&str>) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut store = transaction.open_table(STORE)?;
+            match url {
+                Some(url) => drop(store.insert("url", url)?),
+                None => drop(store.remove("url")?),
+            }
+            Ok(())
+        })
     }
 
     /// Stores a database, new or changed.
@@ -146,10 +186,34 @@ impl Catalog {
         })
     }
 
-    /// Forgets a table.
-    pub(crate) fn remove_table(&self, database: &str, name: &str) -> Result<(), StoreError> {
+    /// Forgets a table but for its id: what is found of it later may go.
+    pub(crate) fn remove_table(&self, table: &Table) -> Result<(), StoreError> {
         self.write(|transaction| {
-            transaction.open_table(TABLES)?.remove((database, name))?;
+            transaction.open_table(TABLES)?.remove((table.database.as_str(), table.name.as_str()))?;
+            transaction.open_table(STORE)?.insert(format!("{DELETED}{}", table.id).as_str(), "")?;
+            Ok(())
+        })
+    }
+
+    /// Forgets the ids of deleted tables of which nothing is left.
+    pub(crate) fn forget_deleted(&self, tables: &[TableId]) -> Result<(), StoreError> {
+        if tables.is_empty() {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let mut store = transaction.open_table(STORE)?;
+            for table in tables {
+                store.remove(format!("{DELETED}{table}").as_str())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Remembers that the log goes up to `end`, all of it on disk: from here on a bad last frame is
+    /// damage and not the work of a crash.
+    pub(crate) fn put_log_end(&self, end: Lsn) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            transaction.open_table(STORE)?.insert(LOG_END, end.get().to_string().as_str())?;
             Ok(())
         })
     }
@@ -200,7 +264,10 @@ fn write(
     file: &redb::Database,
     change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<(), StoreError> {
-    let transaction = file.begin_write().map_err(failed("changed"))?;
+    let mut transaction = file.begin_write().map_err(failed("changed"))?;
+    // Otherwise redb would take a damaged newest state for one that a crash left, and go back to the one
+    // before: tables created last would count as deleted.
+    transaction.set_two_phase_commit(true);
     change(&transaction).map_err(failed("changed"))?;
     transaction.commit().map_err(failed("changed"))
 }
@@ -218,7 +285,7 @@ fn prepare(file: &redb::Database) -> Result<WriterId, StoreError> {
         Some(format) if format == FORMAT => {
             let writer = known("writer").map_err(failed("read"))?;
             let missing = || StoreError::damaged("catalog.redb", 0, "it names no writer");
-            return writer.map(WriterId::from_text).ok_or_else(missing);
+            return writer.map(WriterId::running).ok_or_else(missing);
         }
         Some(format) => {
             let found = format.parse().unwrap_or(u64::MAX);
@@ -231,13 +298,20 @@ fn prepare(file: &redb::Database) -> Result<WriterId, StoreError> {
         transaction.open_table(TABLES)?;
         let mut store = transaction.open_table(STORE)?;
         store.insert("format", FORMAT)?;
-        store.insert("writer", writer.as_str())?;
+        store.insert("writer", writer.id())?;
         Ok(())
     })?;
     Ok(writer)
 }
 
 fn read(file: &redb::Database, writer: WriterId) -> Result<Contents, StoreError> {
+    let log_end = || -> Result<Option<String>, redb::Error> {
+        let end = file.begin_read()?.open_table(STORE)?.get(LOG_END)?;
+        Ok(end.map(|end| end.value().to_owned()))
+    };
+    let log_end = log_end().map_err(failed("read"))?.map_or(Ok(0), |end| end.parse());
+    let log_end =
+        log_end.map_err(|_| StoreError::damaged("catalog.redb", 0, "the log's end is no number"))?;
     let rows = || -> Result<_, redb::Error> {
         let transaction = file.begin_read()?;
         let mut databases = Vec::new();
@@ -251,11 +325,20 @@ fn read(file: &redb::Database, writer: WriterId) -> Result<Contents, StoreError>
             let (database, name) = key.value();
             tables.push((database.to_owned(), name.to_owned(), row.value().to_vec()));
         }
-        Ok((databases, tables))
+        let mut deleted = HashSet::new();
+        for row in transaction.open_table(STORE)?.iter()? {
+            let (key, _) = row?;
+            deleted.extend(key.value().strip_prefix(DELETED).and_then(TableId::parse));
+        }
+        let url = transaction.open_table(STORE)?.get("url")?.map(|url| url.value().to_owned());
+        Ok((url, databases, tables, deleted))
     };
-    let (databases, tables) = rows().map_err(failed("read"))?;
+    let (url, databases, tables, deleted) = rows().map_err(failed("read"))?;
     Ok(Contents {
         writer,
+        url,
+        log_end: Lsn::new(log_end),
+        deleted,
         databases: databases
             .into_iter()
             .map(|(name, row)| Ok(parse::<DatabaseRow>(&row)?.into_database(name)))
@@ -390,15 +473,23 @@ mod tests {
         catalog.put_database(&other).expect("stored");
         catalog.put_table(&kept).expect("stored");
         catalog.put_table(&gone).expect("stored");
-        catalog.remove_table("iot", "gone").expect("removed");
+        catalog.put_url(Some("s3://first")).expect("stored");
+        catalog.put_url(None).expect("removed");
+        catalog.put_url(Some("s3://bucket")).expect("stored");
+        catalog.remove_table(&gone).expect("removed");
         catalog.remove_database("other").expect("removed");
         catalog.close();
         assert!(matches!(catalog.put_database(&other), Err(StoreError::Unavailable { .. })));
 
-        let (_catalog, contents) = Catalog::open(folder.path()).expect("again");
-        assert_eq!(contents.writer, empty.writer);
+        let (catalog, contents) = Catalog::open(folder.path()).expect("again");
+        assert_eq!(contents.writer.id(), empty.writer.id());
+        assert_eq!((empty.url, contents.url.as_deref()), (None, Some("s3://bucket")));
         assert_eq!(contents.databases, [database]);
         assert_eq!(contents.tables, [kept]);
+        assert_eq!(contents.deleted, HashSet::from([gone.id]));
+        catalog.forget_deleted(&[gone.id]).expect("forgotten");
+        catalog.close();
+        assert!(Catalog::open(folder.path()).expect("again").1.deleted.is_empty());
     }
 
     /// A file in memory that fails to write while it is told to.

@@ -114,11 +114,11 @@ impl Inner {
         };
         if merged.is_err() || written.is_err() {
             // Nothing names it: what there is of it may go.
-            self.cleaner.delete(path);
+            self.shelf.cleaner.delete(path);
         }
         written?;
         let merged = merged?;
-        let file = merged.meta.clone().map(|meta| PartFile::new(meta, self.cleaner.clone()));
+        let file = merged.meta.clone().map(|meta| PartFile::new(meta, self.shelf.clone()));
         Ok(Some(Replacement { old, cutoff, merged, file, places: HashMap::new() }))
     }
 

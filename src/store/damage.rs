@@ -6,13 +6,16 @@
 //! - A newest segment without a frame is what a crash, or an idle run, leaves.
 //! - Every other bad byte, and every missing number, is damage.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+
+use object_store::path::Path;
 
 use super::error::StoreError;
 use super::files::Files;
+use super::paths::{self, TableId};
 use super::wal::position::Lsn;
 use super::wal::reader::{Fault, FrameReader};
-use super::wal::segment;
+use super::wal::segment::{self, HeaderFault};
 
 /// Walks the segments, oldest first.
 #[derive(Debug)]
@@ -21,8 +24,9 @@ pub(crate) struct LogWalk<'a> {
     rest: VecDeque<Lsn>,
     /// The frame that must come next; none before the first segment.
     next: Option<Lsn>,
-    /// Frames up to here are known to have been synced.
-    flushed: Lsn,
+    /// Frames up to here are known to have been synced: they are in parts, or the store was closed
+    /// in order behind them.
+    synced: Lsn,
 }
 
 /// A segment and what is to be thought of it.
@@ -65,10 +69,10 @@ impl Damage {
 }
 
 impl<'a> LogWalk<'a> {
-    pub(crate) fn start(files: &'a dyn Files, flushed: Lsn) -> Result<Self, StoreError> {
+    pub(crate) fn start(files: &'a dyn Files, synced: Lsn) -> Result<Self, StoreError> {
         let names = files.list(segment::FOLDER).map_err(StoreError::disk("listing the log"))?;
         let rest = names.iter().filter_map(|name| segment::first_lsn_of_name(name)).collect();
-        Ok(Self { files, rest, next: None, flushed })
+        Ok(Self { files, rest, next: None, synced })
     }
 
     /// The next segment. After a damaged one the walk goes on as if it had been whole.
@@ -76,6 +80,10 @@ impl<'a> LogWalk<'a> {
         let Some(first) = self.rest.pop_front() else { return Ok(None) };
         let path = segment::path(first);
         let bytes = self.files.read(&path).map_err(StoreError::disk("reading the log"))?;
+        if let Err(HeaderFault::Format(found)) = segment::parse_header(&bytes) {
+            // Whole, but not for this program: neither damage nor empty.
+            return Err(StoreError::Format { path, found: found.into(), known: segment::FORMAT.into() });
+        }
         let segment = self.judge(first, path, bytes);
         self.next = segment.next;
         if let Some(Flaw::Damaged(_)) = segment.flaw {
@@ -109,11 +117,16 @@ impl<'a> LogWalk<'a> {
         let fault = frames.by_ref().find_map(Result::err);
         let (good, next) = (frames.offset(), frames.next_lsn());
         let flaw = fault.map(|fault| {
-            let torn = newest && !fault.was_synced && next > self.flushed;
+            let torn = newest && !fault.was_synced && next > self.synced;
             if torn { Flaw::Torn(fault) } else { Flaw::Damaged(Damage::new(fault.offset, fault.kind)) }
         });
         let good = usize::try_from(good).expect("an offset in memory");
         Segment { first, path, bytes, good, next: Some(next), flaw }
+    }
+
+    /// Whether all segments were read.
+    pub(crate) fn is_done(&self) -> bool {
+        self.rest.is_empty()
     }
 
     /// The segments that were not read yet.
@@ -134,9 +147,20 @@ impl Segment {
     }
 }
 
-/// Whether a log of some segments ends before what parts prove it to have held.
-pub(crate) fn ends_early(segments: &[Lsn], next: Option<Lsn>, flushed: Lsn) -> Option<(String, Damage)> {
+/// What is wrong with a catalog that neither knows nor deleted a table.
+pub(crate) fn older_catalog(table: TableId, seen: &str) -> String {
+    format!("it neither knows nor deleted the table {table} that {seen} is of: it is older than the table")
+}
+
+/// The tables that have manifests among `paths`, each with one of them.
+pub(crate) fn tables_with_manifests(paths: &[Path]) -> BTreeMap<TableId, &Path> {
+    let manifests = paths.iter().filter(|path| paths::manifest_number(path).is_some());
+    manifests.filter_map(|path| Some((TableId::parse(path.parts().nth(1)?.as_ref())?, path))).collect()
+}
+
+/// Whether a log of some segments ends before what it is known to have held.
+pub(crate) fn ends_early(segments: &[Lsn], next: Option<Lsn>, synced: Lsn) -> Option<(String, Damage)> {
     let (newest, next) = (segments.last()?, next?);
-    let reason = || format!("the log ends before frame {next}, but parts go up to frame {flushed}");
-    (next <= flushed).then(|| (segment::path(*newest), Damage::new(0, reason())))
+    let reason = || format!("the log ends before frame {next}, but it went up to frame {synced}");
+    (next <= synced).then(|| (segment::path(*newest), Damage::new(0, reason())))
 }

@@ -68,6 +68,12 @@ impl Directory {
         self.read().get(name).map(Entry::database).ok_or_else(|| no_database(name))
     }
 
+    /// How many databases there are, and how many tables in all of them.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let databases = self.read();
+        (databases.len(), databases.values().map(|entry| entry.tables.len()).sum())
+    }
+
     pub(crate) fn databases(&self) -> Vec<Database> {
         self.read().values().map(Entry::database).collect()
     }

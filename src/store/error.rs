@@ -111,8 +111,29 @@ pub enum StoreError {
         /// What failed.
         source: Arc<object_store::Error>,
     },
+    /// The storage that `store.url` names cannot be used.
+    #[error("store.url: {url}: {reason}")]
+    Storage {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// `store.url` names another place than the one where the parts are.
+    #[error(
+        "store.url: the parts of {tables} tables are at {before}, and only there; {remedy}, or begin with another \
+         store.path"
+    )]
+    Moved {
+        /// How many tables there are.
+        tables: usize,
+        /// Where their parts are.
+        before: String,
+        /// What to do to get at them.
+        remedy: String,
+    },
     /// The catalog file failed.
-    #[error("the catalog cannot be {doing}: {source}")]
+    #[error("catalog.redb cannot be {doing}: {source}; if it is damaged, restore it from a backup")]
     Catalog {
         /// What was being done.
         doing: &'static str,
@@ -140,6 +161,8 @@ impl StoreError {
             Self::Unavailable { .. }
                 | Self::Disk { .. }
                 | Self::Objects { .. }
+                | Self::Storage { .. }
+                | Self::Moved { .. }
                 | Self::Catalog { .. }
                 | Self::Part { .. }
                 | Self::Damaged { .. }

@@ -1,23 +1,21 @@
 //! What is wrong with a store that is not running, and what opening it regardless would lose.
 //!
-//! Reads everything: the catalog, every manifest, every row of every part, every frame of the log.
-//! Writes nothing. Parts carry no checksums of their own: a flipped bit that leaves values behind
-//! which can be decoded is not found.
+//! Reads everything: the catalog, every manifest, every byte and every row of every part, every frame
+//! of the log. Writes nothing.
 
 mod report;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use object_store::local::LocalFileSystem;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use parquet::errors::ParquetError;
 use roaring::RoaringBitmap;
 
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Contents};
 use super::damage::{self, Damage, Flaw, LogWalk, Segment};
 use super::error::StoreError;
 use super::files::{DiskFiles, Files};
@@ -26,44 +24,68 @@ use super::manifest::{self, Manifest};
 use super::objects::Objects;
 use super::options::Table;
 use super::part::PartMeta;
+use super::part::checked::{self, CheckedStore};
 use super::part::reader::PartReader;
-use super::paths::TableId;
+use super::paths::{self, TableId, WriterId};
+use super::url::StoreUrl;
 use super::wal::entry;
 use super::wal::position::Lsn;
 use super::wal::reader::{self, FrameReader};
 use super::wal::segment;
-use super::{Disks, Store};
+use super::{Disks, Store, StoreOptions, place};
 
 pub use self::report::{Finding, Report, Severity};
 
 impl Store {
-    /// Examines the store in a folder, which must not be in use, without changing anything.
+    /// Examines the store in a folder, which must not be in use, without changing anything. Its parts
+    /// are where `url` says.
     ///
     /// # Errors
     /// When there is no store, another process has it open, or the disk fails. Damage is no error
     /// but a finding.
-    pub async fn examine(path: &Path) -> Result<Report, StoreError> {
+    pub async fn examine(path: &Path, url: Option<StoreUrl>) -> Result<Report, StoreError> {
         if !path.is_dir() {
             let missing = std::io::Error::new(std::io::ErrorKind::NotFound, path.display().to_string());
             return Err(StoreError::disk("looking for the store's folder")(missing));
         }
-        let objects = LocalFileSystem::new_with_prefix(path)
-            .map_err(StoreError::objects("opening the store's folder"))?;
-        let files = Arc::new(DiskFiles::new(path));
-        Self::examine_on(Disks { files, objects: Arc::new(objects) }, path).await
+        let _lock = FolderLock::take_existing(path)?;
+        let files: Arc<dyn Files> = Arc::new(DiskFiles::new(path));
+        let contents = Catalog::peek(path);
+        // Without a catalog there is no telling where the parts are, and the log is here.
+        let (url, writer) = match &contents {
+            Ok(contents) => (url, contents.writer.clone()),
+            Err(_) => (None, WriterId::random()),
+        };
+        let options = StoreOptions { url, ..StoreOptions::new(path) };
+        let disks = place::disks(&options, files, &writer)?;
+        if let Ok(contents) = &contents {
+            let objects = Objects::new(Arc::clone(&disks.objects), None);
+            place::look(&objects, contents, options.url.as_ref()).await?;
+        }
+        Self::examine_on(contents, disks).await
     }
 
-    pub(crate) async fn examine_on(disks: Disks, path: &Path) -> Result<Report, StoreError> {
-        let _lock = FolderLock::take_existing(path)?;
-        let Disks { files, objects: store } = disks;
+    pub(crate) async fn examine_on(
+        contents: Result<Contents, StoreError>,
+        disks: Disks,
+    ) -> Result<Report, StoreError> {
+        let Disks { files, objects: store, .. } = disks;
+        let parts = CheckedStore::new(store);
         let mut examination = Examination {
-            objects: Objects::new(store, None),
+            objects: Objects::new(Arc::clone(&parts) as _, None),
+            parts,
             report: Report::default(),
             tables: HashMap::new(),
-            flushed: Lsn::START,
+            synced: Lsn::START,
+            deleted: None,
         };
-        match Catalog::peek(path) {
-            Ok(contents) => examination.tables(contents.tables).await?,
+        match contents {
+            Ok(contents) => {
+                examination.synced = contents.log_end;
+                examination.deleted = Some(contents.deleted);
+                examination.tables(contents.tables).await?;
+                examination.unknown_tables().await?;
+            }
             Err(error @ StoreError::Disk { .. }) => return Err(error),
             Err(error) => {
                 let meaning = format!("{error}; without the catalog no table is known");
@@ -76,12 +98,18 @@ impl Store {
     }
 }
 
+/// Bytes of a part that are read at once.
+const STEP_BYTES: usize = 4 * 1024 * 1024;
+
 struct Examination {
     objects: Objects,
+    parts: Arc<CheckedStore>,
     report: Report,
     tables: HashMap<TableId, Known>,
-    /// Parts prove that the log went up to here.
-    flushed: Lsn,
+    /// The log went up to here.
+    synced: Lsn,
+    /// Tables that were deleted, and those that were reported; `None` when there is no catalog to tell.
+    deleted: Option<HashSet<TableId>>,
 }
 
 /// A table as far as the log is concerned.
@@ -105,13 +133,34 @@ impl Examination {
                 }
                 Err(error) => return Err(error),
             };
-            self.flushed = self.flushed.max(manifest.flushed);
+            self.synced = self.synced.max(manifest.flushed);
             self.tables.insert(table.id, Known { name: name.clone(), flushed: manifest.flushed });
             for (meta, superseded) in manifest.parts {
                 self.part(&name, &meta, &superseded).await?;
             }
         }
         Ok(())
+    }
+
+    /// Tables that have files and of which the catalog knows nothing.
+    async fn unknown_tables(&mut self) -> Result<(), StoreError> {
+        let listed =
+            self.objects.list(&paths::tables()).await.map_err(StoreError::objects("listing parts"))?;
+        for (table, path) in damage::tables_with_manifests(&listed) {
+            self.expect_known(table, path.as_ref());
+        }
+        Ok(())
+    }
+
+    fn expect_known(&mut self, table: TableId, seen: &str) {
+        let Some(deleted) = &mut self.deleted else { return };
+        if !self.tables.contains_key(&table) && deleted.insert(table) {
+            let meaning = format!(
+                "{}; opening is refused. Accepting the loss gives up the table",
+                damage::older_catalog(table, seen)
+            );
+            self.report.findings.push(Finding::new(Severity::Refused, "catalog.redb", meaning));
+        }
     }
 
     async fn part(
@@ -122,33 +171,54 @@ impl Examination {
     ) -> Result<(), StoreError> {
         self.report.parts += 1;
         let rows = meta.rows.saturating_sub(superseded.len());
-        let wrong = match self.objects.store().head(&meta.path).await {
-            Err(object_store::Error::NotFound { .. }) => Some("the file is missing".to_owned()),
-            Err(error) => return Err(StoreError::objects("looking at a part")(error)),
-            Ok(found) if found.size != meta.bytes => {
-                Some(format!("the file has {} bytes where {} were written", found.size, meta.bytes))
-            }
-            Ok(_) => match read(self.objects.store(), meta).await {
-                Ok(read) if read == meta.rows => None,
-                Ok(read) => Some(format!("the file has {read} rows where {} were written", meta.rows)),
-                Err(error) => Some(error.to_string()),
-            },
-        };
-        if let Some(wrong) = wrong {
+        self.parts.add(meta);
+        let flaw = self.flaw(meta).await?;
+        self.parts.remove(&meta.path);
+        if let Some((offset, wrong)) = flaw {
             let meaning = format!("{wrong}; queries of the table {table} that need this part fail");
-            self.report.findings.push(Finding::new(Severity::Loss, &meta.path, meaning).affecting(rows));
+            let finding = Finding::new(Severity::Loss, &meta.path, meaning).affecting(rows);
+            self.report.findings.push(offset.into_iter().fold(finding, Finding::at));
         }
         Ok(())
     }
 
+    /// What is wrong with a part, and where.
+    async fn flaw(&self, meta: &PartMeta) -> Result<Option<(Option<u64>, String)>, StoreError> {
+        let found = match self.parts.head(&meta.path).await {
+            Err(object_store::Error::NotFound { .. }) => {
+                return Ok(Some((None, "the file is missing".to_owned())));
+            }
+            found => found.map_err(StoreError::objects("looking at a part"))?,
+        };
+        if found.size != meta.bytes {
+            let wrong = format!("the file has {} bytes where {} were written", found.size, meta.bytes);
+            return Ok(Some((None, wrong)));
+        }
+        for start in (0..meta.bytes).step_by(STEP_BYTES) {
+            let end = (start + STEP_BYTES as u64).min(meta.bytes);
+            if let Err(error) = self.parts.get_range(&meta.path, start..end).await {
+                let Some(damaged) = checked::damage(&error) else {
+                    return Err(StoreError::objects("reading a part")(error));
+                };
+                return Ok(Some((Some(damaged.offset), "the checksum does not match".to_owned())));
+            }
+        }
+        let wrong = match read(self.objects.store(), meta).await {
+            Ok(read) if read == meta.rows => return Ok(None),
+            Ok(read) => format!("the file has {read} rows where {} were written", meta.rows),
+            Err(error) => error.to_string(),
+        };
+        Ok(Some((None, wrong)))
+    }
+
     fn log(&mut self, files: &dyn Files) -> Result<(), StoreError> {
-        let mut walk = LogWalk::start(files, self.flushed)?;
+        let mut walk = LogWalk::start(files, self.synced)?;
         let (mut segments, mut next, mut refused) = (Vec::new(), None, false);
         while let Some(mut segment) = walk.next_segment()? {
             if !refused {
                 next = segment.next;
             }
-            let unreadable = self.frames(segment.frames());
+            let unreadable = self.frames(segment.frames(), &segment.path);
             if let Some((end, damage)) = unreadable {
                 next = if refused { next } else { Some(end) };
                 segment.flaw = Some(Flaw::Damaged(damage));
@@ -171,7 +241,7 @@ impl Examination {
                 segments.push(segment.first);
             }
         }
-        if !refused && let Some((path, damage)) = damage::ends_early(&segments, next, self.flushed) {
+        if !refused && let Some((path, damage)) = damage::ends_early(&segments, next, self.synced) {
             let meaning = format!("{}; how many rows are missing is not known", damage.reason);
             self.report.findings.push(Finding::new(Severity::Refused, path, meaning));
         }
@@ -179,13 +249,14 @@ impl Examination {
     }
 
     /// Counts good frames; the answer is the first whose content cannot be read.
-    fn frames(&mut self, mut frames: FrameReader<'_>) -> Option<(Lsn, Damage)> {
+    fn frames(&mut self, mut frames: FrameReader<'_>, path: &str) -> Option<(Lsn, Damage)> {
         loop {
             let offset = frames.offset();
             let Some(Ok(frame)) = frames.next() else { return None };
             self.report.frames += 1;
-            if let Err(fault) = entry::decode(frame.entry) {
-                return Some((frame.lsn, Damage::new(offset, fault)));
+            match entry::decode(frame.entry) {
+                Ok((table, _)) => self.expect_known(table, path),
+                Err(fault) => return Some((frame.lsn, Damage::new(offset, fault))),
             }
         }
     }

@@ -21,6 +21,7 @@ use super::manifest::{self, Manifest};
 use super::marks::Marks;
 use super::memtable::{Gathered, Memtable};
 use super::part::encode::{PartColumn, PartWriter};
+use super::part::seal::Seal;
 use super::part::{DAY_NANOS, PartFile, PartMeta};
 use super::paths;
 use super::schema::{ColumnKind, MEASURE_NAME, TIME, TableSchema, VERSION};
@@ -79,6 +80,15 @@ impl Inner {
     /// Moves what `table` holds in memory to parts. Returns whether there was anything.
     pub(crate) async fn flush_table(&self, table: &TableState) -> Result<bool, StoreError> {
         let _flushing = table.flushing.lock().await;
+        let flushed = self.flush_turn(table).await;
+        // That nothing is written any more is told elsewhere.
+        if self.wal.stopped().is_none() && !table.is_dropped() {
+            self.flushing.note(table.id, &flushed);
+        }
+        flushed
+    }
+
+    async fn flush_turn(&self, table: &TableState) -> Result<bool, StoreError> {
         let mut any = false;
         loop {
             let Some((memtable, left_over)) = table.live().freeze() else { return Ok(any) };
@@ -117,7 +127,7 @@ impl Inner {
                 source: Arc::new(source),
             };
             let encoded = tokio::task::spawn_blocking(encoding).await;
-            let (day, (bytes, rows)) =
+            let (day, (bytes, seal, rows)) =
                 encoded.map_err(|error| ParquetError::External(Box::new(error))).flatten().map_err(failed)?;
             let meta = PartMeta {
                 path,
@@ -125,6 +135,7 @@ impl Inner {
                 rows,
                 time_min: Timestamp::from_nanos(day.time_min),
                 time_max: Timestamp::from_nanos(day.time_max),
+                seal,
             };
             self.objects.put(&meta.path, bytes).await.map_err(StoreError::objects("writing a part"))?;
             parts.push(NewPart { meta, day });
@@ -151,7 +162,7 @@ impl Inner {
         manifest::commit(&self.objects, table.id, &self.writer, &mut manifest).await?;
         let mut live = table.live();
         let rows: u64 = parts.iter().map(|part| part.meta.rows).sum();
-        let files = parts.iter().map(|part| PartFile::new(part.meta.clone(), self.cleaner.clone()));
+        let files = parts.iter().map(|part| PartFile::new(part.meta.clone(), self.shelf.clone()));
         let files: Vec<_> = files.collect();
         if table.is_dropped() {
             files.iter().for_each(|file| file.doom());
@@ -234,7 +245,7 @@ impl Frozen {
     }
 
     /// Encodes a day as Parquet.
-    fn encode(&self, day: &Day) -> Result<(Bytes, u64), ParquetError> {
+    fn encode(&self, day: &Day) -> Result<(Bytes, Seal, u64), ParquetError> {
         // Only the series of the day: their values bound the dictionaries and bloom filters.
         let mut series: Vec<Arc<Series>> = Vec::new();
         let mut positions = Vec::with_capacity(day.rows.len());

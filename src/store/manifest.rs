@@ -1,7 +1,7 @@
 //! The parts of a table, as a chain of immutable numbered files; the newest number is the table.
 //!
 //! ```text
-//! line 1  one JSON object: format, writer, flushed_lsn, next_part, schema, parts
+//! line 1  one JSON object: format, writer, run, flushed_lsn, next_part, schema, parts
 //! line 2  {"crc32c": "<8 hex digits of line 1, without its newline>"}
 //! ```
 //!
@@ -16,8 +16,10 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::error::StoreError;
+use super::limits::Limits;
 use super::objects::{Creation, Objects};
 use super::part::PartMeta;
+use super::part::seal::Seal;
 use super::paths::{self, TableId, WriterId};
 use super::schema::{MeasureEntry, MeasureKind, TableSchema, ValueColumn};
 use super::wal::position::Lsn;
@@ -45,9 +47,16 @@ pub(crate) struct Manifest {
 pub(crate) async fn load(objects: &Objects, table: TableId) -> Result<Manifest, StoreError> {
     let folder = paths::manifests(table);
     let paths = objects.list(&folder).await.map_err(StoreError::objects("listing manifests"))?;
-    let Some(number) = paths.iter().filter_map(paths::manifest_number).max() else {
-        return Ok(Manifest::default());
-    };
+    read(objects, table, paths.iter().filter_map(paths::manifest_number).max()).await
+}
+
+/// Reads a manifest of a table; the empty one when it has no number.
+pub(crate) async fn read(
+    objects: &Objects,
+    table: TableId,
+    number: Option<u64>,
+) -> Result<Manifest, StoreError> {
+    let Some(number) = number else { return Ok(Manifest::default()) };
     let path = paths::manifest(table, number);
     let bytes = objects.get(&path).await.map_err(StoreError::objects("reading a manifest"))?;
     decode(&path, &bytes, number).map(|(manifest, _)| manifest)
@@ -55,8 +64,10 @@ pub(crate) async fn load(objects: &Objects, table: TableId) -> Result<Manifest, 
 
 /// Commits `manifest` under the first free number from its own on, and returns that number.
 ///
-/// A number can be taken by an attempt of this writer that was reported as failed; its content was
-/// complete but is older than this one, so it is stepped over. Another writer's is a conflict.
+/// A number can be taken by an attempt of this run that was reported as failed; its content was
+/// complete but is older than this one, so it is stepped over. Another writer's is a conflict, and so
+/// is one of another run: a copy of the store's folder is in use somewhere, and going on would lose
+/// its rows.
 pub(crate) async fn commit(
     objects: &Objects,
     table: TableId,
@@ -73,7 +84,11 @@ pub(crate) async fn commit(
         let taken = objects.get(&path).await.map_err(StoreError::objects("reading a manifest"))?;
         let (_, other) = decode(&path, &taken, manifest.number)?;
         if other != *writer {
-            let reason = format!("{path} was written by another daemon, {}", other.as_str());
+            let reason = format!(
+                "{path} was written by another daemon, {} in its run {}, maybe on a copy of the folder",
+                other.id(),
+                other.run()
+            );
             return Err(StoreError::Unavailable { reason });
         }
         manifest.number += 1;
@@ -86,10 +101,17 @@ pub(crate) async fn commit(
     Ok(())
 }
 
+#[derive(Deserialize)]
+struct Format {
+    format: u64,
+}
+
 #[derive(Serialize, Deserialize)]
 struct ManifestRow {
     format: u64,
     writer: String,
+    #[serde(default)]
+    run: String,
     flushed_lsn: u64,
     next_part: u64,
     schema: SchemaRow,
@@ -125,6 +147,9 @@ struct PartRow {
     rows: u64,
     time_min: i64,
     time_max: i64,
+    /// Where the checksums of the part's blocks begin, and the checksum from there to its end.
+    sealed_from: u64,
+    crc32c: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     superseded: String,
 }
@@ -137,7 +162,8 @@ struct Checksum {
 fn encode(manifest: &Manifest, writer: &WriterId) -> Bytes {
     let row = ManifestRow {
         format: FORMAT,
-        writer: writer.as_str().to_owned(),
+        writer: writer.id().to_owned(),
+        run: writer.run().to_owned(),
         flushed_lsn: manifest.flushed.get(),
         next_part: manifest.next_part,
         schema: SchemaRow::from(&manifest.schema),
@@ -160,10 +186,12 @@ fn decode(path: &Path, bytes: &[u8], number: u64) -> Result<(Manifest, WriterId)
     if checksum.crc32c != format!("{:08x}", crc32c::crc32c(body)) {
         return Err(damaged("the checksum does not match"));
     }
-    let row: ManifestRow = serde_json::from_slice(body).map_err(|error| damaged(&error.to_string()))?;
-    if row.format > FORMAT {
-        return Err(StoreError::Format { path: path.to_string(), found: row.format, known: FORMAT });
+    // First of all: the members of a later format are not known.
+    let Format { format } = serde_json::from_slice(body).map_err(|error| damaged(&error.to_string()))?;
+    if format > FORMAT {
+        return Err(StoreError::Format { path: path.to_string(), found: format, known: FORMAT });
     }
+    let row: ManifestRow = serde_json::from_slice(body).map_err(|error| damaged(&error.to_string()))?;
     let schema = row.schema.into_schema().ok_or_else(|| damaged("its schema makes no sense"))?;
     let parts = row.parts.into_iter().map(PartRow::into_part).collect::<Option<_>>();
     let manifest = Manifest {
@@ -173,7 +201,7 @@ fn decode(path: &Path, bytes: &[u8], number: u64) -> Result<(Manifest, WriterId)
         schema,
         parts: parts.ok_or_else(|| damaged("its parts make no sense"))?,
     };
-    Ok((manifest, WriterId::from_text(row.writer)))
+    Ok((manifest, WriterId::from_texts(row.writer, row.run)))
 }
 
 impl From<&TableSchema> for SchemaRow {
@@ -198,10 +226,9 @@ impl From<&TableSchema> for SchemaRow {
 
 impl SchemaRow {
     fn into_schema(self) -> Option<TableSchema> {
-        use super::schema::{ATTRIBUTES_MAX, DIMENSIONS_MAX, MEASURES_MAX};
-        let bounded = self.dimensions.len() <= DIMENSIONS_MAX
-            && self.values.len() <= ATTRIBUTES_MAX + 5
-            && self.measures.len() <= MEASURES_MAX;
+        let bounded = self.dimensions.len() <= Limits::MOST.dimensions_per_table
+            && self.values.len() <= Limits::MOST.unique_attributes_per_table + 5
+            && self.measures.len() <= Limits::MOST.measure_names_per_table;
         if !bounded {
             return None;
         }
@@ -244,6 +271,8 @@ impl From<&(PartMeta, RoaringBitmap)> for PartRow {
             rows: meta.rows,
             time_min: meta.time_min.nanos(),
             time_max: meta.time_max.nanos(),
+            sealed_from: meta.seal.start,
+            crc32c: format!("{:08x}", meta.seal.crc32c),
             superseded: hex(superseded),
         }
     }
@@ -257,7 +286,9 @@ impl PartRow {
             rows: self.rows,
             time_min: Timestamp::from_nanos(self.time_min),
             time_max: Timestamp::from_nanos(self.time_max),
+            seal: Seal { start: self.sealed_from, crc32c: u32::from_str_radix(&self.crc32c, 16).ok()? },
         };
+        (meta.seal.start < meta.bytes).then_some(())?;
         Some((meta, bitmap(&self.superseded)?))
     }
 }

@@ -14,8 +14,10 @@
 //! This file is the front: it owns the pieces and keeps nothing of its own.
 
 mod error;
+mod limits;
 mod options;
 mod paths;
+mod url;
 
 mod files;
 mod lock;
@@ -24,6 +26,8 @@ mod wal;
 
 mod catalog;
 mod directory;
+mod ground;
+mod place;
 mod table;
 mod tags;
 
@@ -48,6 +52,7 @@ mod compaction;
 mod housekeeper;
 mod retention;
 mod tiers;
+mod troubles;
 
 mod damage;
 mod examine;
@@ -61,18 +66,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
+use tracing::warn;
 
 use self::catalog::Catalog;
 use self::directory::Directory;
 use self::files::{DiskFiles, Files};
+use self::ground::Ground;
 use self::lock::FolderLock;
 use self::memory::MemoryBudget;
 use self::objects::{Cleaner, Objects};
+use self::part::Shelf;
+use self::part::checked::CheckedStore;
 use self::part::lookup::Lookup;
 use self::paths::WriterId;
 use self::recovery::Recovery;
 use self::table::TableState;
+use self::troubles::Troubles;
 use self::wal::WalOptions;
 use self::wal::committer::Wal;
 use crate::clock::Clock;
@@ -81,6 +90,7 @@ use crate::shutdown::Shutdown;
 
 pub use self::error::{RejectReason, StoreError};
 pub use self::examine::{Finding, Report, Severity};
+pub use self::limits::Limits;
 pub use self::options::{
     Compatibility, Database, DatabaseOptions, MagneticWrites, PartitionKey, PartitionKeyItem, Retention,
     StoreOptions, Table, TableOptions, TableStatus, TableUpdate, Tag,
@@ -90,6 +100,7 @@ pub use self::paths::TableId;
 pub use self::schema::{Column, ColumnKind, MeasureInfo, TableSchema};
 pub use self::snapshot::TableSnapshot;
 pub use self::tags::Resource;
+pub use self::url::{StoreUrl, StoreUrlError};
 pub use self::write::{Pending, Rejected, Written};
 
 /// Writers wait while this much is queued for the log's next write.
@@ -119,12 +130,12 @@ pub(crate) struct Inner {
     memory: MemoryBudget,
     objects: Arc<Objects>,
     lookup: Lookup,
-    cleaner: Cleaner,
+    shelf: Shelf,
     writer: WriterId,
     /// Held while parts are merged or removed.
     housekeeping: tokio::sync::Mutex<()>,
-    /// Why the last flush failed, if it did.
-    flush_failure: Mutex<Option<String>>,
+    flushing: Troubles,
+    merging: Troubles,
     lock: Mutex<Option<FolderLock>>,
 }
 
@@ -133,40 +144,45 @@ pub(crate) struct Inner {
 pub(crate) struct Disks {
     pub(crate) files: Arc<dyn Files>,
     pub(crate) objects: Arc<dyn ObjectStore>,
+    /// The door to sync the objects, where they are files.
+    pub(crate) object_files: Option<Arc<dyn Files>>,
 }
 
 impl Store {
     /// Opens the store of a folder, creating both when they are missing.
     ///
     /// # Errors
-    /// When another process has it open, when a file is damaged, or when the disk fails.
+    /// When another process has it open, when a file is damaged, when the disk fails, or when what
+    /// [`StoreOptions::url`] names cannot be used.
     pub async fn open(options: StoreOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         std::fs::create_dir_all(&options.path).map_err(StoreError::disk("creating the store's folder"))?;
-        let objects = LocalFileSystem::new_with_prefix(&options.path)
-            .map_err(StoreError::objects("opening the store's folder"))?;
-        let files = Arc::new(DiskFiles::new(&options.path));
-        Self::open_on(Disks { files, objects: Arc::new(objects) }, options, clock).await
+        let files: Arc<dyn Files> = Arc::new(DiskFiles::new(&options.path));
+        let ground = Ground::take(&options.path, &*files)?;
+        place::make_folder(options.url.as_ref(), &ground.contents.writer)?;
+        let disks = place::disks(&options, files, &ground.contents.writer)?;
+        Self::open_on(ground, disks, options, clock).await
     }
 
     pub(crate) async fn open_on(
+        ground: Ground,
         disks: Disks,
         options: StoreOptions,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
-        let lock = FolderLock::take(&options.path)?;
-        let Disks { files, objects: store } = disks;
-        let objects = Arc::new(Objects::new(Arc::clone(&store), Some(Arc::clone(&files))));
-        if Catalog::is_missing(&options.path) {
-            // Tables that no catalog knows count as deleted: a new one would delete them all.
-            recovery::expect_no_tables(&objects).await?;
-        }
-        let (catalog, contents) = Catalog::open(&options.path)?;
-        let cleaner = Cleaner::start(Arc::clone(&objects));
+        let Ground { lock, catalog, contents } = ground;
+        let Disks { files, objects: store, object_files } = disks;
+        let checked = CheckedStore::new(store);
+        let store: Arc<dyn ObjectStore> = Arc::clone(&checked) as _;
+        let objects = Arc::new(Objects::new(Arc::clone(&store), object_files));
+        place::settle(&objects, &catalog, &contents, options.url.as_ref()).await?;
+        let shelf = Shelf { store: checked, cleaner: Cleaner::start(Arc::clone(&objects)) };
         let lookup = Lookup::new(store, options.lookup_cache_bytes);
         let accept_loss = options.accept_loss;
         let recovery =
-            Recovery { files: &*files, objects: &objects, lookup: &lookup, cleaner: &cleaner, accept_loss };
-        let recovered = recovery.run(contents.tables).await?;
+            Recovery { files: &*files, objects: &objects, lookup: &lookup, shelf: &shelf, accept_loss };
+        let recovered = recovery.run(contents.tables, &contents.deleted, contents.log_end).await?;
+        let gone: Vec<_> = contents.deleted.difference(&recovered.log.deleted).copied().collect();
+        catalog.forget_deleted(&gone)?;
         let memory = MemoryBudget::new(options.memory_bytes);
         memory.take(recovered.tables.iter().map(|table| table.live().active.bytes()).sum());
         let wal_options = WalOptions {
@@ -186,10 +202,11 @@ impl Store {
             memory,
             objects,
             lookup,
-            cleaner,
+            shelf,
             writer: contents.writer,
             housekeeping: tokio::sync::Mutex::default(),
-            flush_failure: Mutex::default(),
+            flushing: Troubles::new("rows cannot be moved from memory to parts"),
+            merging: Troubles::new("parts cannot be merged or removed"),
             lock: Mutex::new(Some(lock)),
         });
         if recovered.log.lost {
@@ -219,7 +236,7 @@ impl Store {
         Ok(snapshot::take(&table, self.inner.cutoff(&table), || self.inner.wal.durable()))
     }
 
-    /// Where the paths of parts are valid.
+    /// Where the paths of parts are valid. Answers with bytes that were checked, or with an error.
     pub fn object_store(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(self.inner.objects.store())
     }
@@ -238,7 +255,7 @@ impl Store {
     /// # Errors
     /// When the disk or the object store fails; everything stays as it was.
     pub async fn maintain(&self) -> Result<(), StoreError> {
-        self.inner.keep_house(&self.background).await
+        self.inner.keep_house(&self.background, Duration::ZERO).await
     }
 
     /// Syncs what was submitted, refuses what comes later, and lets go of the folder. Snapshots can
@@ -250,29 +267,35 @@ impl Store {
         self.background.stop(BACKGROUND_DEADLINE).await;
         let inner = Arc::clone(&self.inner);
         let closing = tokio::task::spawn_blocking(move || {
+            let Some(lock) = inner.lock.lock().expect("no holder of the lock panics").take() else { return };
             inner.wal.close();
+            if inner.wal.failed().is_none()
+                && let Err(error) = inner.catalog.put_log_end(inner.wal.durable())
+            {
+                warn!(%error, "closed without a note of where the log ends");
+            }
             inner.catalog.close();
-            drop(inner.lock.lock().expect("no holder of the lock panics").take());
+            drop(lock);
         });
         closing.await.map_err(std::io::Error::other).map_err(StoreError::disk("closing the store"))?;
         self.inner.wal.failed().map_or(Ok(()), |failed| Err(failed.into()))
     }
 
-    /// Whether the store works.
+    /// Whether what is written becomes durable.
     ///
     /// # Errors
-    /// The reason, for an operator, when it takes no writes or cannot flush.
+    /// The reason, for an operator, when no writes are taken.
     pub fn health(&self) -> Result<(), String> {
-        if let Some(stopped) = self.inner.wal.stopped() {
-            return Err(stopped.to_string());
-        }
-        if let Some(failure) = self.inner.catalog.failure() {
-            return Err(failure);
-        }
-        match &*self.inner.flush_failure.lock().expect("no holder of the failure panics") {
-            Some(failure) => Err(format!("rows cannot be moved to parts: {failure}")),
-            None => Ok(()),
-        }
+        self.inner.wal.stopped().map_or(Ok(()), |stopped| Err(stopped.to_string()))
+    }
+
+    /// What does not work at present although writes are taken, for an operator: each a sentence.
+    pub fn troubles(&self) -> Vec<String> {
+        let Inner { catalog, flushing, merging, shelf, .. } = &*self.inner;
+        let changing = catalog.failure().map(|why| format!("databases and tables cannot be changed: {why}"));
+        let damaged = shelf.store.damaged_parts().into_iter();
+        let damaged = damaged.map(|path| format!("{path} is damaged: queries that need it fail"));
+        changing.into_iter().chain(flushing.told()).chain(merging.told()).chain(damaged).collect()
     }
 }
 
@@ -288,6 +311,7 @@ impl Store {
         if self.inner.directory.database(name).is_ok() {
             return Err(StoreError::DatabaseExists { database: name.to_owned() });
         }
+        self.inner.options.limits.check_databases(self.inner.directory.counts().0)?;
         let now = self.inner.clock.now();
         let DatabaseOptions { kms_key_id, tags } = options;
         let tags = tags::checked(tags)?;
@@ -366,6 +390,7 @@ impl Store {
             Err(StoreError::TableNotFound { .. }) => {}
             Err(error) => return Err(error),
         }
+        self.inner.options.limits.check_tables(self.inner.directory.counts().1)?;
         let now = self.inner.clock.now();
         let table = Table {
             database: database.to_owned(),
@@ -380,7 +405,7 @@ impl Store {
             updated: now,
         };
         self.inner.catalog.put_table(&table)?;
-        let state = TableState::new(table.clone(), manifest::Manifest::default(), &self.inner.cleaner);
+        let state = TableState::new(table.clone(), manifest::Manifest::default(), &self.inner.shelf);
         self.inner.directory.put_table(state);
         Ok(table)
     }
@@ -428,10 +453,12 @@ impl Store {
         let _changing = self.inner.changing();
         let state = self.inner.directory.table(database, table)?;
         // The row goes first: from here on the log's entries and the files mean nothing.
-        self.inner.catalog.remove_table(database, table)?;
+        self.inner.catalog.remove_table(&state.definition())?;
         self.inner.directory.remove_table(database, table);
         self.inner.memory.give_back(state.drop_rows());
-        self.inner.cleaner.delete_below(paths::manifests(state.id));
+        self.inner.flushing.forget(state.id);
+        self.inner.merging.forget(state.id);
+        self.inner.shelf.cleaner.delete_below(paths::manifests(state.id));
         Ok(())
     }
 }

@@ -52,6 +52,11 @@ impl Objects {
         self.sync(path.clone(), true).await
     }
 
+    /// Makes the name of an object durable whose content is.
+    pub(crate) async fn named(&self, path: &Path) -> Result<(), Error> {
+        self.sync(path.clone(), false).await
+    }
+
     /// Writes an object at once, and only if there is none.
     pub(crate) async fn create(&self, path: &Path, bytes: Bytes) -> Result<Creation, Error> {
         let result = if self.local.is_some() {
@@ -100,6 +105,9 @@ impl Objects {
         let work = move || {
             if content {
                 files.sync_file(path.as_ref())?;
+            }
+            if !path.as_ref().contains('/') {
+                files.sync_folder("")?;
             }
             let mut new = Vec::new();
             let mut name = path.as_ref();

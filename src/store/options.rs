@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::StoreError;
+use super::limits::Limits;
+use super::url::StoreUrl;
 use crate::clock::Timestamp;
 
 /// Whose manners the store has where Timestream and its emulators differ.
@@ -21,6 +23,11 @@ pub enum Compatibility {
 pub struct StoreOptions {
     /// The folder; created when missing.
     pub path: PathBuf,
+    /// Where parts and manifests are kept; `None` for the folder. The log and the catalog are always
+    /// in the folder.
+    pub url: Option<StoreUrl>,
+    /// How much there may be of what.
+    pub limits: Limits,
     /// Whose manners the store has.
     pub compatibility: Compatibility,
     /// A log segment that reached this many bytes is followed by a new one. Default 64 MiB.
@@ -58,6 +65,8 @@ impl Default for StoreOptions {
         const MIB: usize = 1024 * 1024;
         Self {
             path: PathBuf::from("data"),
+            url: None,
+            limits: Limits::default(),
             compatibility: Compatibility::default(),
             wal_segment_bytes: 64 * 1024 * 1024,
             wal_reserve_bytes: 1024 * 1024,

@@ -1,11 +1,13 @@
-//! The names of everything in the store's folder.
+//! The names of everything in the store's folder. With `store.url` what begins with `tables` is there
+//! instead, below a folder that has the name of the writer; see `place.rs`.
 //!
 //! ```text
 //! lock                                                one daemon per folder
 //! catalog.redb                                        databases and tables
+//! rules/<rule>.json                                   rules made through the API: the rulebook's, not ours
 //! wal/<first lsn, 20 digits>.log                      the log
 //! tables/<table id>/manifest/<number, 20 digits>.json the parts of a table, newest number wins
-//! tables/<table id>/parts/<day>/<writer>-<number>.parquet
+//! tables/<table id>/parts/<day>/<writer>-<run>-<number>.parquet
 //! ```
 
 use std::fmt;
@@ -41,22 +43,42 @@ impl fmt::Display for TableId {
     }
 }
 
-/// The daemon that wrote a part: daemons that share an object store never write the same name.
+/// The store that wrote a part, and its run: from one opening to the next. Neither stores that share
+/// an object store nor two copies of one folder ever write the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct WriterId(String);
+pub(crate) struct WriterId {
+    id: String,
+    run: String,
+}
 
 impl WriterId {
+    /// A new writer in its first run.
     pub(crate) fn random() -> Self {
-        Self(Uuid::new_v4().simple().to_string()[..12].to_owned())
+        Self::running(digits(12))
     }
 
-    pub(crate) fn from_text(text: String) -> Self {
-        Self(text)
+    /// The writer of this id in a new run.
+    pub(crate) fn running(id: String) -> Self {
+        Self { id, run: digits(8) }
     }
 
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
+    pub(crate) fn from_texts(id: String, run: String) -> Self {
+        Self { id, run }
     }
+
+    /// What stays the same from run to run.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Another one every time the store is opened.
+    pub(crate) fn run(&self) -> &str {
+        &self.run
+    }
+}
+
+fn digits(count: usize) -> String {
+    Uuid::new_v4().simple().to_string()[..count].to_owned()
 }
 
 /// The folder of all tables.
@@ -93,7 +115,7 @@ pub(crate) fn parts(id: TableId) -> Path {
 
 /// A part of the UTC day `day`, counted from 1970-01-01.
 pub(crate) fn part(id: TableId, day: i64, writer: &WriterId, number: u64) -> Path {
-    parts(id).join(date(day)).join(format!("{}-{number:010}.parquet", writer.as_str()))
+    parts(id).join(date(day)).join(format!("{}-{}-{number:010}.parquet", writer.id(), writer.run()))
 }
 
 /// `day` as YYYY-MM-DD.
@@ -130,7 +152,7 @@ mod tests {
         assert_eq!(TableId::parse("iot"), None);
         assert_eq!(manifest_number(&manifest(id, 17)), Some(17));
         assert_eq!(manifest_number(&Path::from("a/17.json")), None);
-        let part = part(id, 0, &WriterId::from_text("w".to_owned()), 3);
-        assert_eq!(part.as_ref(), format!("tables/{id}/parts/1970-01-01/w-0000000003.parquet"));
+        let part = part(id, 0, &WriterId::from_texts("w".to_owned(), "r".to_owned()), 3);
+        assert_eq!(part.as_ref(), format!("tables/{id}/parts/1970-01-01/w-r-0000000003.parquet"));
     }
 }

@@ -11,14 +11,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::error::RejectReason;
 use super::layout::Fit;
+use super::limits::Limits;
 use crate::record::{Dimension, Measure, MeasureType, Record};
-
-/// Dimensions a table may have (spec 5.4).
-pub(crate) const DIMENSIONS_MAX: usize = 128;
-/// Measure names a table may have.
-pub(crate) const MEASURES_MAX: usize = 8192;
-/// Different attributes the multi-measure records of a table may have.
-pub(crate) const ATTRIBUTES_MAX: usize = 1024;
 
 /// The column of the measure's name.
 pub(crate) const MEASURE_NAME: &str = "measure_name";
@@ -238,17 +232,20 @@ impl TableSchema {
 
     /// Whether the record fits the columns, or may grow them. What it has in common with a row of the
     /// table is not looked at again.
-    pub(crate) fn check(&self, record: &Record, fit: Fit) -> Result<(), RejectReason> {
+    pub(crate) fn check(&self, record: &Record, fit: Fit, limits: &Limits) -> Result<(), RejectReason> {
         match fit {
             Fit::Whole => return Ok(()),
             Fit::Dimensions => {}
-            Fit::Nothing => self.check_dimensions(&record.dimensions)?,
+            Fit::Nothing => self.check_dimensions(&record.dimensions, limits.dimensions_per_table)?,
         }
-        self.check_measure(record)?;
-        if let Measure::Multi(_) = record.measure { self.check_attributes(record) } else { Ok(()) }
+        self.check_measure(record, limits.measure_names_per_table)?;
+        match &record.measure {
+            Measure::Multi(_) => self.check_attributes(record, limits.unique_attributes_per_table),
+            Measure::Single(_) => Ok(()),
+        }
     }
 
-    fn check_dimensions(&self, dimensions: &[Dimension]) -> Result<(), RejectReason> {
+    fn check_dimensions(&self, dimensions: &[Dimension], max: usize) -> Result<(), RejectReason> {
         let mut new = 0;
         for dimension in dimensions {
             if self.dimension_at.contains_key(&*dimension.name) {
@@ -259,13 +256,13 @@ impl TableSchema {
             }
             new += 1;
         }
-        if self.dimensions.len() + new > DIMENSIONS_MAX {
-            return Err(RejectReason::TooManyDimensions { max: DIMENSIONS_MAX });
+        if new > 0 && self.dimensions.len() + new > max {
+            return Err(RejectReason::TooManyDimensions { max });
         }
         Ok(())
     }
 
-    fn check_measure(&self, record: &Record) -> Result<(), RejectReason> {
+    fn check_measure(&self, record: &Record, max: usize) -> Result<(), RejectReason> {
         let given = MeasureKind::of(&record.measure);
         match self.measure_at.get(&*record.measure_name) {
             Some(&at) => {
@@ -279,14 +276,12 @@ impl TableSchema {
                     given: given.sql_name(),
                 })
             }
-            None if self.measures.len() >= MEASURES_MAX => {
-                Err(RejectReason::TooManyMeasures { max: MEASURES_MAX })
-            }
+            None if self.measures.len() >= max => Err(RejectReason::TooManyMeasures { max }),
             None => Ok(()),
         }
     }
 
-    fn check_attributes(&self, record: &Record) -> Result<(), RejectReason> {
+    fn check_attributes(&self, record: &Record, max: usize) -> Result<(), RejectReason> {
         let Measure::Multi(attributes) = &record.measure else { return Ok(()) };
         let mut new = 0;
         for attribute in attributes {
@@ -308,8 +303,8 @@ impl TableSchema {
             }
             new += 1;
         }
-        if self.attributes + new > ATTRIBUTES_MAX {
-            return Err(RejectReason::TooManyAttributes { max: ATTRIBUTES_MAX });
+        if new > 0 && self.attributes + new > max {
+            return Err(RejectReason::TooManyAttributes { max });
         }
         Ok(())
     }
@@ -378,7 +373,7 @@ impl TableSchema {
 
     pub(crate) fn add_value(&mut self, column: ValueColumn) {
         if column.multi {
-            let at = u16::try_from(self.values.len()).expect("at most 1029 value columns");
+            let at = u16::try_from(self.values.len()).expect("the limits allow a few thousand value columns");
             self.attribute_at.insert(column.name.clone(), at);
             self.attributes += 1;
         }
@@ -386,7 +381,7 @@ impl TableSchema {
     }
 
     pub(crate) fn add_measure(&mut self, entry: MeasureEntry) {
-        let at = u16::try_from(self.measures.len()).expect("at most 8192 measures");
+        let at = u16::try_from(self.measures.len()).expect("the limits allow 65,000 measures");
         self.measure_at.insert(entry.name.clone(), at);
         self.measures.push(entry);
     }

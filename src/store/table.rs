@@ -13,9 +13,8 @@ use super::manifest::Manifest;
 use super::marks::Marks;
 use super::memtable::Memtable;
 use super::newest::NewestTimes;
-use super::objects::Cleaner;
 use super::options::Table;
-use super::part::{Part, PartFile, PartMeta};
+use super::part::{Part, PartFile, PartMeta, Shelf};
 use super::paths::TableId;
 use super::schema::TableSchema;
 use super::wal::position::Lsn;
@@ -78,10 +77,10 @@ pub(crate) enum Place {
 
 impl TableState {
     /// A table with the parts of its manifest and nothing in memory.
-    pub(crate) fn new(definition: Table, manifest: Manifest, cleaner: &Cleaner) -> Arc<Self> {
+    pub(crate) fn new(definition: Table, manifest: Manifest, shelf: &Shelf) -> Arc<Self> {
         let newest = manifest.parts.iter().map(|(meta, _)| meta.time_max.nanos()).max();
         let part = |(meta, superseded): (PartMeta, _)| LivePart {
-            file: PartFile::new(meta, cleaner.clone()),
+            file: PartFile::new(meta, shelf.clone()),
             marks: Marks::from_settled(superseded),
         };
         let live = Live {

@@ -165,6 +165,7 @@ impl Inner {
         let definition = table.definition();
         let admission = Admission {
             compatibility: self.options.compatibility,
+            limits: &self.options.limits,
             retention: definition.retention,
             magnetic_writes: &definition.magnetic_writes,
             partition_key: &definition.partition_key,
@@ -265,7 +266,7 @@ impl Writer<'_> {
     fn decide(&mut self, index: usize, record: &Record) -> Result<Decision, RejectReason> {
         let fit = self.live.fit(record);
         self.admission.check(record, fit)?;
-        self.live.schema.check(record, fit)?;
+        self.live.schema.check(record, fit, self.admission.limits)?;
         let known = match &self.live.layout {
             Some(layout) if fit >= Fit::Dimensions => {
                 self.key.set_in_order(layout.order(), record);

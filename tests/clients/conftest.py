@@ -1,5 +1,6 @@
 """A daemon of each test's own, and the unmodified clients that talk to it."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -68,23 +69,36 @@ def credentials(monkeypatch):
         monkeypatch.setenv(name, value)
 
 
-@pytest.fixture
-def daemon(tmp_path, pytestconfig):
-    shutil.copytree(SHIPPED_RULES, tmp_path / "rules")
-    config = tmp_path / "config.toml"
-    config.write_text('[mqtt]\nlisten = "127.0.0.1:0"\n[http]\nlisten = "127.0.0.1:0"\n')
-    command = [pytestconfig.getoption("binary"), "serve", "--config", str(config)]
-    with open(tmp_path / "log", "w") as log:
+def configured(folder, keys):
+    """Writes the configuration of a daemon on free ports."""
+    shutil.copytree(SHIPPED_RULES, folder / "rules", dirs_exist_ok=True)
+    ports = '[mqtt]\nlisten = "127.0.0.1:0"\n[http]\nlisten = "127.0.0.1:0"\n'
+    (folder / "config.toml").write_text(ports + keys)
+
+
+@contextlib.contextmanager
+def started(folder, pytestconfig):
+    """Runs a daemon; it must end in order, unless the test has killed it."""
+    command = [pytestconfig.getoption("binary"), "serve", "--config", str(folder / "config.toml")]
+    with open(folder / "log", "a") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         ready = process.stdout.readline().split()
-        assert ready[:1] == ["ready"], (tmp_path / "log").read_text()
+        assert ready[:1] == ["ready"], (folder / "log").read_text()
         addresses = dict(word.split("=", 1) for word in ready[1:])
-        yield Daemon(tmp_path, process, **addresses)
+        yield Daemon(folder, process, **addresses)
     finally:
+        killed = process.poll() == -signal.SIGKILL
         process.terminate()
         try:
             code = process.wait(timeout=30)
         finally:
             process.kill()
-    assert code == 0, (tmp_path / "log").read_text()
+    assert killed or code == 0, (folder / "log").read_text()
+
+
+@pytest.fixture
+def daemon(tmp_path, pytestconfig):
+    configured(tmp_path, "")
+    with started(tmp_path, pytestconfig) as daemon:
+        yield daemon

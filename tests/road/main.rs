@@ -1,9 +1,11 @@
 //! End to end: the built binary, real MQTT clients, AWS JSON over HTTP, files on disk.
 
+mod actions;
 mod aws;
 mod crash;
 mod daemon;
 mod publish;
+mod rules;
 mod sensor;
 mod start;
 mod walkthrough;

@@ -100,7 +100,8 @@ fn mistakes_have_the_service_s_names_and_statuses() {
         ("CreateDatabase", json!({}), 400, "ValidationException"),
         ("CreateDatabase", json!({ "DatabaseName": 7 }), 400, "SerializationException"),
         ("Query", json!({ "QueryString": "SELEC 1" }), 400, "ValidationException"),
-        ("TagResource", json!({}), 404, "UnknownOperationException"),
+        ("TagResource", json!({}), 400, "ValidationException"),
+        ("CreateBatchLoadTask", json!({}), 404, "UnknownOperationException"),
         ("NoSuchThing", json!({}), 404, "UnknownOperationException"),
     ];
     for (operation, input, status, name) in cases {

@@ -15,7 +15,7 @@ use super::fields::Fields;
 use super::frame::{self, Frame, kind};
 use super::property::{self, Place};
 use super::{checked_topic, detached, v5};
-use crate::message::{Properties, QoS};
+use crate::message::{Origin, Properties, QoS};
 use crate::mqtt::error::Violation;
 use crate::mqtt::packet::{Connect, Version, Will};
 
@@ -138,6 +138,8 @@ fn read_v4(header: v4_codec::FixedHeader, bytes: Bytes) -> Result<Connect, Viola
             qos: super::v4::qos(will.qos),
             retain: will.retain,
             properties: Properties::default(),
+            delay_seconds: 0,
+            origin: Origin::default(),
         })
     });
     Ok(Connect {
@@ -146,7 +148,8 @@ fn read_v4(header: v4_codec::FixedHeader, bytes: Bytes) -> Result<Connect, Viola
         clean_start: connect.clean_session,
         keep_alive_seconds: connect.keep_alive,
         will: will.transpose()?,
-        session_expiry_seconds: 0,
+        // A session that is not clean lasts as long as the server keeps it (3.1.2.4).
+        session_expiry_seconds: if connect.clean_session { 0 } else { u32::MAX },
         receive_maximum: u16::MAX,
         packet_bytes_max: u32::MAX,
         authentication_method: false,
@@ -172,6 +175,7 @@ fn read_v5(header: v5_codec::v5::FixedHeader, bytes: Bytes) -> Result<Connect, V
 
 fn read_will(will: v5_codec::v5::LastWill) -> Result<Will, Violation> {
     let qos: QoS = v5::qos(will.qos);
+    let delay_seconds = will.properties.as_ref().and_then(|given| given.delay_interval).unwrap_or(0);
     let properties = will.properties.map_or_else(Properties::default, |given| Properties {
         payload_is_utf8: given.payload_format_indicator.map(|indicator| indicator == 1),
         expiry_seconds: given.message_expiry_interval,
@@ -186,5 +190,7 @@ fn read_will(will: v5_codec::v5::LastWill) -> Result<Will, Violation> {
         qos,
         retain: will.retain,
         properties,
+        delay_seconds,
+        origin: Origin::default(),
     })
 }

@@ -189,10 +189,10 @@ fn a_disconnect_has_three_forms_in_mqtt_5_and_one_in_3_1_1() {
         }
         _ => None,
     };
-    assert_eq!(read(V5, &[0xE0, 0]), Some((false, 0)));
-    assert_eq!(read(V5, &[0xE0, 1, 0x04]), Some((true, 0)));
-    assert_eq!(read(V5, &[0xE0, 7, 0x00, 5, 17, 0, 0, 0, 8]), Some((false, 8)));
-    assert_eq!(read(V3, &[0xE0, 0]), Some((false, 0)));
+    assert_eq!(read(V5, &[0xE0, 0]), Some((false, None)));
+    assert_eq!(read(V5, &[0xE0, 1, 0x04]), Some((true, None)));
+    assert_eq!(read(V5, &[0xE0, 7, 0x00, 5, 17, 0, 0, 0, 8]), Some((false, Some(8))));
+    assert_eq!(read(V3, &[0xE0, 0]), Some((false, None)));
     assert_eq!(refused(V3, &[0xE0, 1, 0]), Some(Reason::MalformedPacket));
     assert_eq!(refused(V5, &[0xE0, 1, 0x8E]), Some(Reason::ProtocolError), "a server's code");
     assert_eq!(refused(V5, &[0xE0, 3, 0, 0, 0]), Some(Reason::MalformedPacket));
@@ -230,13 +230,10 @@ fn replies_are_written_as_long_as_they_say() {
         packet_bytes_max: 1_000,
         topic_alias_max: 16,
         assigned_client_id: Some("x".to_owned()),
-        session_expiry_refused: true,
+        session_present: true,
+        session_expiry_seconds: Some(0),
     };
-    let codes = vec![
-        Ok(QoS::AtLeastOnce),
-        Err(Reason::TopicFilterInvalid),
-        Err(Reason::SharedSubscriptionsUnsupported),
-    ];
+    let codes = vec![Ok(QoS::AtLeastOnce), Err(Reason::TopicFilterInvalid), Err(Reason::QuotaExceeded)];
     let unsubscribed = vec![Unsubscribed::Removed, Unsubscribed::NotSubscribed, Unsubscribed::FilterInvalid];
     let cases = [
         (Reply::PubAck { id: 258 }, vec![0x40, 2, 1, 2], vec![0x40, 2, 1, 2]),
@@ -248,7 +245,7 @@ fn replies_are_written_as_long_as_they_say() {
         (
             Reply::SubAck { id: 1, outcomes: codes },
             vec![0x90, 5, 0, 1, 1, 0x80, 0x80],
-            vec![0x90, 6, 0, 1, 0, 1, 0x8F, 0x9E],
+            vec![0x90, 6, 0, 1, 0, 1, 0x8F, 0x97],
         ),
         (
             Reply::UnsubAck { id: 1, outcomes: unsubscribed },
@@ -257,11 +254,8 @@ fn replies_are_written_as_long_as_they_say() {
         ),
         (
             Reply::ConnAck(connack),
-            vec![0x20, 2, 0, 0],
-            vec![
-                0x20, 25, 0, 0, 22, 17, 0, 0, 0, 0, 33, 1, 0, 39, 0, 0, 3, 232, 18, 0, 1, b'x', 34, 0, 16,
-                42, 0,
-            ],
+            vec![0x20, 2, 1, 0],
+            vec![0x20, 23, 1, 0, 20, 17, 0, 0, 0, 0, 33, 1, 0, 39, 0, 0, 3, 232, 18, 0, 1, b'x', 34, 0, 16],
         ),
         (
             Reply::Refuse { reason: Reason::ClientIdInvalid, text: "no".to_owned() },
@@ -317,6 +311,7 @@ fn a_long_reason_is_cut_at_a_character_and_left_out_when_there_is_no_room() {
 
 fn outgoing<'a>(message: &'a Message, subscription_ids: &'a [u32]) -> Outgoing<'a> {
     Outgoing {
+        repeated: false,
         message,
         id: 5,
         qos: QoS::AtLeastOnce,

@@ -58,7 +58,7 @@ pub(crate) fn decode(frame: Frame) -> Result<Packet, Violation> {
     let header = header(&frame);
     if frame.kind() == kind::DISCONNECT {
         fields.end()?;
-        return Ok(Packet::Disconnect { with_will: false, session_expiry_seconds: 0 });
+        return Ok(Packet::Disconnect { with_will: false, session_expiry_seconds: None });
     }
     let id = fields.packet_id()?;
     match frame.kind() {
@@ -127,7 +127,9 @@ fn subscribe(packet: v4::Subscribe) -> Result<Packet, Violation> {
 /// Writes anything but PUBLISH. 3.1.1 has no words for a reason.
 pub(crate) fn encode(reply: Reply, out: &mut BytesMut) -> Result<(), TooLarge> {
     let written = match reply {
-        Reply::ConnAck(_) => v4::ConnAck::new(v4::ConnectReturnCode::Success, false).write(out),
+        Reply::ConnAck(accepted) => {
+            v4::ConnAck::new(v4::ConnectReturnCode::Success, accepted.session_present).write(out)
+        }
         Reply::Refuse { reason, .. } => v4::ConnAck::new(return_code(reason), false).write(out),
         Reply::PubAck { id } => v4::PubAck::new(id).write(out),
         Reply::PubRec { id } => v4::PubRec::new(id).write(out),
@@ -162,7 +164,7 @@ pub(crate) fn encode_publish(outgoing: &Outgoing<'_>, out: &mut BytesMut) -> Res
         return Err(TooLarge);
     }
     let publish = v4::Publish {
-        dup: false,
+        dup: outgoing.repeated,
         qos: their_qos(outgoing.qos),
         retain: outgoing.retain,
         topic: message.topic.as_str().to_owned(),

@@ -180,10 +180,7 @@ fn disconnect(body: &[u8]) -> Result<Packet, Violation> {
         let what = format!("a client cannot disconnect with reason code {reason:#04x}");
         return Err(Violation::protocol(what));
     }
-    Ok(Packet::Disconnect {
-        with_will: reason != 0,
-        session_expiry_seconds: session_expiry_seconds.unwrap_or(0),
-    })
+    Ok(Packet::Disconnect { with_will: reason != 0, session_expiry_seconds })
 }
 
 /// Writes anything but PUBLISH.
@@ -251,15 +248,15 @@ fn no_properties() -> v5::ConnAckProperties {
 
 fn connack(accepted: ConnAck) -> v5::ConnAck {
     let properties = v5::ConnAckProperties {
-        session_expiry_interval: accepted.session_expiry_refused.then_some(0),
+        session_expiry_interval: accepted.session_expiry_seconds,
         receive_max: Some(accepted.receive_maximum),
         max_packet_size: Some(accepted.packet_bytes_max),
         assigned_client_identifier: accepted.assigned_client_id,
         topic_alias_max: Some(accepted.topic_alias_max),
-        shared_subscription_available: Some(0),
         ..no_properties()
     };
-    v5::ConnAck { session_present: false, code: v5::ConnectReturnCode::Success, properties: Some(properties) }
+    let session_present = accepted.session_present;
+    v5::ConnAck { session_present, code: v5::ConnectReturnCode::Success, properties: Some(properties) }
 }
 
 fn refusal(reason: Reason, text: Option<String>) -> v5::ConnAck {
@@ -273,6 +270,7 @@ fn refusal(reason: Reason, text: Option<String>) -> v5::ConnAck {
         Reason::TopicNameInvalid => v5::ConnectReturnCode::TopicNameInvalid,
         Reason::PacketTooLarge => v5::ConnectReturnCode::PacketTooLarge,
         Reason::QuotaExceeded => v5::ConnectReturnCode::QuotaExceeded,
+        Reason::ServerBusy => v5::ConnectReturnCode::ServerBusy,
         _ => v5::ConnectReturnCode::UnspecifiedError,
     };
     let properties = v5::ConnAckProperties { reason_string: text, ..no_properties() };
@@ -284,9 +282,6 @@ fn subscribe_code(outcome: Result<QoS, Reason>) -> v5::SubscribeReasonCode {
         Ok(qos) => v5::SubscribeReasonCode::Success(their_qos(qos)),
         Err(Reason::TopicFilterInvalid) => v5::SubscribeReasonCode::TopicFilterInvalid,
         Err(Reason::QuotaExceeded) => v5::SubscribeReasonCode::QuotaExceeded,
-        Err(Reason::SharedSubscriptionsUnsupported) => {
-            v5::SubscribeReasonCode::SharedSubscriptionsNotSupported
-        }
         Err(_) => v5::SubscribeReasonCode::Unspecified,
     }
 }
@@ -330,7 +325,7 @@ pub(crate) fn encode_publish(
         return Err(TooLarge);
     }
     let publish = v5::Publish {
-        dup: false,
+        dup: outgoing.repeated,
         qos: their_qos(outgoing.qos),
         retain: outgoing.retain,
         topic: Bytes::copy_from_slice(message.topic.as_str().as_bytes()),

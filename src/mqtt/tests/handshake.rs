@@ -11,8 +11,8 @@ async fn both_versions_share_the_port() {
     let (mut old, connack) = daemon.connected(&connect(4, "old")).await;
     assert_eq!(connack, [0x20, 2, 0, 0]);
     let (mut new, connack) = daemon.connected(&connect(5, "new")).await;
-    // Receive maximum, maximum packet size, topic alias maximum, no shared subscriptions.
-    assert_eq!(connack, [0x20, 16, 0, 0, 13, 33, 1, 0, 39, 0, 4, 0, 0, 34, 0, 16, 42, 0]);
+    // Receive maximum, maximum packet size, topic alias maximum.
+    assert_eq!(connack, [0x20, 14, 0, 0, 11, 33, 1, 0, 39, 0, 4, 0, 0, 34, 0, 16]);
     old.pings().await;
     new.pings().await;
     assert_eq!(daemon.broker.counters().connections, 2);
@@ -111,21 +111,6 @@ async fn an_empty_client_id_is_given_one() {
     daemon.ingest.has(1).await;
     let id = super::lock(&daemon.ingest.messages)[0].origin.client_id.clone().unwrap();
     assert_eq!(id.as_bytes(), &connack[at + 3..at + 3 + id.len()]);
-}
-
-#[tokio::test]
-async fn no_session_outlives_its_connection_and_the_client_is_told() {
-    let daemon = Daemon::start(BrokerOptions::default()).await;
-    let lasting = connect_with(5, "c", 0, 0, &[17, 0, 0, 1, 0], &[]);
-    let (mut client, connack) = daemon.connected(&lasting).await;
-    assert_eq!(connack[2], 0, "session present");
-    assert_eq!(connack[5..10], [17, 0, 0, 0, 0], "session expiry interval 0");
-    // Having asked for one, it may name one again.
-    client.send(&[0xE0, 7, 0, 5, 17, 0, 0, 0, 8]).await;
-    assert_eq!(client.sent_away().await, None);
-    let (mut client, connack) = daemon.connected(&connect_with(4, "c", 0, 0, &[], &[])).await;
-    assert_eq!(connack, [0x20, 2, 0, 0], "session present is 0");
-    client.pings().await;
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod hostile;
 mod inbound;
 mod outbound;
 mod rumqttc_clients;
+mod sessions;
 pub(crate) mod wire;
 
 use std::net::SocketAddr;
@@ -51,7 +52,7 @@ type Held = oneshot::Sender<Result<(), IngestError>>;
 
 /// A pipeline that stores at once, or when told, or never.
 #[derive(Debug)]
-struct FakeIngest {
+pub(crate) struct FakeIngest {
     messages: Mutex<Vec<Arc<Message>>>,
     hold: AtomicBool,
     held: Mutex<Vec<Option<Held>>>,
@@ -75,27 +76,31 @@ impl Ingest for FakeIngest {
 
 impl FakeIngest {
     /// From now on receipts resolve when told.
-    fn hold(&self) {
+    pub(crate) fn hold(&self) {
         self.hold.store(true, Ordering::SeqCst);
     }
 
     /// Resolves the held receipt number `index`.
-    fn resolve(&self, index: usize, result: Result<(), IngestError>) {
+    pub(crate) fn resolve(&self, index: usize, result: Result<(), IngestError>) {
         let sender = lock(&self.held)[index].take().expect("not resolved yet");
         let _ = sender.send(result);
+    }
+
+    pub(crate) fn messages(&self) -> Vec<Arc<Message>> {
+        lock(&self.messages).clone()
     }
 
     fn payloads(&self) -> Vec<String> {
         lock(&self.messages).iter().map(|m| String::from_utf8_lossy(&m.payload).into_owned()).collect()
     }
 
-    async fn has(&self, count: usize) {
+    pub(crate) async fn has(&self, count: usize) {
         until(|| lock(&self.messages).len() >= count).await;
     }
 }
 
 /// Waits until `condition` holds.
-async fn until(condition: impl Fn() -> bool + Send + Sync) {
+pub(crate) async fn until(condition: impl Fn() -> bool + Send + Sync) {
     let wait = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -105,16 +110,16 @@ async fn until(condition: impl Fn() -> bool + Send + Sync) {
 }
 
 /// A running broker.
-struct Daemon {
-    broker: Broker,
-    ingest: Arc<FakeIngest>,
-    clock: Arc<ManualClock>,
+pub(crate) struct Daemon {
+    pub(crate) broker: Broker,
+    pub(crate) ingest: Arc<FakeIngest>,
+    pub(crate) clock: Arc<ManualClock>,
     address: SocketAddr,
     shutdown: Shutdown,
 }
 
 impl Daemon {
-    async fn start(options: BrokerOptions) -> Self {
+    pub(crate) async fn start(options: BrokerOptions) -> Self {
         let ingest = Arc::new(FakeIngest {
             messages: Mutex::default(),
             hold: AtomicBool::new(false),
@@ -138,7 +143,7 @@ impl Daemon {
     }
 
     /// A client past its handshake.
-    async fn client(&self, level: u8, client_id: &str) -> Wire {
+    pub(crate) async fn client(&self, level: u8, client_id: &str) -> Wire {
         self.connected(&wire::connect(level, client_id)).await.0
     }
 
@@ -152,7 +157,7 @@ impl Daemon {
     }
 
     /// A client that has subscribed to `filter`.
-    async fn subscriber(&self, level: u8, client_id: &str, filter: &str, options: u8) -> Wire {
+    pub(crate) async fn subscriber(&self, level: u8, client_id: &str, filter: &str, options: u8) -> Wire {
         let mut client = self.client(level, client_id).await;
         client.send(&wire::subscribe(level, 1, &[], &[(filter, options)])).await;
         assert_eq!(client.packet().await[0], 0x90);
@@ -161,7 +166,7 @@ impl Daemon {
 }
 
 /// A client of raw bytes.
-struct Wire {
+pub(crate) struct Wire {
     stream: TcpStream,
 }
 
@@ -171,7 +176,7 @@ impl Wire {
     }
 
     /// The next packet, whole.
-    async fn packet(&mut self) -> Vec<u8> {
+    pub(crate) async fn packet(&mut self) -> Vec<u8> {
         timeout(SOON, self.next()).await.expect("no packet came").expect("the connection was closed")
     }
 
@@ -194,7 +199,7 @@ impl Wire {
     }
 
     /// Fails when the broker says anything.
-    async fn hears_nothing(&mut self) {
+    pub(crate) async fn hears_nothing(&mut self) {
         let heard = timeout(A_WHILE, self.stream.read_u8()).await;
         assert!(heard.is_err(), "the broker said something: {heard:?}");
     }

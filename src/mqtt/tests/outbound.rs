@@ -19,16 +19,20 @@ async fn each_filter_gets_its_own_answer() {
         [("a", 0), ("a/#/b", 1), ("$share/g/a", 1), ("a/+", 1), ("b/#", 2), ("1/2/3/4/5/6/7/8/9", 0)];
     let mut new = daemon.client(5, "new").await;
     new.send(&subscribe(5, 9, &[], &filters)).await;
-    assert_eq!(new.packet().await, [0x90, 9, 0, 9, 0, 0, 0x8F, 0x9E, 1, 2, 0x8F]);
+    assert_eq!(new.packet().await, [0x90, 9, 0, 9, 0, 0, 0x8F, 1, 1, 2, 0x8F]);
     let mut old = daemon.client(4, "old").await;
     old.send(&subscribe(4, 9, &[], &filters)).await;
-    assert_eq!(old.packet().await, [0x90, 8, 0, 9, 0, 0x80, 0x80, 1, 2, 0x80]);
+    assert_eq!(old.packet().await, [0x90, 8, 0, 9, 0, 0x80, 1, 1, 2, 0x80]);
     new.send(&subscribe(5, 10, &[], &[("c", 0), ("d", 0), ("a", 1)])).await;
-    assert_eq!(new.packet().await, [0x90, 6, 0, 10, 0, 0, 0x97, 1], "full, but a replacement fits");
-    assert_eq!(daemon.broker.counters().subscriptions, 7);
-    new.send(&packet(0xA2, &[vec![0, 11, 0], text("a"), text("zzz"), text("a#")].concat())).await;
-    assert_eq!(new.packet().await, [0xB0, 6, 0, 11, 0, 0, 0x11, 0x8F]);
-    old.send(&packet(0xA2, &[vec![0, 11], text("a")].concat())).await;
+    assert_eq!(new.packet().await, [0x90, 6, 0, 10, 0, 0x97, 0x97, 1], "full, but a replacement fits");
+    assert_eq!(daemon.broker.counters().subscriptions, 8);
+    new.send(&packet(
+        0xA2,
+        &[vec![0, 11, 0], text("a"), text("zzz"), text("a#"), text("$share/g/a")].concat(),
+    ))
+    .await;
+    assert_eq!(new.packet().await, [0xB0, 7, 0, 11, 0, 0, 0x11, 0x8F, 0]);
+    old.send(&packet(0xA2, &[vec![0, 11], text("a"), text("$share/g/a")].concat())).await;
     assert_eq!(old.packet().await, [0xB0, 2, 0, 11]);
     daemon.broker.publish(&message("a", b"x"));
     old.pings().await;

@@ -18,7 +18,7 @@ use datafusion::logical_expr::function::AggregateFunctionSimplification;
 use datafusion::logical_expr::{AggregateUDF, Expr, lit};
 
 use super::collecting::{Aggregate, Group};
-use super::{series, sum};
+use super::{approx_distinct, series, sum};
 use crate::query::error::{failed, invalid};
 
 const FUNCTIONS: &[Aggregate] = &[
@@ -66,6 +66,12 @@ const FUNCTIONS: &[Aggregate] = &[
         simplify: Some(arbitrary),
     },
     Aggregate {
+        name: "any_value",
+        forms: &[("any_value(T) -> T", |group| ScalarValue::try_from_array(&group.args[0], 0))],
+        skips_null: &[0],
+        simplify: Some(arbitrary),
+    },
+    Aggregate {
         name: "count_if",
         forms: &[("count_if(boolean) -> bigint", |group| {
             let set = group.args[0].as_boolean().true_count();
@@ -107,6 +113,20 @@ const FUNCTIONS: &[Aggregate] = &[
         simplify: None,
     },
     Aggregate {
+        name: "kurtosis",
+        forms: &[("kurtosis(double) -> double", |group| {
+            Ok(ScalarValue::Float64(kurtosis(&doubles(&group.args[0]))))
+        })],
+        skips_null: &[0],
+        simplify: None,
+    },
+    Aggregate {
+        name: "bitwise_xor_agg",
+        forms: &[("bitwise_xor_agg(bigint) -> bigint", |group| Ok(folded(group, |a, b| a ^ b)))],
+        skips_null: &[0],
+        simplify: None,
+    },
+    Aggregate {
         name: "bitwise_and_agg",
         forms: &[("bitwise_and_agg(bigint) -> bigint", |group| Ok(folded(group, |a, b| a & b)))],
         skips_null: &[0],
@@ -131,17 +151,24 @@ pub(super) fn all() -> Vec<(&'static str, Arc<AggregateUDF>)> {
         ("max", stock::min_max::max_udaf()),
         ("min", stock::min_max::min_udaf()),
         ("sum", Arc::new(sum::sum())),
+        ("approx_distinct", Arc::new(approx_distinct::approx_distinct())),
         ("array_agg", stock::array_agg::array_agg_udaf()),
         ("bool_and", stock::bool_and_or::bool_and_udaf()),
         ("every", stock::bool_and_or::bool_and_udaf()),
         ("bool_or", stock::bool_and_or::bool_or_udaf()),
         ("grouping", stock::grouping::grouping_udaf()),
-        ("approx_distinct", stock::approx_distinct::approx_distinct_udaf()),
         ("corr", stock::correlation::corr_udaf()),
         ("covar_pop", stock::covariance::covar_pop_udaf()),
         ("covar_samp", stock::covariance::covar_samp_udaf()),
         ("regr_slope", stock::regr::regr_slope_udaf()),
         ("regr_intercept", stock::regr::regr_intercept_udaf()),
+        ("regr_avgx", stock::regr::regr_avgx_udaf()),
+        ("regr_avgy", stock::regr::regr_avgy_udaf()),
+        ("regr_count", stock::regr::regr_count_udaf()),
+        ("regr_r2", stock::regr::regr_r2_udaf()),
+        ("regr_sxx", stock::regr::regr_sxx_udaf()),
+        ("regr_sxy", stock::regr::regr_sxy_udaf()),
+        ("regr_syy", stock::regr::regr_syy_udaf()),
         ("stddev_pop", stock::stddev::stddev_pop_udaf()),
         ("stddev_samp", stock::stddev::stddev_udaf()),
         ("stddev", stock::stddev::stddev_udaf()),
@@ -291,6 +318,19 @@ fn skewness(values: &Float64Array) -> Option<f64> {
     let mean = values.values().iter().sum::<f64>() / n;
     let moment = |power| values.values().iter().map(|value| (value - mean).powi(power)).sum::<f64>() / n;
     Some(moment(3) / moment(2).powf(1.5))
+}
+
+/// The excess kurtosis of a sample; nothing for fewer than four values.
+fn kurtosis(values: &Float64Array) -> Option<f64> {
+    let n = count(values.len());
+    if values.len() < 4 {
+        return None;
+    }
+    let mean = values.values().iter().sum::<f64>() / n;
+    let sum = |power| values.values().iter().map(|value| (value - mean).powi(power)).sum::<f64>();
+    let variance = sum(2) / (n - 1.0);
+    let scaled = n * (n + 1.0) / ((n - 1.0) * (n - 2.0) * (n - 3.0)) * sum(4) / (variance * variance);
+    Some(scaled - 3.0 * (n - 1.0) * (n - 1.0) / ((n - 2.0) * (n - 3.0)))
 }
 
 fn folded(group: &Group<'_>, code: fn(i64, i64) -> i64) -> ScalarValue {

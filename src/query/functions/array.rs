@@ -239,6 +239,38 @@ pub(super) const FUNCTIONS: &[Def] = &[
         })],
     ),
     def(
+        "trim_array",
+        &[("trim_array(array(T), bigint) -> array(T)", |call| {
+            let list = call.list(0);
+            gather(call, list.values(), |row| {
+                let all = range(list, row);
+                let less = usize::try_from(call.bigint(1).value(row)).ok();
+                let kept = less.and_then(|less| all.len().checked_sub(less));
+                let kept =
+                    kept.ok_or_else(|| failed("size must not exceed array cardinality or be negative"))?;
+                all.take(kept).map(place).collect()
+            })
+        })],
+    ),
+    def("array_first", &[("array_first(array(T)) -> T", |call| end(call, |all| all.min()))]),
+    def("array_last", &[("array_last(array(T)) -> T", |call| end(call, |all| all.max()))]),
+    def(
+        "contains_sequence",
+        &[("contains_sequence(array(T), array(T)) -> boolean", |call| {
+            let (one, other) = (call.list(0), call.list(1));
+            let keys = keys(&[one.values(), other.values()])?;
+            call.map::<_, BooleanArray>(|row| {
+                let all: Vec<Row<'_>> = range(one, row).map(|place| keys[0].row(place)).collect();
+                let part: Vec<Row<'_>> = range(other, row).map(|place| keys[1].row(place)).collect();
+                if part.is_empty() {
+                    return Ok(Some(true));
+                }
+                call.allowance.steps(all.len(), part.len())?;
+                Ok(Some(all.windows(part.len()).any(|window| window == part)))
+            })
+        })],
+    ),
+    def(
         "flatten",
         &[("flatten(array(array(T))) -> array(T)", |call| {
             let outer = call.list(0);
@@ -324,6 +356,17 @@ fn pick(call: &Call<'_>, which: impl Fn(usize, i64) -> Result<Option<usize>>) ->
         }
         let range = range(list, row);
         which(range.len(), call.bigint(1).value(row))?.map(|at| place(range.start + at)).transpose()
+    });
+    let places: UInt32Array = places.collect::<Result<_>>()?;
+    Ok(take(list.values(), &places, None)?)
+}
+
+/// The element at one end of each array.
+fn end(call: &Call<'_>, which: fn(std::ops::Range<usize>) -> Option<usize>) -> Result<ArrayRef> {
+    let list = call.list(0);
+    let places = (0..call.rows).map(|row| {
+        let all = if list.is_valid(row) { range(list, row) } else { 0..0 };
+        which(all).map(place).transpose()
     });
     let places: UInt32Array = places.collect::<Result<_>>()?;
     Ok(take(list.values(), &places, None)?)

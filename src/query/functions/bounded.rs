@@ -14,7 +14,7 @@ use datafusion::config::ConfigOptions;
 
 use crate::query::deadline::Deadline;
 use crate::query::error::failed;
-use crate::query::limits::{CALL_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::query::limits::{CALL_BYTES_MAX, STEPS_MAX, VALUE_BYTES_MAX};
 
 /// What an element costs besides its text: the size of Arrow's view of a text.
 const ELEMENT_BYTES: usize = 16;
@@ -66,6 +66,14 @@ impl<'a> Allowance<'a> {
     pub(super) fn grow(&self, bytes: usize) -> Result<()> {
         self.value(bytes)?;
         self.charge(bytes)
+    }
+
+    /// Whether one row may take as many steps as the product of two lengths.
+    pub(super) fn steps(&self, one: usize, other: usize) -> Result<()> {
+        match one.saturating_mul(other) > STEPS_MAX {
+            true => Err(failed(format!("{}() takes too many steps for such long values", self.function))),
+            false => Ok(()),
+        }
     }
 
     /// An empty text that grows within the bound of one value.

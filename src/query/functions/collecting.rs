@@ -183,8 +183,9 @@ impl Collected {
     }
 }
 
-impl Accumulator for Collected {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+impl Collected {
+    /// The rows that no NULL drops.
+    fn wanted(&self, values: &[ArrayRef]) -> Result<StructArray> {
         let mut wanted: Option<BooleanArray> = None;
         for i in self.skips_null {
             let Some(values) = values.get(*i).filter(|values| values.null_count() > 0) else { continue };
@@ -200,8 +201,37 @@ impl Accumulator for Collected {
             }
             None => values.to_vec(),
         };
-        self.push(StructArray::try_new(self.fields.clone(), values, None)?);
+        Ok(StructArray::try_new(self.fields.clone(), values, None)?)
+    }
+}
+
+impl Accumulator for Collected {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let rows = self.wanted(values)?;
+        self.push(rows);
         Ok(())
+    }
+
+    /// A frame loses its rows in the order in which it got them.
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let mut gone = self.wanted(values)?.len();
+        while gone > 0 && !self.chunks.is_empty() {
+            let first = &self.chunks[0];
+            match first.len() > gone {
+                true => {
+                    self.chunks[0] = first.slice(gone, first.len() - gone);
+                    gone = 0;
+                }
+                false => gone -= self.chunks.remove(0).len(),
+            }
+        }
+        let weight = |chunk: &StructArray| chunk.to_data().get_slice_memory_size().unwrap_or_default();
+        self.bytes = self.chunks.iter().map(weight).sum();
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, UInt32Array};
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::compute::{cast, filter, interleave, nullif, take};
+use datafusion::arrow::compute::{cast, filter, interleave, is_null, nullif, take};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::Result;
 use datafusion::logical_expr::{
@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 };
 
 use super::bounded::{Allowance, Weights};
-use super::{attempt, regexp_lambda};
+use super::{array_sort, attempt, regexp_lambda};
 use crate::query::error::{SqlError, failed, invalid};
 use crate::query::sql_type::{SqlType, list_of};
 
@@ -34,10 +34,14 @@ pub(super) fn all() -> Vec<HigherOrderUDF> {
         each("transform", What::Transform),
         each("any_match", What::Match { decided_by: true, decides: true }),
         each("all_match", What::Match { decided_by: false, decides: false }),
+        // Over the values of a subquery in an array, which is NULL where there are none.
+        each("__any_match", What::Asked { decided_by: true, decides: true }),
+        each("__all_match", What::Asked { decided_by: false, decides: false }),
         each("none_match", What::Match { decided_by: true, decides: false }),
         HigherOrderUDF::new_from_impl(ZipWith(signature(&[false, false, true], Volatility::Immutable))),
         HigherOrderUDF::new_from_impl(Reduce(signature(&[false, false, true, true], Volatility::Immutable))),
         regexp_lambda::regexp_replace(),
+        array_sort::array_sort(),
         attempt::attempt(),
     ]
 }
@@ -60,14 +64,14 @@ pub(super) fn wrong(function: &str, expected: &str, given: &[DataType]) -> SqlEr
     }
 }
 
-fn element(list: &DataType) -> Result<FieldRef> {
+pub(super) fn element(list: &DataType) -> Result<FieldRef> {
     match list {
         DataType::List(item) => Ok(Arc::clone(item)),
         other => Err(invalid(format!("{} is no array", SqlType::name_of(other)))),
     }
 }
 
-fn value_field(fields: Fields<'_>, i: usize) -> Result<&FieldRef> {
+pub(super) fn value_field(fields: Fields<'_>, i: usize) -> Result<&FieldRef> {
     match fields.get(i) {
         Some(ValueOrLambda::Value(field)) => Ok(field),
         _ => Err(invalid("a value expected where a lambda stands")),
@@ -133,7 +137,7 @@ pub(super) fn index(place: usize) -> Result<u32> {
 }
 
 #[expect(clippy::cast_sign_loss, reason = "offsets of a list are not negative")]
-fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
+pub(super) fn range(list: &ListArray, row: usize) -> std::ops::Range<usize> {
     let offsets = list.value_offsets();
     offsets[row] as usize..offsets[row + 1] as usize
 }
@@ -145,6 +149,11 @@ enum What {
     Transform,
     /// One element that gives `decided_by` decides that the answer is `decides`.
     Match {
+        decided_by: bool,
+        decides: bool,
+    },
+    /// The same where NULL is an array without elements.
+    Asked {
         decided_by: bool,
         decides: bool,
     },
@@ -170,6 +179,7 @@ impl HigherOrderUDFImpl for Each {
     fn coerce_value_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         match types {
             [DataType::List(_)] => Ok(types.to_vec()),
+            [DataType::Null] => Ok(vec![list_of(DataType::Null)]),
             _ => Err(wrong(self.name, &format!("{}(array(T), function(T, U))", self.name), types).into()),
         }
     }
@@ -223,7 +233,12 @@ impl HigherOrderUDFImpl for Each {
             }
             What::Match { decided_by, decides } => {
                 let results = cast(&results, &DataType::Boolean)?;
-                Arc::new(matched(results.as_boolean(), &elements.lengths, list, decided_by, decides))
+                let answers = matched(results.as_boolean(), &elements.lengths, decided_by, decides);
+                nullif(&answers, &is_null(list)?)?
+            }
+            What::Asked { decided_by, decides } => {
+                let results = cast(&results, &DataType::Boolean)?;
+                Arc::new(matched(results.as_boolean(), &elements.lengths, decided_by, decides))
             }
         };
         Ok(ColumnarValue::Array(array))
@@ -231,20 +246,11 @@ impl HigherOrderUDFImpl for Each {
 }
 
 /// Three-valued: without a deciding element, a NULL leaves the answer open.
-fn matched(
-    results: &BooleanArray,
-    lengths: &[usize],
-    list: &ListArray,
-    decided_by: bool,
-    decides: bool,
-) -> BooleanArray {
+fn matched(results: &BooleanArray, lengths: &[usize], decided_by: bool, decides: bool) -> BooleanArray {
     let mut from = 0;
-    let answers = lengths.iter().enumerate().map(|(row, length)| {
+    let answers = lengths.iter().map(|length| {
         let here = results.slice(from, *length);
         from += length;
-        if list.is_null(row) {
-            return None;
-        }
         match here.iter().any(|result| result == Some(decided_by)) {
             true => Some(decides),
             false => (here.null_count() == 0).then_some(!decides),

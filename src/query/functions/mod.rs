@@ -12,8 +12,10 @@ mod scalar;
 mod collecting;
 
 mod aggregate;
+mod approx_distinct;
 mod arithmetic;
 mod array;
+mod array_sort;
 mod attempt;
 mod bits;
 mod calendar;
@@ -30,6 +32,7 @@ mod spline;
 mod sum;
 mod text;
 mod time;
+mod undocumented;
 mod unnesting;
 
 use std::collections::{HashMap, HashSet};
@@ -67,6 +70,7 @@ const FAMILIES: &[&[Def]] = &[
     series::FUNCTIONS,
     text::FUNCTIONS,
     time::FUNCTIONS,
+    undocumented::FUNCTIONS,
 ];
 
 impl Registry {

@@ -55,6 +55,14 @@ const RANDOM: &[(&str, Code)] = &[
     ("random(bigint) -> bigint", |call| {
         call.map::<_, Int64Array>(|row| below(call.bigint(0).value(row)).map(Some))
     }),
+    ("random(bigint, bigint) -> bigint", |call| {
+        call.map::<_, Int64Array>(|row| {
+            let (from, to) = (call.bigint(0).value(row), call.bigint(1).value(row));
+            let width = to.checked_sub(from).filter(|width| *width > 0);
+            let width = width.ok_or_else(|| failed("start value must be less than stop value"))?;
+            Ok(Some(from + below(width)?))
+        })
+    }),
 ];
 
 const ROUND_UP: &[(&str, Code)] = &[
@@ -80,7 +88,17 @@ pub(super) const FUNCTIONS: &[Def] = &[
     double!("sin", f64::sin),
     double!("tan", f64::tan),
     double!("tanh", f64::tanh),
-    double!("truncate", f64::trunc),
+    def(
+        "truncate",
+        &[
+            ("truncate(double) -> double", |call| call.double_to_double(f64::trunc)),
+            ("truncate(double, bigint) -> double", |call| {
+                call.map::<_, Float64Array>(|row| {
+                    Ok(Some(truncated(call.double(0).value(row), call.bigint(1).value(row))))
+                })
+            }),
+        ],
+    ),
     constant!("e", std::f64::consts::E),
     constant!("pi", std::f64::consts::PI),
     constant!("infinity", f64::INFINITY),
@@ -253,6 +271,17 @@ fn round_double(value: f64, places: i64) -> f64 {
     }
     let rounded = scaled.round();
     if places >= 0 { rounded / factor } else { rounded * factor }
+}
+
+/// Without the digits behind so many places after the point.
+fn truncated(value: f64, places: i64) -> f64 {
+    let rounded = round_double(value, places);
+    if rounded.abs() <= value.abs() || !value.is_finite() {
+        return rounded;
+    }
+    let Ok(exponent) = i32::try_from(places) else { return value };
+    let factor = 10_f64.powi(exponent.abs());
+    if places >= 0 { (value * factor).trunc() / factor } else { (value / factor).trunc() * factor }
 }
 
 fn radix(base: i64) -> Result<u32> {

@@ -1,15 +1,19 @@
 //! Regular expressions (spec 4.5).
 //!
-//! The engine is the one DataFusion brings: linear in the text whatever the pattern, at the price of
-//! Java's look-around and back-references, which it refuses.
+//! The engine is the one DataFusion brings: linear in the text whatever the pattern. What it refuses of
+//! Java's patterns (look-around, back-references, possessive quantifiers, atomic groups) goes to one that
+//! backtracks, so many steps and no more.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, ListBuilder, StringViewBuilder};
-use datafusion::common::Result;
+use datafusion::arrow::array::{
+    Array, ArrayRef, BooleanArray, Int32Array, Int64Array, ListBuilder, StringViewBuilder,
+};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::functions::regex::compile_regex;
 
 use super::bounded::{Allowance, Text, Texts};
@@ -25,7 +29,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
             call.map::<_, BooleanArray>(|row| {
                 let (pattern, text) = (patterns.get(call.text(1).value(row))?, call.text(0).value(row));
                 pattern.bear(text)?;
-                Ok(Some((pattern.is_match)(text)))
+                Ok(Some((pattern.is_match)(text)?))
             })
         })],
     ),
@@ -57,6 +61,37 @@ pub(super) const FUNCTIONS: &[Def] = &[
         ],
     ),
     def(
+        "regexp_count",
+        &[("regexp_count(varchar, varchar) -> bigint", |call| {
+            let mut patterns = Patterns::default();
+            call.map::<_, Int64Array>(|row| {
+                let (pattern, text) = (patterns.get(call.text(1).value(row))?, call.text(0).value(row));
+                let mut count = 0_i64;
+                pattern.each(text, &call.allowance, |_| {
+                    count += 1;
+                    Ok(true)
+                })?;
+                Ok(Some(count))
+            })
+        })],
+    ),
+    def(
+        "regexp_position",
+        &[("regexp_position(varchar, varchar) -> integer", |call| {
+            let mut patterns = Patterns::default();
+            call.map::<_, Int32Array>(|row| {
+                let (pattern, text) = (patterns.get(call.text(1).value(row))?, call.text(0).value(row));
+                let mut place = -1;
+                pattern.each(text, &call.allowance, |found| {
+                    let before = text.get(..found.whole().start).map_or(0, |before| before.chars().count());
+                    place = i32::try_from(before + 1).unwrap_or(i32::MAX);
+                    Ok(false)
+                })?;
+                Ok(Some(place))
+            })
+        })],
+    ),
+    def(
         "regexp_split",
         &[("regexp_split(varchar, varchar) -> array(varchar)", |call| {
             let mut patterns = Patterns::default();
@@ -74,8 +109,42 @@ pub(super) const FUNCTIONS: &[Def] = &[
     ),
 ];
 
+/// Java's `\Q..\E`, which takes what is inside literally, in words both engines know.
+fn unquoted(pattern: &str) -> Cow<'_, str> {
+    if !pattern.contains(r"\Q") {
+        return Cow::Borrowed(pattern);
+    }
+    let (mut spelled, mut rest) = (String::with_capacity(pattern.len()), pattern);
+    while let Some((before, quoted)) = rest.split_once(r"\Q") {
+        let (literal, behind) = quoted.split_once(r"\E").unwrap_or((quoted, ""));
+        spelled.push_str(before);
+        spelled.push_str(&fancy_regex::escape(literal));
+        rest = behind;
+    }
+    spelled.push_str(rest);
+    Cow::Owned(spelled)
+}
+
+/// How often one search of a pattern with look-around or back-references may go back.
+const BACKTRACKS_MAX: usize = 1_000_000;
+
+/// Most bytes of the linear parts of such a pattern.
+const PROGRAM_BYTES_MAX: usize = 10 << 20;
+
+fn too_hard(error: fancy_regex::Error) -> DataFusionError {
+    match error {
+        fancy_regex::Error::RuntimeError(_) => failed(format!(
+            "the regular expression goes back more than {BACKTRACKS_MAX} times; make it more definite"
+        )),
+        other => failed(format!("the regular expression failed: {other}")),
+    }
+}
+
 /// Shows one match in a text after another, until it is told `false`.
 type Find = Box<dyn Fn(&str, &mut dyn FnMut(Match) -> Result<bool>) -> Result<()>>;
+
+/// Whether a text has a match.
+type Test = Box<dyn Fn(&str) -> Result<bool>>;
 
 /// A compiled pattern.
 pub(super) struct Pattern {
@@ -83,7 +152,7 @@ pub(super) struct Pattern {
     groups: Vec<Option<String>>,
     /// About how many states it has.
     states: usize,
-    is_match: Box<dyn Fn(&str) -> bool>,
+    is_match: Test,
     find: Find,
 }
 
@@ -107,19 +176,43 @@ impl Match {
 
 impl Pattern {
     fn compile(pattern: &str) -> Result<Self> {
-        let regex = compile_regex(pattern, None).map_err(|_| {
-            invalid(format!(
-                "invalid regular expression '{pattern}' (look-around and back-references are not supported)"
-            ))
-        })?;
+        let pattern = &*unquoted(pattern);
+        let Ok(regex) = compile_regex(pattern, None) else { return Self::backtracking(pattern) };
         let groups = regex.capture_names().map(|name| name.map(str::to_owned)).collect();
         let other = regex.clone();
         Ok(Self {
             groups,
             states: states(pattern),
-            is_match: Box::new(move |text| other.is_match(text)),
+            is_match: Box::new(move |text| Ok(other.is_match(text))),
             find: Box::new(move |text, see| {
                 for one in regex.captures_iter(text) {
+                    let groups = one.iter().map(|group| group.map(|group| group.range()));
+                    if !see(Match(groups.collect()))? {
+                        break;
+                    }
+                }
+                Ok(())
+            }),
+        })
+    }
+
+    /// The same for a pattern the linear engine does not know.
+    fn backtracking(pattern: &str) -> Result<Self> {
+        let regex = fancy_regex::RegexBuilder::new(pattern)
+            .backtrack_limit(BACKTRACKS_MAX)
+            .delegate_size_limit(PROGRAM_BYTES_MAX)
+            .build()
+            .map_err(|_| invalid(format!("invalid regular expression '{pattern}'")))?;
+        let groups = regex.capture_names().map(|name| name.map(str::to_owned)).collect();
+        let other = regex.clone();
+        Ok(Self {
+            groups,
+            // Its own bound holds, search by search.
+            states: 1,
+            is_match: Box::new(move |text| other.is_match(text).map_err(too_hard)),
+            find: Box::new(move |text, see| {
+                for one in regex.captures_iter(text) {
+                    let one = one.map_err(too_hard)?;
                     let groups = one.iter().map(|group| group.map(|group| group.range()));
                     if !see(Match(groups.collect()))? {
                         break;

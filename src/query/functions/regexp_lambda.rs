@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 use super::bounded::Allowance;
 use super::lambda::{Fields, column, index, lambda, nullable, result_field, signature, wrong};
 use super::regexp::Patterns;
+use crate::query::error::invalid;
 use crate::query::sql_type::{SqlType, list_of};
 
 /// What is remembered of a match besides its groups.
@@ -54,7 +55,11 @@ impl HigherOrderUDFImpl for RegexpReplace {
     }
 
     fn return_field_from_args(&self, args: HigherOrderReturnFieldArgs<'_>) -> Result<FieldRef> {
-        result_field(&args, 2)?;
+        let body = result_field(&args, 2)?;
+        if !matches!(SqlType::of(&body), Some(SqlType::Varchar | SqlType::Unknown)) {
+            let body = SqlType::name_of(&body);
+            return Err(invalid(format!("the lambda of regexp_replace() must give varchar, not {body}")));
+        }
         Ok(nullable(DataType::Utf8View))
     }
 

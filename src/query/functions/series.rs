@@ -312,7 +312,7 @@ fn integral(call: &Call<'_>, unit: impl Fn(usize) -> i64) -> Result<ArrayRef> {
         let points = series.times.windows(2).zip(series.values.windows(2));
         let area =
             |(times, values): (&[i64], &[f64])| (values[0] + values[1]) / 2.0 * span(times[0], times[1]);
-        Ok(Some(points.map(area).sum::<f64>() / span(0, unit)))
+        Ok(Some(points.map(area).fold(0.0, |sum: f64, area: f64| sum + area) / span(0, unit)))
     })
 }
 

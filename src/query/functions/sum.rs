@@ -4,11 +4,15 @@
 //! brought back to BIGINT. An intermediate sum may so be larger than the final one, whatever the order
 //! of the rows.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef};
+use datafusion::arrow::datatypes::{
+    DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef, Int64Type,
+};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -69,9 +73,12 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn create_sliding_accumulator(&self, mut args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        // DataFusion adds up distinct integers of a sliding frame as they are, and only those.
-        if !is_integer(&args.return_field) || args.is_distinct {
+        if !is_integer(&args.return_field) {
             return self.stock.create_sliding_accumulator(args);
+        }
+        // DataFusion's own adds up distinct integers of a sliding frame as they are, and would wrap.
+        if args.is_distinct {
+            return Ok(Box::new(Distinct::default()));
         }
         args.return_field = wide_field();
         Ok(Box::new(Checked(self.stock.create_sliding_accumulator(args)?)))
@@ -140,6 +147,60 @@ impl Accumulator for Checked {
 
     fn supports_retract_batch(&self) -> bool {
         self.0.supports_retract_batch()
+    }
+}
+
+/// The sum of the distinct integers of a frame, with how often each is in it.
+#[derive(Debug, Default)]
+struct Distinct {
+    counts: HashMap<i64, usize>,
+    sum: i128,
+}
+
+impl Accumulator for Distinct {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        for value in cast(&values[0], &DataType::Int64)?.as_primitive::<Int64Type>().iter().flatten() {
+            let count = self.counts.entry(value).or_default();
+            *count += 1;
+            if *count == 1 {
+                self.sum += i128::from(value);
+            }
+        }
+        Ok(())
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        for value in cast(&values[0], &DataType::Int64)?.as_primitive::<Int64Type>().iter().flatten() {
+            if let Entry::Occupied(mut entry) = self.counts.entry(value) {
+                *entry.get_mut() -= 1;
+                if *entry.get() == 0 {
+                    entry.remove();
+                    self.sum -= i128::from(value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let sum = (!self.counts.is_empty()).then(|| narrowed(self.sum)).transpose()?;
+        Ok(ScalarValue::Int64(sum))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.counts.capacity() * size_of::<(i64, usize)>()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Err(failed("a sum over a frame has no state"))
+    }
+
+    fn merge_batch(&mut self, _: &[ArrayRef]) -> Result<()> {
+        Err(failed("a sum over a frame has no state"))
     }
 }
 

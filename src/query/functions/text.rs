@@ -113,9 +113,42 @@ pub(super) const FUNCTIONS: &[Def] = &[
             ("reverse(array(T)) -> array(T)", super::array::reverse),
         ],
     ),
-    def("trim", &[("trim(varchar) -> varchar", |call| each(call, |text| text.trim().to_owned()))]),
-    def("ltrim", &[("ltrim(varchar) -> varchar", |call| each(call, |text| text.trim_start().to_owned()))]),
-    def("rtrim", &[("rtrim(varchar) -> varchar", |call| each(call, |text| text.trim_end().to_owned()))]),
+    def(
+        "trim",
+        &[
+            ("trim(varchar) -> varchar", |call| each(call, |text| text.trim().to_owned())),
+            ("trim(varchar, varchar) -> varchar", |call| {
+                call.map_text(|row| {
+                    let of: Vec<char> = call.text(1).value(row).chars().collect();
+                    Ok(Some(call.text(0).value(row).trim_matches(of.as_slice())))
+                })
+            }),
+        ],
+    ),
+    def(
+        "ltrim",
+        &[
+            ("ltrim(varchar) -> varchar", |call| each(call, |text| text.trim_start().to_owned())),
+            ("ltrim(varchar, varchar) -> varchar", |call| {
+                call.map_text(|row| {
+                    let of: Vec<char> = call.text(1).value(row).chars().collect();
+                    Ok(Some(call.text(0).value(row).trim_start_matches(of.as_slice())))
+                })
+            }),
+        ],
+    ),
+    def(
+        "rtrim",
+        &[
+            ("rtrim(varchar) -> varchar", |call| each(call, |text| text.trim_end().to_owned())),
+            ("rtrim(varchar, varchar) -> varchar", |call| {
+                call.map_text(|row| {
+                    let of: Vec<char> = call.text(1).value(row).chars().collect();
+                    Ok(Some(call.text(0).value(row).trim_end_matches(of.as_slice())))
+                })
+            }),
+        ],
+    ),
     def("lpad", &[("lpad(varchar, bigint, varchar) -> varchar", |call| pad(call, true))]),
     def("rpad", &[("rpad(varchar, bigint, varchar) -> varchar", |call| pad(call, false))]),
     def(

@@ -232,3 +232,23 @@ async fn a_function_that_runs_long_leaves_its_place() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_query_whose_caller_goes_away_leaves_its_place() {
+    let options = QueryOptions { concurrency: 1, ..QueryOptions::default() };
+    let engine = limited(rows(60_000), options);
+    for slow in [
+        "SELECT count(*) FROM d.t a CROSS JOIN d.t b WHERE a.x * b.x < -1",
+        "SELECT count(*) FROM d.t a JOIN d.t b ON a.n % 2 = b.n % 2 AND a.x + b.x < -1",
+        "SELECT max(a.x) FROM (SELECT a.x FROM d.t a, d.t b, d.t c) a",
+    ] {
+        let other = engine.clone();
+        let running = tokio::spawn(async move { other.query(request(slow)).await });
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        running.abort();
+        let begin = Instant::now();
+        assert!(engine.query(request("SELECT 1")).await.is_ok(), "{slow}");
+        // A tenth of a second in an optimised build on a machine with nothing else to do.
+        assert!(begin.elapsed() < Duration::from_secs(5), "{slow}: {:?}", begin.elapsed());
+    }
+}

@@ -14,112 +14,68 @@ use sqlparser::tokenizer::Span;
 
 use crate::topic::TopicFilter;
 
+use super::super::local_files::LocalFiles;
 use super::Version;
-use super::dialect::{IN, unescape};
+use super::dialect::{Aside, IN, unescape, variable_name};
 use super::error::{Position, SqlError, SqlErrors};
-use super::functions::{self, Call, Lookup};
+use super::functions::{self, Binder, Lookup};
 use super::number::Number;
 use super::operator::{Comparison, Operator};
-use super::statement::{ItemAst, SelectAst, StatementAst};
+use super::query::{Called, Case, Expr, Item, Nested, Query, Select, Variable};
+use super::statement::{ItemAst, NestedAst, SelectAst, SourceAst, StatementAst, VariableAst};
 use super::value::{CastType, Value};
 
 /// How many levels a rule's topic filter may have: the index of rules is a tree as deep as that.
 const FILTER_LEVELS_MAX: usize = 128;
 
-/// A checked statement.
-#[derive(Debug)]
-pub(crate) struct Query {
-    /// The version whose rules apply.
-    pub(crate) version: Version,
-    /// What the outgoing payload is made of.
-    pub(crate) select: Select,
-    /// The topics the rule listens to; `None` for rules reached by Basic Ingest alone.
-    pub(crate) from: Option<TopicFilter>,
-    /// The condition; `None` always fires.
-    pub(crate) condition: Option<Expr>,
-}
-
-/// What SELECT yields.
-#[derive(Debug)]
-pub(crate) enum Select {
-    /// `SELECT *` alone: the payload, whatever it is.
-    Payload,
-    /// `SELECT VALUE expression`.
-    Value(Expr),
-    /// An object of attributes whose names all differ.
-    Attributes(Vec<(String, Expr)>),
-    /// An object made of these items, in order; a later one replaces an earlier one of its name.
-    Object(Vec<Item>),
-}
-
-/// One item of a SELECT list.
-#[derive(Debug)]
-pub(crate) enum Item {
-    /// The members of an object, lifted to the top: `*`, `path.*`, an object without an alias.
-    Lift(Expr),
-    /// One attribute; more than one name nests.
-    Named(Vec<String>, Expr),
-}
-
-/// A checked expression.
-#[derive(Debug)]
-pub(crate) enum Expr {
-    /// A value known at load time.
-    Literal(Value),
-    /// `*` as an argument: the whole payload.
-    Payload,
-    /// An attribute of the payload, by its path.
-    Path(Vec<String>),
-    /// A member of a computed value.
-    Member(Box<Expr>, Vec<String>),
-    /// `NOT x`.
-    Not(Box<Expr>),
-    /// `-x`.
-    Negate(Box<Expr>),
-    /// `first op x op y …`, evaluated from the left.
-    Chain(Box<Expr>, Vec<(Operator, Expr)>),
-    /// `CASE selector WHEN … THEN … ELSE … END`.
-    Case(Box<Case>),
-    /// A function and its arguments.
-    Call(Call, Vec<Expr>),
-    /// `cast(x AS type)`.
-    Cast(Box<Expr>, CastType),
-    /// `{'name': expression}`.
-    Object(Vec<(String, Expr)>),
-    /// `[expression]`.
-    Array(Vec<Expr>),
-}
-
-/// The parts of a CASE.
-#[derive(Debug)]
-pub(crate) struct Case {
-    /// What the arms are compared with.
-    pub(crate) selector: Expr,
-    /// What to equal, and what to yield then.
-    pub(crate) arms: Vec<(Expr, Expr)>,
-    /// What to yield when no arm matches.
-    pub(crate) otherwise: Option<Expr>,
-}
+/// The most variables SET may name (spec 1.3).
+const VARIABLES_MAX: usize = 10;
+/// The longest name of a variable, in letters.
+const VARIABLE_NAME_MAX: usize = 64;
+/// Functions that take a list or an object without reading it through.
+const GLANCING: [&str; 4] = ["get", "isnull", "isundefined", "nanvl"];
 
 /// Checks a whole statement and reports all its mistakes.
-pub(super) fn check_statement(ast: StatementAst, version: Version) -> Result<Query, SqlErrors> {
-    let mut checker = Checker { version, errors: Vec::new() };
+pub(super) fn check_statement(
+    ast: StatementAst,
+    aside: Aside,
+    version: Version,
+    files: &LocalFiles,
+) -> Result<Query, SqlErrors> {
+    let mut checker = Checker::new(aside, version, Binder::statement(files));
+    checker.known = Some(Vec::new());
+    let variables = checker.variables(ast.variables);
     let select = checker.select(ast.select);
     let from = ast.from.and_then(|(text, at)| checker.filter(text, at));
     let condition = ast.condition.map(|condition| checker.expr(condition));
-    checker.finish(Query { version, select, from, condition })
+    checker.finish(Query { version, variables, select, from, condition })
 }
+
+/// An expression that stands alone, and the variables it needs.
+pub(super) type Standalone = (Expr, Vec<String>);
 
 /// Checks an expression that stands alone.
-pub(super) fn check_expression(ast: Ast, version: Version) -> Result<Expr, SqlErrors> {
-    let mut checker = Checker { version, errors: Vec::new() };
+pub(super) fn check_expression(
+    ast: Ast,
+    aside: Aside,
+    version: Version,
+    files: &LocalFiles,
+) -> Result<Standalone, SqlErrors> {
+    let mut checker = Checker::new(aside, version, Binder::template(files));
     let expr = checker.expr(ast);
-    checker.finish(expr)
+    let used = std::mem::take(&mut checker.used);
+    checker.finish((expr, used))
 }
 
-struct Checker {
+struct Checker<'f> {
     version: Version,
+    binder: Binder<'f>,
     errors: Vec<SqlError>,
+    nested: Vec<Option<NestedAst>>,
+    /// The variables set so far; `None` if the statement around is not known.
+    known: Option<Vec<String>>,
+    /// The variables used so far.
+    used: Vec<String>,
 }
 
 fn place(span: Span) -> Position {
@@ -129,7 +85,16 @@ fn place(span: Span) -> Position {
 /// Stands where a mistake was; never evaluated, because a query with mistakes is never built.
 const MISTAKE: Expr = Expr::Literal(Value::Undefined);
 
-impl Checker {
+impl<'f> Checker<'f> {
+    fn new(aside: Aside, version: Version, binder: Binder<'f>) -> Self {
+        let Aside { nested, newer, mistakes } = aside;
+        let mut checker = Self { version, binder, errors: mistakes, nested, known: None, used: Vec::new() };
+        for (at, what) in newer {
+            checker.since_2016(at, what);
+        }
+        checker
+    }
+
     fn finish<T>(self, checked: T) -> Result<T, SqlErrors> {
         if self.errors.is_empty() { Ok(checked) } else { Err(SqlErrors::new(self.errors)) }
     }
@@ -167,9 +132,65 @@ impl Checker {
         }
     }
 
+    fn variables(&mut self, asts: Vec<VariableAst>) -> Vec<Variable> {
+        let mut variables = Vec::with_capacity(asts.len());
+        for (index, VariableAst { name, at, expr }) in asts.into_iter().enumerate() {
+            if index == VARIABLES_MAX {
+                self.mistake(at, format!("SET may name at most {VARIABLES_MAX} variables"));
+            }
+            if name.is_empty() || name.len() > VARIABLE_NAME_MAX || !name.bytes().all(is_name_byte) {
+                let message =
+                    format!("the name of a variable is @ and 1 to {VARIABLE_NAME_MAX} letters, digits and _");
+                self.mistake(at, message);
+            }
+            let expr = expr.map(|expr| self.expr(expr));
+            let known = self.known.get_or_insert_default();
+            if known.contains(&name) {
+                self.mistake(at, format!("@{name} is set twice"));
+                continue;
+            }
+            known.push(name.clone());
+            variables.extend(expr.map(|expr| Variable { name, expr }));
+        }
+        variables
+    }
+
+    fn variable(&mut self, name: &str, path: Vec<String>, at: Position) -> Expr {
+        if self.known.as_ref().is_some_and(|known| !known.iter().any(|one| one == name)) {
+            return self.mistake(at, format!("there is no variable @{name}: SET it before it is used"));
+        }
+        self.used.push(name.to_owned());
+        Expr::Variable(name.to_owned(), path)
+    }
+
+    /// The nested SELECT of a placeholder.
+    fn nested(&mut self, number: &str) -> Expr {
+        let found = number.parse::<usize>().ok().and_then(|number| self.nested.get_mut(number)?.take());
+        let Some(NestedAst { exists, select, source, alias, condition }) = found else { return MISTAKE };
+        let select = self.select(select);
+        let source = match source {
+            Some(SourceAst::Expr(expr)) => self.source(*expr),
+            Some(SourceAst::Payload) => Expr::Payload,
+            None => MISTAKE,
+        };
+        let condition = condition.map(|condition| self.expr(condition));
+        let nested = Box::new(Nested { select, source, alias, condition });
+        if exists { Expr::Exists(nested) } else { Expr::Nested(nested) }
+    }
+
+    fn source(&mut self, ast: Ast) -> Expr {
+        let at = place(ast.span());
+        let source = self.expr(ast);
+        if matches!(&source, Expr::Literal(value) if !value.is_undefined()) {
+            return self.mistake(at, "a nested SELECT reads from a list or an object, not from a topic");
+        }
+        source
+    }
+
     fn select(&mut self, ast: SelectAst) -> Select {
         let mut items = match ast {
-            SelectAst::Value(item) => return self.value(*item),
+            SelectAst::Value(Some(item)) => return self.value(*item),
+            SelectAst::Value(None) => return Select::Value(MISTAKE),
             SelectAst::Items(items) => items,
         };
         if let [only] = items.as_slice()
@@ -232,9 +253,12 @@ impl Checker {
 
     fn expr(&mut self, ast: Ast) -> Expr {
         match ast {
-            Ast::Value(literal) => self.literal(literal.value, place(literal.span)),
-            Ast::Identifier(name) => Expr::Path(vec![name.value]),
-            Ast::CompoundIdentifier(names) => Expr::Path(names.into_iter().map(|name| name.value).collect()),
+            Ast::Value(literal) => match literal.value {
+                Literal::Placeholder(number) => self.nested(&number),
+                value => self.literal(value, place(literal.span)),
+            },
+            Ast::Identifier(name) => self.path(vec![name]),
+            Ast::CompoundIdentifier(names) => self.path(names),
             Ast::Nested(inner) => self.expr(*inner),
             Ast::CompoundFieldAccess { root, access_chain } => self.member(*root, access_chain),
             Ast::BinaryOp { .. } => self.chain(ast),
@@ -250,21 +274,28 @@ impl Checker {
             Ast::Cast { expr, data_type, format: None, array: false, .. } => self.cast(*expr, &data_type),
             Ast::Function(function) => self.call(function),
             Ast::Dictionary(fields) => {
-                let at = fields.first().map(|field| place(field.key.span)).unwrap_or_default();
-                self.since_2016(at, "an object literal");
                 let member =
                     |field: sqlparser::ast::DictionaryField| (self.key(&field.key), self.expr(*field.value));
                 Expr::Object(fields.into_iter().map(member).collect())
             }
-            Ast::Array(array) => {
-                let at = array.elem.first().map(|item| place(item.span())).unwrap_or_default();
-                self.since_2016(at, "an array literal");
-                Expr::Array(array.elem.into_iter().map(|item| self.expr(item)).collect())
-            }
+            Ast::Array(array) => Expr::Array(array.elem.into_iter().map(|item| self.expr(item)).collect()),
             other => {
                 let at = place(other.span());
                 self.mistake(at, "this is not an expression of AWS IoT SQL")
             }
+        }
+    }
+
+    /// An attribute, or a variable and what it holds.
+    fn path(&mut self, names: Vec<Ident>) -> Expr {
+        let at = names.first().map(|name| place(name.span)).unwrap_or_default();
+        let mut names: Vec<String> = names.into_iter().map(|name| name.value).collect();
+        match names.first().and_then(|first| variable_name(first)).map(str::to_owned) {
+            Some(variable) => {
+                names.remove(0);
+                self.variable(&variable, names, at)
+            }
+            None => Expr::Path(names),
         }
     }
 
@@ -406,9 +437,9 @@ impl Checker {
         }
         let arguments: Vec<Expr> =
             list.args.into_iter().map(|argument| self.argument(argument, at)).collect();
-        let found = match functions::lookup(&name, &arguments) {
+        let found = match functions::lookup(&name) {
             Lookup::Found(found) => found,
-            Lookup::NotYet => return self.mistake(at, format!("{name}() is not supported yet")),
+            Lookup::Elsewhere(reason) => return self.mistake(at, format!("{name}() {reason}")),
             Lookup::Unknown => return self.mistake(at, format!("there is no function {name}()")),
         };
         if found.since_2016 {
@@ -418,7 +449,10 @@ impl Checker {
             let message = format!("{name}() takes {}, not {}", found.arity_words(), arguments.len());
             return self.mistake(at, message);
         }
-        Expr::Call(found.call, arguments)
+        match found.bind(&arguments, &mut self.binder) {
+            Ok(call) => Expr::Call(Called { call, glances: GLANCING.contains(&name.as_str()) }, arguments),
+            Err(reason) => self.mistake(at, format!("{name}(): {reason}")),
+        }
     }
 
     fn argument(&mut self, argument: FunctionArg, at: Position) -> Expr {
@@ -430,10 +464,14 @@ impl Checker {
     }
 }
 
+const fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
 /// The key of an item without an alias: the last name of a path, a function's name in lower case.
 fn default_key(ast: &Ast) -> Option<Vec<String>> {
     let key = match ast {
-        Ast::Identifier(name) => name.value.clone(),
+        Ast::Identifier(name) => variable_name(&name.value).unwrap_or(&name.value).to_owned(),
         Ast::CompoundIdentifier(names) => names.last()?.value.clone(),
         Ast::CompoundFieldAccess { access_chain, .. } => match access_chain.last()? {
             AccessExpr::Dot(Ast::Identifier(name)) => name.value.clone(),

@@ -1,121 +1,94 @@
 //! Text to syntax tree: sqlparser's expressions inside the statement of AWS IoT SQL (spec 1.1).
 //!
-//! A token pass first turns every word that is no keyword of this language into a plain name, so that
-//! attributes called `interval`, `position` or `date` mean what they say. The dialect's hooks then
-//! decide what an operand is and which operators exist; sqlparser does precedence, CASE, CAST, calls
-//! and lists. Only the statement around the expressions is read by ourselves, in `statement`, because
-//! `SELECT VALUE`, `AS a.b`, `path.*` and `FROM 'topic'` are no SQL.
+//! The dialect's hooks decide what an operand is and which operators exist; sqlparser does precedence,
+//! CASE, CAST, calls and lists. Only the SELECTs around the expressions are read by ourselves, in
+//! `statement`, because `SELECT VALUE`, `AS a.b`, `path.*` and `FROM 'topic'` are no SQL.
+//!
+//! What sqlparser's tree has no place for goes into [`Aside`]: nested SELECTs, which the tree holds as
+//! numbered placeholders, and mistakes after which reading went on.
 //!
 //! Nothing below backtracks: work is linear in the text, depth is bounded by [`DEPTH_MAX`], and a
 //! chain of operators by [`OPERATORS_MAX`] (a longer one would be a tree too deep to drop).
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
-use sqlparser::ast::{AccessExpr, BinaryOperator, CastKind, Expr, Ident, ObjectName, UnaryOperator};
+use sqlparser::ast::{
+    AccessExpr, Array, BinaryOperator, CastKind, DictionaryField, Expr, Ident, ObjectName, UnaryOperator,
+    Value,
+};
 use sqlparser::dialect::{Dialect, Precedence};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Whitespace};
+use sqlparser::tokenizer::{Location, Token};
 
 use super::error::{Position, SqlError};
-use super::statement::{StatementAst, statement};
+use super::statement::{NestedAst, StatementAst, nested, statement};
+use super::tokens::{comments, tokens};
 
 /// How deep expressions and aliases may nest.
 pub(super) const DEPTH_MAX: usize = 64;
 /// How many operators one expression may have.
 const OPERATORS_MAX: u32 = 1_000;
+/// How many mistakes are kept, and looked for.
+const MISTAKES_MAX: usize = 40;
+/// How many letters of a token an error repeats.
+const SHOWN_MAX: usize = 40;
 
 /// The grammar of expressions, for sqlparser.
 #[derive(Debug, Default)]
 pub(super) struct IotDialect {
     operators: Cell<u32>,
+    end: Cell<Position>,
+    aside: RefCell<Aside>,
 }
 
-/// Parses a whole statement.
-pub(super) fn parse_statement(sql: &str) -> Result<StatementAst, SqlError> {
-    let dialect = IotDialect::default();
-    let mut tokens = Vec::new();
-    Tokenizer::new(&dialect, sql)
-        .with_unescape(false)
-        .tokenize_with_location_into_buf(&mut tokens)
-        .map_err(|error| SqlError::new(Position::from(error.location), lower_first(&error.message)))?;
-    demote_words(&mut tokens);
-    refuse_comments(&tokens)?;
-    let mut parser = Parser::new(&dialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
-    statement(&mut parser, &dialect).map_err(SqlError::from)
+/// What was read beside the tree.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    /// Nested SELECTs, by the number of their placeholder.
+    pub(super) nested: Vec<Option<NestedAst>>,
+    /// Constructs 2015-10-08 lacks.
+    pub(super) newer: Vec<(Position, &'static str)>,
+    /// What is wrong so far.
+    pub(super) mistakes: Vec<SqlError>,
 }
 
-/// Parses one expression that a `}` ends, and returns it with the place of that `}`.
-pub(super) fn parse_until_brace(text: &str) -> Result<(Expr, Position), SqlError> {
+/// Parses a whole statement. What cannot be read is a mistake in [`Aside`] and missing in the tree.
+pub(super) fn parse_statement(sql: &str) -> (StatementAst, Aside) {
     let dialect = IotDialect::default();
-    let mut tokens = Vec::new();
+    let tokens = tokens(&dialect, sql);
+    dialect.end.set(tokens.end);
+    dialect.aside.borrow_mut().mistakes.extend(comments(&tokens.list).take(MISTAKES_MAX));
+    let mut parser =
+        Parser::new(&dialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens.list);
+    let statement = statement(&mut parser, &dialect);
+    let mut aside = dialect.aside.take();
+    if let Some(broken) = tokens.broken {
+        // Where the text ends being one, everything behind is missing; that is not worth a word.
+        aside.mistakes.retain(|mistake| mistake.position < broken.position);
+        aside.mistakes.push(broken);
+    }
+    (statement, aside)
+}
+
+/// An expression and the place of the `}` behind it.
+pub(super) type Braced = (Expr, Position);
+
+/// Parses one expression that a `}` ends.
+pub(super) fn parse_until_brace(text: &str) -> Result<(Braced, Aside), SqlError> {
+    let dialect = IotDialect::default();
     // The text behind the `}` is not ours and need not be made of tokens. The tokens before a
-    // mistake are in the buffer, so the mistake matters only if the parser gets that far.
-    let rest =
-        Tokenizer::new(&dialect, text).with_unescape(false).tokenize_with_location_into_buf(&mut tokens);
-    demote_words(&mut tokens);
-    let mut parser = Parser::new(&dialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens);
+    // mistake are in the list, so the mistake matters only if the parser gets that far.
+    let tokens = tokens(&dialect, text);
+    dialect.end.set(tokens.end);
+    let mut parser =
+        Parser::new(&dialect).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(tokens.list);
     let parsed = parser.parse_expr().and_then(|expr| Ok((expr, parser.expect_token(&Token::RBrace)?)));
-    match (parsed, rest) {
-        (Ok((expr, brace)), _) => Ok((expr, Position::from(brace.span.start))),
-        (Err(_), Err(error)) => {
-            Err(SqlError::new(Position::from(error.location), lower_first(&error.message)))
-        }
-        (Err(error), Ok(())) => Err(SqlError::from(error)),
+    match (parsed, tokens.broken) {
+        (Ok((expr, brace)), _) => Ok(((expr, Position::from(brace.span.start)), dialect.aside.take())),
+        (Err(_), Some(error)) => Err(error),
+        (Err(error), None) => Err(dialect.placed(&parser, error)),
     }
-}
-
-/// Leaves their meaning to the keywords of this language, and takes it from all other words.
-fn demote_words(tokens: &mut [TokenWithSpan]) {
-    let mut previous: Option<Token> = None;
-    let mut cases = 0_usize;
-    for index in 0..tokens.len() {
-        if is_blank(&tokens[index].token) {
-            continue;
-        }
-        let called = tokens.get(index + 1).is_some_and(|next| next.token == Token::LParen)
-            || tokens.get(index + 2).is_some_and(|next| next.token == Token::LParen);
-        let token = &mut tokens[index].token;
-        if let Token::Word(word) = token {
-            let named = matches!(&previous, Some(Token::Period))
-                || matches!(&previous, Some(Token::Word(word)) if word.keyword == Keyword::AS);
-            let kept = !named
-                && match word.keyword {
-                    Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::AS => true,
-                    Keyword::AND | Keyword::OR | Keyword::NOT | Keyword::IN => true,
-                    Keyword::TRUE | Keyword::FALSE | Keyword::NULL | Keyword::CASE => true,
-                    Keyword::SET => previous.is_none(),
-                    Keyword::CAST | Keyword::EXISTS => called,
-                    Keyword::WHEN | Keyword::THEN | Keyword::ELSE | Keyword::END => cases > 0,
-                    _ => false,
-                };
-            match word.keyword {
-                Keyword::CASE if kept => cases += 1,
-                Keyword::END if kept => cases -= 1,
-                _ => {}
-            }
-            if !kept {
-                word.keyword = Keyword::NoKeyword;
-            }
-        }
-        previous = Some(token.clone());
-    }
-}
-
-fn is_blank(token: &Token) -> bool {
-    matches!(token, Token::Whitespace(_))
-}
-
-fn refuse_comments(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
-    let comment = tokens.iter().find(|token| {
-        matches!(
-            token.token,
-            Token::Whitespace(Whitespace::SingleLineComment { .. } | Whitespace::MultiLineComment(_))
-        )
-    });
-    comment.map_or(Ok(()), |token| {
-        Err(SqlError::new(Position::from(token.span.start), "comments are not part of AWS IoT SQL"))
-    })
 }
 
 /// A parser's error at `at`, in the form sqlparser gives its own.
@@ -136,15 +109,110 @@ pub(super) fn unexpected<T>(parser: &Parser, wanted: &str) -> Result<T, ParserEr
         Token::Word(word) if FOREIGN.contains(&word.value.to_ascii_lowercase().as_str()) => {
             format!("expected {wanted}; {} is not part of AWS IoT SQL", word.value.to_uppercase())
         }
-        token => format!("expected {wanted}, found {token}"),
+        token => format!("expected {wanted}, found {}", shown(token)),
     };
     error_at(&message, found.span.start)
 }
 
+/// A token as an error shows it: not a whole novel.
+fn shown(token: &Token) -> String {
+    let text = token.to_string();
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}
+
+/// Whether `name` is one of SET's.
+pub(super) fn variable_name(name: &str) -> Option<&str> {
+    name.strip_prefix('@')
+}
+
 impl IotDialect {
-    /// Starts counting operators afresh.
-    pub(super) fn start_expression(&self) {
-        self.operators.set(0);
+    /// Reads an expression that is part of no other, so that its operators count by themselves.
+    pub(super) fn expression(&self, parser: &mut Parser) -> Result<Expr, ParserError> {
+        let outer = self.operators.replace(0);
+        let expr = parser.parse_expr();
+        self.operators.set(outer);
+        expr
+    }
+
+    /// Keeps a mistake after which reading goes on.
+    pub(super) fn note(&self, mistake: SqlError) {
+        if self.has_room() {
+            self.aside.borrow_mut().mistakes.push(mistake);
+        }
+    }
+
+    /// Whether more mistakes are worth looking for.
+    pub(super) fn has_room(&self) -> bool {
+        self.aside.borrow().mistakes.len() < MISTAKES_MAX
+    }
+
+    /// The parser's error with its place, which is where the parser stands if it does not say.
+    pub(super) fn placed(&self, parser: &Parser, error: ParserError) -> SqlError {
+        let mut error = SqlError::from(error);
+        if error.position.is_none() {
+            let found = parser.peek_token_ref();
+            let end = found.token == Token::EOF;
+            error.position = Some(if end { self.end.get() } else { Position::from(found.span.start) });
+        }
+        error
+    }
+
+    /// Notes the use of what 2015-10-08 lacks.
+    fn newer(&self, at: Location, what: &'static str) {
+        self.aside.borrow_mut().newer.push((Position::from(at), what));
+    }
+
+    /// `(SELECT …)` behind its opening bracket: a placeholder for the checker to find it by.
+    fn nested(&self, parser: &mut Parser, exists: bool) -> Result<Expr, ParserError> {
+        let span = parser.peek_token_ref().span;
+        self.newer(span.start, "a nested SELECT");
+        let select = nested(parser, self, exists)?;
+        let mut aside = self.aside.borrow_mut();
+        let number = aside.nested.len().to_string();
+        aside.nested.push(Some(select));
+        Ok(Expr::Value(Value::Placeholder(number).with_span(span)))
+    }
+
+    /// `{'key': expression, …}` behind its opening brace.
+    fn object(&self, parser: &mut Parser, at: Location) -> Result<Expr, ParserError> {
+        self.newer(at, "an object literal");
+        let mut fields = Vec::new();
+        while !parser.consume_token(&Token::RBrace) {
+            let token = parser.next_token();
+            let key = match token.token {
+                Token::SingleQuotedString(text) => Ident::with_quote_and_span('\'', token.span, text),
+                Token::DoubleQuotedString(text) => Ident::with_quote_and_span('"', token.span, text),
+                Token::Word(word) => Ident::with_span(token.span, word.value),
+                _ => {
+                    parser.prev_token();
+                    return unexpected(parser, "a key in quotes or }");
+                }
+            };
+            if !parser.consume_token(&Token::Colon) {
+                return unexpected(parser, "a colon after the key");
+            }
+            fields.push(DictionaryField { key, value: Box::new(parser.parse_expr()?) });
+            if !parser.consume_token(&Token::Comma) && parser.peek_token_ref().token != Token::RBrace {
+                return unexpected(parser, "a comma or }");
+            }
+        }
+        Ok(Expr::Dictionary(fields))
+    }
+
+    /// `[expression, …]` behind its opening bracket.
+    fn array(&self, parser: &mut Parser, at: Location) -> Result<Expr, ParserError> {
+        self.newer(at, "an array literal");
+        let mut elem = Vec::new();
+        while !parser.consume_token(&Token::RBracket) {
+            elem.push(parser.parse_expr()?);
+            if !parser.consume_token(&Token::Comma) && parser.peek_token_ref().token != Token::RBracket {
+                return unexpected(parser, "a comma or ]");
+            }
+        }
+        Ok(Expr::Array(Array { elem, named: false }))
     }
 
     /// An operand that starts with a word or a bracket, with the `.name`s behind it.
@@ -159,6 +227,9 @@ impl IotDialect {
                     Expr::Identifier(ident)
                 }
             }
+            Token::LBrace => self.object(parser, token.span.start)?,
+            Token::LBracket => self.array(parser, token.span.start)?,
+            _ if is_select(&parser.peek_token_ref().token) => self.nested(parser, false)?,
             _ => {
                 let inner = parser.parse_expr()?;
                 if parser.peek_token_ref().token == Token::Comma {
@@ -168,6 +239,11 @@ impl IotDialect {
                 Expr::Nested(Box::new(inner))
             }
         };
+        self.members(parser, root)
+    }
+
+    /// The `.name`s behind an operand.
+    fn members(&self, parser: &mut Parser, root: Expr) -> Result<Expr, ParserError> {
         let mut fields: Vec<Ident> = Vec::new();
         loop {
             match &parser.peek_token_ref().token {
@@ -180,7 +256,7 @@ impl IotDialect {
             }
             match &parser.peek_nth_token_ref(1).token {
                 Token::Mul => break,
-                Token::Word(_) => {}
+                Token::Word(word) if variable_name(&word.value).is_none() => {}
                 _ => {
                     parser.next_token();
                     return unexpected(parser, "a name after the point");
@@ -203,6 +279,16 @@ impl IotDialect {
                     .collect(),
             },
         })
+    }
+
+    /// `EXISTS (SELECT …)`.
+    fn exists(&self, parser: &mut Parser) -> Result<Expr, ParserError> {
+        parser.next_token();
+        parser.expect_token(&Token::LParen)?;
+        if !is_select(&parser.peek_token_ref().token) {
+            return unexpected(parser, "a nested SELECT, as in EXISTS (SELECT * FROM list AS x WHERE x = 1)");
+        }
+        self.nested(parser, true)
     }
 
     /// `NOT x` and `-x`.
@@ -234,12 +320,17 @@ impl IotDialect {
     }
 }
 
+fn is_select(token: &Token) -> bool {
+    matches!(token, Token::Word(word) if word.keyword == Keyword::SELECT)
+}
+
 /// How `x IN y` is spelled in the tree: sqlparser's own node takes only lists in brackets.
 pub(super) const IN: &str = "IN";
 
 impl Dialect for IotDialect {
+    /// The `@` begins the variables of SET, which are one word so.
     fn is_identifier_start(&self, letter: char) -> bool {
-        letter.is_alphabetic() || letter == '_'
+        letter.is_alphabetic() || letter == '_' || letter == '@'
     }
 
     fn is_identifier_part(&self, letter: char) -> bool {
@@ -252,10 +343,6 @@ impl Dialect for IotDialect {
     }
 
     fn supports_string_literal_backslash_escape(&self) -> bool {
-        true
-    }
-
-    fn supports_dictionary_syntax(&self) -> bool {
         true
     }
 
@@ -281,24 +368,16 @@ impl Dialect for IotDialect {
                     parser.next_token();
                     parser.parse_cast_expr(CastKind::Cast)
                 }
-                Keyword::EXISTS => error_at("EXISTS is not supported yet", at),
-                Keyword::SELECT => {
-                    error_at("a nested SELECT stands in brackets and is not supported yet", at)
-                }
+                Keyword::EXISTS => self.exists(parser),
+                Keyword::SELECT => error_at("a nested SELECT stands in brackets", at),
                 _ => unexpected(parser, "an expression"),
             },
-            Token::LParen => match &parser.peek_nth_token_ref(1).token {
-                Token::Word(word) if word.keyword == Keyword::SELECT => {
-                    error_at("a nested SELECT is not supported yet", at)
-                }
-                _ => self.operand(parser),
-            },
+            Token::LParen | Token::LBracket | Token::LBrace => self.operand(parser),
             Token::Minus => self.unary(parser, UnaryOperator::Minus, Precedence::MulDivModOp),
             Token::Number(..) | Token::SingleQuotedString(_) | Token::DoubleQuotedString(_) => {
                 parser.parse_value().map(Expr::Value)
             }
-            Token::LBracket | Token::LBrace => return None,
-            Token::AtSign => error_at("SET variables are not supported yet", at),
+            Token::AtSign => error_at("a variable is written @name, with letters, digits and _", at),
             _ => unexpected(parser, "an expression"),
         })
     }
@@ -349,13 +428,4 @@ pub(super) fn unescape(raw: &str, quote: char) -> String {
         }
     }
     text
-}
-
-/// sqlparser's messages start with a capital letter; ours stand inside sentences. A keyword stays.
-pub(super) fn lower_first(message: &str) -> String {
-    let mut letters = message.chars();
-    match (letters.next(), letters.as_str().starts_with(char::is_lowercase)) {
-        (Some(first), true) => first.to_lowercase().chain(letters).collect(),
-        _ => message.to_owned(),
-    }
 }

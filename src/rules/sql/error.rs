@@ -5,8 +5,6 @@ use std::fmt;
 use sqlparser::parser::ParserError;
 use sqlparser::tokenizer::Location;
 
-use super::dialect::lower_first;
-
 /// The most mistakes listed for one statement.
 const LISTED_MAX: usize = 20;
 
@@ -26,6 +24,14 @@ impl From<Location> for Position {
 }
 
 impl Position {
+    /// The place behind the last letter of `text`.
+    pub(super) fn end_of(text: &str) -> Self {
+        let last = text.rsplit('\n').next().unwrap_or_default();
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let breaks = text.bytes().filter(|&byte| byte == b'\n').count();
+        Self { line: count(breaks + 1), column: count(last.chars().count() + 1) }
+    }
+
     /// The byte offset of this place in `text`.
     pub(crate) fn offset_in(self, text: &str) -> Option<usize> {
         let line_start = match usize::try_from(self.line).ok()?.checked_sub(2) {
@@ -87,6 +93,15 @@ fn plain(message: &str) -> String {
         .replace("expected: ", "expected ")
         .replace(", found: EOF", ", but the text ends")
         .replace(", found: ", ", found ")
+}
+
+/// sqlparser's messages start with a capital letter; ours stand inside sentences. A keyword stays.
+pub(super) fn lower_first(message: &str) -> String {
+    let mut letters = message.chars();
+    match (letters.next(), letters.as_str().starts_with(char::is_lowercase)) {
+        (Some(first), true) => first.to_lowercase().chain(letters).collect(),
+        _ => message.to_owned(),
+    }
 }
 
 /// All mistakes of one statement, in the order they stand in it.

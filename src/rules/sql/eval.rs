@@ -1,12 +1,9 @@
 //! Evaluation: a checked query over one message gives the outgoing payload.
 //!
 //! Nothing here fails: what the tables do not define is Undefined. Values of the payload are lent, not
-//! copied. What a rule makes anew (texts, lists, objects) is charged to a budget of
-//! [`MADE_BYTES_MAX`]; a rule that exceeds it gets Undefined from there on, and
-//! [`Scope::is_exhausted`] tells its caller to report the rule instead of using the result.
+//! copied. What it all may cost is [`Run`]'s business; `nested` evaluates SELECTs inside expressions.
 
 use std::borrow::Cow;
-use std::cell::Cell;
 
 use indexmap::IndexMap;
 
@@ -14,14 +11,14 @@ use crate::clock::Timestamp;
 use crate::message::Message;
 
 use super::Version;
-use super::check::{Case, Expr, Item, Query, Select};
+use super::functions::Call;
 use super::number::Number;
 use super::operator::Operator;
 use super::payload::Payload;
+use super::query::{Called, Case, Expr, Item, Query, Select};
+use super::run::{Run, Site};
 use super::value::{Object, UNDEFINED, Value};
 
-/// How many bytes of new values one rule may make from one message.
-pub(crate) const MADE_BYTES_MAX: usize = 1024 * 1024;
 /// How long one text may become: AWS's limit for a message (spec 6.5).
 pub(crate) const TEXT_BYTES_MAX: usize = 128 * 1024;
 
@@ -34,17 +31,16 @@ pub(crate) type Members<'a> = Vec<(Cow<'a, str>, Operand<'a>)>;
 /// Members while later ones may still replace earlier ones.
 type Draft<'a> = IndexMap<Cow<'a, str>, Operand<'a>>;
 
-/// What one evaluation sees.
+/// What an expression sees: the message, or in a nested SELECT an element and what is around it.
 #[derive(Debug)]
 pub(crate) struct Scope<'a> {
-    message: &'a Message,
-    payload: &'a Payload<'a>,
-    root: &'a Value,
-    topic: &'a str,
-    version: Version,
-    account_id: &'a str,
-    budget: Cell<usize>,
-    exhausted: Cell<bool>,
+    pub(super) run: &'a Run<'a>,
+    /// Where names start: the payload, or the element.
+    pub(super) root: &'a Value,
+    /// The element's name.
+    pub(super) alias: Option<&'a str>,
+    /// What is around a nested SELECT.
+    pub(super) outer: Option<&'a Self>,
 }
 
 /// The outgoing payload.
@@ -64,70 +60,54 @@ pub(super) const fn undefined<'a>() -> Operand<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// A scope for one rule and one message. `topic` is the part of the topic the rule may see.
-    pub(crate) fn new(
-        message: &'a Message,
-        payload: &'a Payload<'a>,
-        topic: &'a str,
-        version: Version,
-        account_id: &'a str,
-    ) -> Self {
-        Self {
-            message,
-            payload,
-            root: payload.document(version).value(),
-            topic,
-            version,
-            account_id,
-            budget: Cell::new(MADE_BYTES_MAX),
-            exhausted: Cell::new(false),
-        }
+    /// What the outermost expressions of a rule see.
+    pub(crate) fn new(run: &'a Run<'a>) -> Self {
+        let root = run.payload.document(run.query.version).value();
+        Self { run, root, alias: None, outer: None }
     }
 
-    pub(super) const fn message(&self) -> &'a Message {
-        self.message
+    pub(crate) const fn message(&self) -> &'a Message {
+        self.run.message
     }
 
     /// The processing time.
     pub(crate) const fn received(&self) -> Timestamp {
-        self.message.received
+        self.run.message.received
     }
 
     pub(super) const fn payload(&self) -> &'a Payload<'a> {
-        self.payload
+        self.run.payload
     }
 
     pub(super) const fn topic(&self) -> &'a str {
-        self.topic
+        self.run.topic
     }
 
     pub(super) const fn version(&self) -> Version {
-        self.version
+        self.run.query.version
     }
 
-    pub(super) const fn account_id(&self) -> &'a str {
-        self.account_id
+    pub(super) const fn site(&self) -> Site<'a> {
+        self.run.site
     }
 
-    /// Whether the rule made more than it may, so that its result means nothing.
-    pub(crate) const fn is_exhausted(&self) -> bool {
-        self.exhausted.get()
+    /// What `look` finds when attributes are those of `root` instead of the payload's.
+    pub(crate) fn with_root<'b, T>(&self, root: &'b Value, look: impl FnOnce(&Scope<'b>) -> T) -> T
+    where
+        'a: 'b,
+    {
+        look(&Scope { run: self.run, root, alias: None, outer: None })
     }
 
     /// Takes `bytes` from the budget; `false` when it is used up.
     pub(super) fn charge(&self, bytes: usize) -> bool {
-        let left = self.budget.get().checked_sub(bytes).filter(|_| bytes <= MADE_BYTES_MAX);
-        self.budget.set(left.unwrap_or(0));
-        if left.is_none() {
-            self.exhausted.set(true);
-        }
-        left.is_some()
+        self.run.take_bytes(bytes)
     }
 
     /// Takes the room for a text of `bytes`; `false` when it is too long or the budget is used up.
     pub(super) fn charge_text(&self, bytes: usize) -> bool {
         if bytes > TEXT_BYTES_MAX {
-            self.exhausted.set(true);
+            self.run.exceed_bytes();
             return false;
         }
         self.charge(bytes)
@@ -137,21 +117,40 @@ impl<'a> Scope<'a> {
     /// too long or the budget is used up.
     pub(crate) fn extend_text(&self, text: &mut String, more: &str) -> bool {
         if text.len() + more.len() > TEXT_BYTES_MAX {
-            self.exhausted.set(true);
+            self.run.exceed_bytes();
             return false;
         }
         text.push_str(more);
         self.charge(more.len())
     }
 
-    /// Whether the query's condition holds: only `true` does.
+    /// Whether the query's condition holds.
     pub(crate) fn fires(&self, query: &'a Query) -> bool {
-        query.condition.as_ref().is_none_or(|condition| matches!(*self.eval(condition), Value::Bool(true)))
+        self.holds(query.condition.as_ref())
+    }
+
+    /// Whether `condition` holds: only `true` does.
+    pub(super) fn holds(&self, condition: Option<&'a Expr>) -> bool {
+        condition.is_none_or(|condition| matches!(*self.eval(condition), Value::Bool(true)))
     }
 
     /// The outgoing payload.
     pub(crate) fn output(&self, query: &'a Query) -> Output<'a> {
-        match &query.select {
+        match self.selected(&query.select) {
+            // 2015-10-08 knows no array as an outgoing payload of its own making.
+            Output::Value(value) if matches!(*value, Value::Array(_)) && self.version() == Version::V2015 => {
+                match query.select {
+                    Select::Value(_) => Output::Value(undefined()),
+                    _ => Output::Value(value),
+                }
+            }
+            output => output,
+        }
+    }
+
+    /// What `select` makes of what this scope sees.
+    pub(super) fn selected(&self, select: &'a Select) -> Output<'a> {
+        match select {
             Select::Payload => self.whole_payload(),
             Select::Value(expr) => match self.eval(expr) {
                 Cow::Borrowed(Value::Object(members)) => Output::Object(defined(lend(members))),
@@ -187,6 +186,7 @@ impl<'a> Scope<'a> {
         for item in items {
             match item {
                 Item::Lift(expr) => match self.eval(expr) {
+                    value if !self.run.take_steps(value.length()) => {}
                     Cow::Borrowed(Value::Object(members)) => object.extend(lend(members)),
                     Cow::Owned(Value::Object(members)) => object.extend(give(*members)),
                     _ => {}
@@ -220,10 +220,14 @@ impl<'a> Scope<'a> {
 
     /// The value of `expr`.
     pub(crate) fn eval(&self, expr: &'a Expr) -> Operand<'a> {
+        if !self.run.take_steps(1) {
+            return undefined();
+        }
         match expr {
             Expr::Literal(value) => Cow::Borrowed(value),
             Expr::Payload => Cow::Borrowed(self.root),
-            Expr::Path(names) => Cow::Borrowed(walk(self.root, names)),
+            Expr::Path(names) => Cow::Borrowed(self.named(names)),
+            Expr::Variable(name, path) => self.variable(name, path),
             Expr::Member(inner, names) => match self.eval(inner) {
                 Cow::Borrowed(value) => Cow::Borrowed(walk(value, names)),
                 Cow::Owned(value) => Cow::Owned(walk(&value, names).clone()),
@@ -231,33 +235,71 @@ impl<'a> Scope<'a> {
             Expr::Not(inner) => Cow::Owned(self.eval(inner).boolean().map(|value| !value).into()),
             Expr::Negate(inner) => {
                 let zero = Value::Int(0);
-                Cow::Owned(Operator::Minus.apply(&zero, &self.eval(inner), self.version))
+                Cow::Owned(self.operate(Operator::Minus, &zero, &self.eval(inner)))
             }
             Expr::Chain(first, links) => links.iter().fold(self.eval(first), |left, (operator, right)| {
                 Cow::Owned(self.operate(*operator, &left, &self.eval(right)))
             }),
             Expr::Case(case) => self.case(case),
-            Expr::Call(call, arguments) => {
-                let arguments = arguments.iter().map(|argument| self.eval(argument)).collect();
-                call(arguments, self)
-            }
+            Expr::Call(called, arguments) => self.call(called, arguments),
             Expr::Cast(inner, kind) => {
-                let value = kind.apply(&self.eval(inner));
-                match value {
-                    Value::Decimal(decimal) => Cow::Owned(self.version.value(Number::Decimal(decimal))),
+                let value = self.eval(inner);
+                if !self.run.take_steps(value.effort()) {
+                    return undefined();
+                }
+                match kind.apply(&value) {
+                    Value::Decimal(decimal) => Cow::Owned(self.version().value(Number::Decimal(decimal))),
                     Value::Str(text) => self.text(text),
                     value => Cow::Owned(value),
                 }
             }
             Expr::Object(members) => self.object_literal(members),
             Expr::Array(items) => self.array_literal(items),
+            Expr::Nested(nested) => self.nested(nested),
+            Expr::Exists(nested) => self.exists(nested),
         }
     }
 
+    fn call(&self, called: &'a Called, arguments: &'a [Expr]) -> Operand<'a> {
+        if let Call::Lazy(code) = called.call {
+            return code(arguments, self);
+        }
+        let arguments: Vec<Operand<'a>> = arguments.iter().map(|argument| self.eval(argument)).collect();
+        let effort = arguments.iter().map(|argument| match &**argument {
+            Value::Array(_) | Value::Object(_) if called.glances => 0,
+            argument => argument.effort(),
+        });
+        if !self.run.take_steps(effort.sum()) {
+            return undefined();
+        }
+        called.call.run(arguments, self)
+    }
+
+    /// A variable of SET, or what it holds at `path`. Its value is made at most once.
+    fn variable(&self, name: &str, path: &'a [String]) -> Operand<'a> {
+        let query = self.run.query;
+        let place = query.variables.iter().position(|variable| variable.name == name);
+        let Some((place, slot)) = place.and_then(|place| Some((place, self.run.slot(place)?))) else {
+            return undefined();
+        };
+        if let Some(value) = slot.made.get() {
+            return Cow::Borrowed(walk(value, path));
+        }
+        // SET stands outside of everything, so its expressions see the message and no element.
+        let value: &'a Value = match Scope::new(self.run).eval(&query.variables[place].expr) {
+            Cow::Borrowed(value) => value,
+            Cow::Owned(value) => slot.made.get_or_init(|| value),
+        };
+        if self.run.measure(slot, value) { Cow::Borrowed(walk(value, path)) } else { undefined() }
+    }
+
     fn operate(&self, operator: Operator, left: &Value, right: &Value) -> Value {
+        if !self.run.take_steps(operator.effort(left, right)) {
+            return Value::Undefined;
+        }
         let texts = matches!(left, Value::Str(_)) || matches!(right, Value::Str(_));
         if operator != Operator::Plus || !texts {
-            return operator.apply(left, right, self.version);
+            return operator.apply(left, right, self.version());
         }
         let Some((left, right)) = left.text().zip(right.text()) else { return Value::Undefined };
         if self.charge_text(left.len() + right.len()) {
@@ -272,7 +314,10 @@ impl<'a> Scope<'a> {
         if selector.is_undefined() {
             return undefined();
         }
-        let arm = case.arms.iter().find(|(wanted, _)| selector.equals(&self.eval(wanted)) == Some(true));
+        let arm = case.arms.iter().find(|(wanted, _)| {
+            let is_it = self.operate(Operator::Equal, &selector, &self.eval(wanted));
+            matches!(is_it, Value::Bool(true))
+        });
         match (arm, &case.otherwise) {
             (Some((_, result)), _) => self.eval(result),
             (None, Some(otherwise)) => self.eval(otherwise),
@@ -317,7 +362,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-fn walk<'v>(mut value: &'v Value, names: &[String]) -> &'v Value {
+pub(super) fn walk<'v>(mut value: &'v Value, names: &[String]) -> &'v Value {
     for name in names {
         value = value.member(name);
     }

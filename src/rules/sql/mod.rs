@@ -9,17 +9,24 @@ mod dialect;
 pub(crate) mod error;
 pub(crate) mod eval;
 mod functions;
+mod nested;
 pub(crate) mod number;
 mod operator;
 pub(crate) mod payload;
+mod query;
+pub(crate) mod run;
 mod statement;
+mod tokens;
 pub(crate) mod value;
 
 use std::fmt;
 
-pub(crate) use check::{Expr, Query};
-pub(crate) use functions::to_base64;
+#[cfg(test)]
+pub(crate) use functions::names as function_names;
+pub(crate) use functions::{to_base64, trace_id};
+pub(crate) use query::{Expr, Query};
 
+use super::local_files::LocalFiles;
 use error::{Position, SqlError, SqlErrors};
 use number::Number;
 use value::Value;
@@ -71,22 +78,39 @@ impl fmt::Display for Version {
 }
 
 /// Parses and checks a statement.
-pub(crate) fn parse(sql: &str, version: Version) -> Result<Query, SqlErrors> {
+///
+/// `files` is where functions that AWS answers from other services find their answers.
+pub(crate) fn parse(sql: &str, version: Version, files: &LocalFiles) -> Result<Query, SqlErrors> {
     if sql.len() > STATEMENT_BYTES_MAX {
         let message =
             format!("a statement may have at most {STATEMENT_BYTES_MAX} bytes, this has {}", sql.len());
         return Err(SqlError { position: None, message }.into());
     }
-    check::check_statement(dialect::parse_statement(sql)?, version)
+    let (ast, aside) = dialect::parse_statement(sql);
+    check::check_statement(ast, aside, version, files)
 }
 
-/// Parses and checks the expression at the start of `text` that a `}` ends; also says at which byte
-/// that `}` stands.
-pub(crate) fn parse_until_brace(text: &str, version: Version) -> Result<(Expr, usize), SqlErrors> {
-    let (ast, brace) = dialect::parse_until_brace(text)?;
-    let expr = check::check_expression(ast, version)?;
-    let offset = Position::offset_in(brace, text).ok_or_else(|| {
+/// A checked expression in front of a `}`.
+#[derive(Debug)]
+pub(crate) struct Braced {
+    /// The expression.
+    pub(crate) expr: Expr,
+    /// The variables of SET it needs.
+    pub(crate) variables: Vec<String>,
+    /// At which byte the `}` stands.
+    pub(crate) brace: usize,
+}
+
+/// Parses and checks the expression at the start of `text` that a `}` ends.
+pub(crate) fn parse_until_brace(
+    text: &str,
+    version: Version,
+    files: &LocalFiles,
+) -> Result<Braced, SqlErrors> {
+    let ((ast, place), aside) = dialect::parse_until_brace(text)?;
+    let (expr, variables) = check::check_expression(ast, aside, version, files)?;
+    let brace = Position::offset_in(place, text).ok_or_else(|| {
         SqlErrors::from(SqlError { position: None, message: "the expression has no end".to_owned() })
     })?;
-    Ok((expr, offset))
+    Ok(Braced { expr, variables, brace })
 }

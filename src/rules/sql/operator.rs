@@ -1,7 +1,7 @@
 //! The operators of spec 2.4: which operands they take and what they make of them.
 //!
 //! What the tables do not list is Undefined. Decisions where AWS's pages disagree or are silent stand in
-//! `docs/decisions/0006-rules-language.md`.
+//! `docs/rules.md`.
 
 use std::cmp::Ordering;
 
@@ -77,6 +77,27 @@ impl Operator {
             },
             Self::Minus | Self::Times | Self::Divide | Self::Remainder => {
                 self.calculate(left, right, version)
+            }
+        }
+    }
+
+    /// About how many steps the operation takes beside the first, for the evaluator's budget.
+    pub(crate) fn effort(self, left: &Value, right: &Value) -> usize {
+        /// Numbers that are no Int may need more than 128 bits on the way.
+        const DECIMAL: usize = 8;
+        let whole = |value: &Value| matches!(value, Value::Int(_) | Value::Bool(_) | Value::Null);
+        if whole(left) && whole(right) && self != Self::Divide {
+            return 0;
+        }
+        match self {
+            Self::Equal | Self::NotEqual => left.effort().min(right.effort()),
+            Self::In => match right {
+                Value::Array(items) => right.effort() + left.effort().saturating_mul(items.len()),
+                _ => 0,
+            },
+            Self::And | Self::Or => 0,
+            Self::Compare(_) | Self::Plus | Self::Minus | Self::Times | Self::Divide | Self::Remainder => {
+                DECIMAL + left.effort() + right.effort()
             }
         }
     }

@@ -171,6 +171,46 @@ impl Value {
         }
     }
 
+    /// How many items or members the value has, at least 1.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::Array(items) => items.len().max(1),
+            Self::Object(members) => members.len().max(1),
+            _ => 1,
+        }
+    }
+
+    /// About how many steps reading through the value takes, for the evaluator's budget.
+    pub(crate) fn effort(&self) -> usize {
+        /// How many letters are read in a step.
+        const LETTERS: usize = 16;
+        match self {
+            Self::Str(text) => text.len() / LETTERS,
+            Self::Array(items) => items.len() + items.iter().map(Self::effort).sum::<usize>(),
+            Self::Object(members) => {
+                members.iter().map(|(name, value)| 1 + name.len() / LETTERS + value.effort()).sum()
+            }
+            _ => 0,
+        }
+    }
+
+    /// How long the value's JSON text is, in bytes.
+    pub(crate) fn json_bytes(&self) -> usize {
+        let separated = |count: usize| count.saturating_sub(1) + 2;
+        match self {
+            Self::Undefined | Self::Null => 4,
+            Self::Array(items) => separated(items.len()) + items.iter().map(Self::json_bytes).sum::<usize>(),
+            Self::Object(members) => {
+                let members = members.iter().filter(|(_, value)| !value.is_undefined());
+                let lengths = members.map(|(name, value)| text_bytes(name) + 1 + value.json_bytes());
+                let (count, sum) = lengths.fold((0, 0), |(count, sum), length| (count + 1, sum + length));
+                separated(count) + sum
+            }
+            Self::Str(text) => text_bytes(text),
+            Self::Bool(_) | Self::Int(_) | Self::Decimal(_) => self.to_json().len(),
+        }
+    }
+
     /// Compact JSON text. Undefined members are left out, an Undefined item or a bare Undefined is null.
     pub(crate) fn to_json(&self) -> String {
         let mut out = String::new();
@@ -216,6 +256,16 @@ fn push_display(out: &mut String, value: impl std::fmt::Display) {
     write!(out, "{value}").expect("writing to a String cannot fail");
 }
 
+/// How long a text is as JSON.
+fn text_bytes(text: &str) -> usize {
+    let escaped = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' => 1,
+        0..0x20 => 5,
+        _ => 0,
+    });
+    2 + text.len() + escaped.sum::<usize>()
+}
+
 fn write_json_text(text: &str, out: &mut String) {
     out.push('"');
     for letter in text.chars() {
@@ -236,8 +286,10 @@ fn write_json_text(text: &str, out: &mut String) {
 
 /// Reads text as `^-?\d+(\.\d+)?((?i)E-?\d+)?$`, the only spelling the conversion knows (spec 2.2).
 pub(crate) fn numeric_text(text: &str) -> Option<Decimal> {
-    let signed_exponent = text.contains("E+") || text.contains("e+");
-    if signed_exponent { None } else { Decimal::parse(text) }
+    /// Far more digits than a number of 34 with an exponent of 999 can need.
+    const BYTES_MAX: usize = 4_096;
+    let signed_exponent = || text.contains("E+") || text.contains("e+");
+    if text.len() > BYTES_MAX || signed_exponent() { None } else { Decimal::parse(text) }
 }
 
 /// The types `cast` knows.
@@ -270,7 +322,9 @@ impl CastType {
         match self {
             Self::Decimal => match value {
                 Value::Bool(flag) => Value::Decimal(if *flag { ONE } else { ZERO }),
-                _ => value.number().into(),
+                // An Int keeps its digits and becomes a Decimal; a version that has no whole Decimals makes
+                // an Int of it again.
+                _ => value.number().map(|number| Value::Decimal(number.decimal())).into(),
             },
             Self::Int => match value {
                 Value::Bool(flag) => Value::Int(i128::from(*flag)),
@@ -292,6 +346,8 @@ const ZERO: Decimal = Decimal::tenths(0);
 
 #[cfg(test)]
 mod tests {
+    use super::super::Version;
+    use super::super::payload::read_json;
     use super::*;
 
     #[test]
@@ -312,5 +368,19 @@ mod tests {
         members.insert("t".to_owned(), Value::Str("x\n\u{1}\\".to_owned()));
         let text = Value::Object(Box::new(members)).to_json();
         assert_eq!(text, r#"{"a\"b":[1,null,null],"t":"x\n\u0001\\"}"#);
+    }
+
+    #[test]
+    fn the_length_of_json_text_is_known_without_writing_it() {
+        let texts = [
+            r#"{"a\"b":[1,null,2.50],"t":"x\n\u0001é","o":{},"l":[],"n":{"x":[[true],{"y":-1E-9}]}}"#,
+            "[]",
+            "{}",
+            r#"["\t"]"#,
+        ];
+        for text in texts {
+            let value = read_json(text.as_bytes(), Version::V2015).expect("JSON");
+            assert_eq!(value.json_bytes(), value.to_json().len(), "{text}");
+        }
     }
 }

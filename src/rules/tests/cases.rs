@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::super::{Effect, Outgoing, Rule, RuleSet};
+use super::super::{Effect, FileLine, HttpPost, Outgoing, Republish, Rule, RuleSet};
 use super::message;
+use crate::message::Properties;
 use crate::record::{Measure, MeasureValue, Record};
 
 #[derive(Deserialize)]
@@ -64,8 +65,10 @@ fn run(case: &Case) -> String {
     let rules = RuleSet::from_rules(vec![rule]);
     let message = message(&case.topic, case.payload.clone());
     let mut out = String::new();
-    for effect in rules.evaluate(&message) {
-        print_effect(&effect, &mut out);
+    for run in rules.evaluate(&message) {
+        for effect in run.effects {
+            print_effect(&run.rule, &effect, &mut out);
+        }
     }
     if actions == 0 {
         let outgoing = match rules.outgoing(&name, &message).expect("the rule") {
@@ -77,7 +80,7 @@ fn run(case: &Case) -> String {
     out
 }
 
-fn print_effect(effect: &Effect, out: &mut String) {
+fn print_effect(rule: &str, effect: &Effect, out: &mut String) {
     match effect {
         Effect::Write(write) => {
             let create = if write.create { ", created if missing" } else { "" };
@@ -88,9 +91,39 @@ fn print_effect(effect: &Effect, out: &mut String) {
         }
         Effect::Failed(failure) => {
             let action = failure.action.map(|action| format!("/{action}")).unwrap_or_default();
-            writeln!(out, "failed {}{action}: {}", failure.rule, failure.reason).expect("room");
+            writeln!(out, "failed {rule}{action}: {}", failure.reason).expect("room");
+        }
+        Effect::Republish(message) => print_republish(message, out),
+        Effect::Http(post) => {
+            let HttpPost { url, headers, body, timeout_ms, retries } = post;
+            writeln!(out, "post {url}, {timeout_ms} ms, {retries} retries").expect("room");
+            headers.iter().for_each(|(name, value)| writeln!(out, "  {name}: {value}").expect("room"));
+            writeln!(out, "  {}", String::from_utf8_lossy(body)).expect("room");
+        }
+        Effect::File(line) => {
+            let FileLine { path, line, bytes_max, keep } = line;
+            writeln!(out, "append to {path}, {bytes_max} bytes, {keep} kept\n  {line}").expect("room");
         }
     }
+}
+
+fn print_republish(message: &Republish, out: &mut String) {
+    writeln!(out, "republish to {} as {:?}", message.topic, message.qos).expect("room");
+    let properties = &message.properties;
+    if *properties != Properties::default() {
+        let correlation = properties.correlation_data.as_deref().map(String::from_utf8_lossy);
+        writeln!(
+            out,
+            "  utf8 {:?}, expiry {:?}, type {:?}, response {:?}, correlation {correlation:?}, user {:?}",
+            properties.payload_is_utf8,
+            properties.expiry_seconds,
+            properties.content_type,
+            properties.response_topic,
+            properties.user
+        )
+        .expect("room");
+    }
+    writeln!(out, "  {}", String::from_utf8_lossy(&message.payload)).expect("room");
 }
 
 fn print_record(record: &Record, out: &mut String) {

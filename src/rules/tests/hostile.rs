@@ -3,23 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::super::{Effect, FailureReason, Rule, RuleOptions, RuleSet};
+use super::generate::{Noise, cases};
 use super::message;
-
-/// A small generator of reproducible noise (xorshift).
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 33).expect("31 bits")
-    }
-
-    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.next() % choices.len()]
-    }
-}
 
 const WORDS: &[&str] = &[
     "SELECT",
@@ -85,10 +70,10 @@ const WORDS: &[&str] = &[
     "decode(",
     "'base64'",
     "upper(",
-    "EXISTS",
+    "EXISTS (SELECT",
     "(SELECT",
     "@x",
-    "SET",
+    "SET @x =",
     "||",
     "--",
     "é",
@@ -171,8 +156,8 @@ fn run(sql: &str, payload: &str) {
 
 #[test]
 fn noise_never_panics() {
-    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..2_000 {
+    let mut noise = Noise::new(1);
+    for _ in 0..cases(2_000) {
         let payload = noise.pick(PAYLOADS);
         run(&statement(&mut noise), payload);
         let length = noise.next() % 24;
@@ -183,9 +168,9 @@ fn noise_never_panics() {
 
 #[test]
 fn mutilated_rules_and_payloads_never_panic() {
-    let mut noise = Noise(42);
+    let mut noise = Noise::new(42);
     let rule = include_str!("../../../rules/telemetry.toml").as_bytes();
-    for _ in 0..2_000 {
+    for _ in 0..cases(2_000) {
         let mut text = rule.to_vec();
         for _ in 0..=noise.next() % 4 {
             let at = noise.next() % text.len();
@@ -224,6 +209,14 @@ fn no_statement_overflows_the_stack_or_takes_long() {
         format!("SELECT a{}b FROM 'a'", " ".repeat(120_000)),
         format!("SELECT f({} FROM 'a'", vec!["a.b.c"; 20_000].join(",")),
         "SELECT ".repeat(18_000),
+        "(SELECT ".repeat(15_000),
+        "SELECT (".repeat(15_000),
+        format!("SELECT {} FROM 'a'", vec!["f(a AS x"; 14_000].join(", ")),
+        format!("SELECT {} FROM 'a'", vec!["a b"; 30_000].join(", ")),
+        format!("SELECT {} FROM 'a'", vec!["(SELECT a b FROM c"; 6_000].join(", ")),
+        format!("SELECT {} AS x FROM 'a'", vec!["(SELECT a FROM b)"; 7_000].join(" + ")),
+        format!("SET {} SELECT 1 AS x", vec!["@a = 1"; 15_000].join(", ")),
+        format!("SELECT * FROM 'a' {}", "/* */".repeat(20_000)),
         "'".repeat(120_000),
     ];
     for times in [30, 60, 5_000, 30_000] {
@@ -241,6 +234,11 @@ fn no_statement_overflows_the_stack_or_takes_long() {
             ("f(x).a.(", ")"),
             ("{'a':1}.a.(", ")"),
             ("a IN (", ")"),
+            ("(SELECT ", " FROM l)"),
+            ("(SELECT VALUE a FROM ", ")"),
+            ("EXISTS (SELECT * FROM l WHERE ", ")"),
+            ("(SELECT a, b c, (", ")"),
+            ("[{'k': ", "}]"),
         ] {
             statements.push(deep(open, "a", close, times.min(120_000 / (open.len() + close.len()))));
             statements.push(deep(open, "%", "", times.min(120_000 / open.len())));
@@ -261,7 +259,7 @@ fn no_statement_overflows_the_stack_or_takes_long() {
 fn a_payload_beyond_the_limit_is_reported_unread() {
     let rule = Rule::parse_toml("rule", "sql = \"SELECT * FROM 'iot/topic'\"").expect("a rule");
     let options = RuleOptions { payload_bytes_max: 4, ..RuleOptions::default() };
-    let effects = RuleSet::with_options(vec![rule], &options).evaluate(&message("iot/topic", "12345"));
-    let [Effect::Failed(failure)] = effects.as_slice() else { panic!("{effects:?}") };
+    let runs = RuleSet::with_options(vec![rule], &options).evaluate(&message("iot/topic", "12345"));
+    let [Effect::Failed(failure)] = runs[0].effects.as_slice() else { panic!("{runs:?}") };
     assert_eq!(failure.reason, FailureReason::PayloadTooLarge { bytes: 5, limit: 4 });
 }

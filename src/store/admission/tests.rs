@@ -19,6 +19,7 @@ fn check(compatibility: Compatibility, magnetic: bool, record: &Record) -> Resul
     let magnetic_writes = MagneticWrites { enabled: magnetic, rejected_data_location: None };
     Admission {
         compatibility,
+        limits: &Limits::default(),
         retention: Retention { memory_store_hours: 12, magnetic_store_days: 5 },
         magnetic_writes: &magnetic_writes,
         partition_key: &PartitionKey::default(),
@@ -59,6 +60,7 @@ fn retention_periods_add_up_and_the_window_is_forty_minutes_wider() {
 #[test]
 fn an_extreme_retention_does_not_overflow() {
     let admission = Admission {
+        limits: &Limits::default(),
         compatibility: Compatibility::Aws,
         retention: Retention { memory_store_hours: 8_766, magnetic_store_days: 73_000 },
         magnetic_writes: &MagneticWrites { enabled: true, rejected_data_location: None },
@@ -97,6 +99,7 @@ fn a_required_partition_key_must_be_there() {
     };
     let check = |partition_key: &PartitionKey| {
         Admission {
+            limits: &Limits::default(),
             compatibility: Compatibility::Local,
             retention: Retention::default(),
             magnetic_writes: &MagneticWrites::default(),

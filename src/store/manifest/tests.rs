@@ -23,6 +23,7 @@ fn manifest() -> Manifest {
         dimensions: u128::MAX,
     });
     let part = |name: &str| PartMeta {
+        seal: Seal { start: 7, crc32c: 0xa0b },
         path: Path::from(name),
         bytes: 10,
         rows: 20,
@@ -41,7 +42,7 @@ fn objects() -> Objects {
 }
 
 fn writer(name: &str) -> WriterId {
-    WriterId::from_text(name.to_owned())
+    WriterId::from_texts(name.to_owned(), "r".to_owned())
 }
 
 #[tokio::test]
@@ -69,7 +70,9 @@ async fn a_taken_number_is_stepped_over_or_a_conflict() {
     commit(&objects, table, &writer("w"), &mut retried).await.expect("own attempt");
     assert_eq!(retried.number, 2);
     let stranger = commit(&objects, table, &writer("x"), &mut manifest()).await.expect_err("conflict");
-    assert!(stranger.to_string().contains("was written by another daemon, w"), "{stranger}");
+    assert!(stranger.to_string().contains("was written by another daemon, w in its run r"), "{stranger}");
+    let copy = WriterId::from_texts("w".to_owned(), "another".to_owned());
+    commit(&objects, table, &copy, &mut manifest()).await.expect_err("a copy of the folder");
 }
 
 #[tokio::test]

@@ -8,13 +8,15 @@ use bytes::Bytes;
 use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::arrow::{ArrowWriter, AsyncArrowWriter};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::schema::types::ColumnPath;
+use tokio::io::AsyncWriteExt;
 
+use super::seal::{BlockSums, Seal};
 use crate::store::schema::{MEASURE_NAME, TIME, VERSION};
 
 /// Rows of a row group: large enough to compress, small enough to skip.
@@ -25,6 +27,8 @@ const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
 /// A dictionary of doubles may grow to this, 16,384 values; where there are more, it only costs.
 const DOUBLE_DICTIONARY_BYTES: usize = 128 * 1024;
+/// Pieces of a streamed part, 10 MiB each, that are on their way to the object store at once.
+const UPLOADS_AT_ONCE: usize = 2;
 
 /// A column of a part, in file order.
 #[derive(Debug, Clone)]
@@ -64,15 +68,26 @@ impl PartWriter {
         self.writer.write(&batch)
     }
 
-    /// The whole file and its number of rows.
-    pub(crate) fn finish(self) -> Result<(Bytes, u64), ParquetError> {
-        Ok((self.writer.into_inner()?.into(), self.rows))
+    /// The whole file, its seal, and its number of rows.
+    pub(crate) fn finish(mut self) -> Result<(Bytes, Seal, u64), ParquetError> {
+        self.writer.flush()?;
+        self.writer.sync()?;
+        let mut sums = BlockSums::default();
+        sums.add(self.writer.inner());
+        self.writer.write_all(&sums.list())?;
+        let bytes = self.writer.into_inner()?;
+        let data = usize::try_from(sums.bytes()).expect("a file in memory");
+        let seal = Seal::of(sums.bytes(), &bytes[data..]);
+        Ok((bytes.into(), seal, self.rows))
     }
 }
 
 /// A part being written to the object store row group by row group.
 pub(crate) struct PartStream {
-    writer: AsyncArrowWriter<BufWriter>,
+    /// Encodes to memory; each row group is handed over when it is whole.
+    writer: ArrowWriter<Vec<u8>>,
+    sums: BlockSums,
+    file: BufWriter,
 }
 
 impl PartStream {
@@ -81,30 +96,51 @@ impl PartStream {
         path: Path,
         columns: &[PartColumn],
     ) -> Result<Self, ParquetError> {
-        let file = BufWriter::new(Arc::clone(store), path);
-        Ok(Self { writer: AsyncArrowWriter::try_new_with_options(file, schema(columns), options(columns)?)? })
+        // A slow line must not collect the file in memory.
+        let file = BufWriter::new(Arc::clone(store), path).with_max_concurrency(UPLOADS_AT_ONCE);
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), schema(columns), options(columns)?)?;
+        Ok(Self { writer, sums: BlockSums::default(), file })
     }
 
     /// Appends rows with exactly the columns of the part.
     pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
-        self.writer.write(batch).await?;
+        let groups = self.writer.flushed_row_groups().len();
+        self.writer.write(batch)?;
         if self.writer.in_progress_size() >= ROW_GROUP_BYTES {
-            self.writer.flush().await?;
+            self.writer.flush()?;
         }
-        Ok(())
+        if self.writer.flushed_row_groups().len() > groups { self.hand_over().await } else { Ok(()) }
     }
 
-    /// Ends the file and returns its size. The object store has it then; syncing is the caller's.
-    pub(crate) async fn finish(mut self) -> Result<u64, ParquetError> {
-        self.writer.finish().await?;
-        Ok(self.writer.bytes_written() as u64)
+    async fn hand_over(&mut self) -> Result<(), ParquetError> {
+        self.writer.sync()?;
+        let bytes = std::mem::take(self.writer.inner_mut());
+        self.sums.add(&bytes);
+        self.file.put(bytes.into()).await.map_err(external)
+    }
+
+    /// Ends the file and returns its size and seal. The object store has it then; syncing is the
+    /// caller's.
+    pub(crate) async fn finish(mut self) -> Result<(u64, Seal), ParquetError> {
+        self.writer.flush()?;
+        self.hand_over().await?;
+        self.writer.write_all(&self.sums.list())?;
+        let end = self.writer.into_inner()?;
+        let seal = Seal::of(self.sums.bytes(), &end);
+        let bytes = self.sums.bytes() + end.len() as u64;
+        self.file.put(end.into()).await.map_err(external)?;
+        self.file.shutdown().await?;
+        Ok((bytes, seal))
     }
 
     /// Gives up; nothing of the file stays.
-    pub(crate) async fn abort(self) -> Result<(), ParquetError> {
-        let aborted = self.writer.into_inner().abort().await;
-        aborted.map_err(|error| ParquetError::External(Box::new(error)))
+    pub(crate) async fn abort(mut self) -> Result<(), ParquetError> {
+        self.file.abort().await.map_err(external)
     }
+}
+
+fn external(error: object_store::Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
 }
 
 /// The Arrow schema of a part with these columns.

@@ -139,13 +139,17 @@ pub(crate) async fn merge(
         }
     };
     let meta = match (part, merge.times) {
-        (Some(part), Some((time_min, time_max))) => Some(PartMeta {
-            path: order.path,
-            bytes: part.finish().await?,
-            rows: merge.sources.len() as u64,
-            time_min: Timestamp::from_nanos(time_min),
-            time_max: Timestamp::from_nanos(time_max),
-        }),
+        (Some(part), Some((time_min, time_max))) => {
+            let (bytes, seal) = part.finish().await?;
+            Some(PartMeta {
+                path: order.path,
+                bytes,
+                rows: merge.sources.len() as u64,
+                time_min: Timestamp::from_nanos(time_min),
+                time_max: Timestamp::from_nanos(time_max),
+                seal,
+            })
+        }
         _ => None,
     };
     let aged = merge.cursors.iter().map(|cursor| cursor.aged).sum();

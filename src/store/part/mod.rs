@@ -2,12 +2,15 @@
 //!
 //! Rows are sorted by measure name, dimensions and time. Texts are plain strings with dictionary
 //! encoding, and no sort order is declared: both an Arrow dictionary type and a declared order make
-//! DataFusion slower. The column `ts_version` carries the version of every row.
+//! DataFusion slower. The column `ts_version` carries the version of every row. Checksums stand between
+//! the rows and the footer, where Parquet's readers do not look; see `seal`.
 
+pub(crate) mod checked;
 pub(crate) mod encode;
 pub(crate) mod lookup;
 pub(crate) mod merge;
 pub(crate) mod reader;
+pub(crate) mod seal;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use object_store::path::Path;
 use roaring::RoaringBitmap;
 
+use self::checked::CheckedStore;
+use self::seal::Seal;
 use super::objects::Cleaner;
 use crate::clock::Timestamp;
 
@@ -29,6 +34,7 @@ pub(crate) struct PartMeta {
     pub(crate) rows: u64,
     pub(crate) time_min: Timestamp,
     pub(crate) time_max: Timestamp,
+    pub(crate) seal: Seal,
 }
 
 impl PartMeta {
@@ -42,17 +48,25 @@ impl PartMeta {
     }
 }
 
-/// A file that stays as long as a snapshot refers to it.
+/// Where the files of parts are read and, in the end, deleted.
+#[derive(Debug, Clone)]
+pub(crate) struct Shelf {
+    pub(crate) store: Arc<CheckedStore>,
+    pub(crate) cleaner: Cleaner,
+}
+
+/// A file that can be read, and stays, as long as a snapshot refers to it.
 #[derive(Debug)]
 pub(crate) struct PartFile {
     pub(crate) meta: PartMeta,
     doomed: AtomicBool,
-    cleaner: Cleaner,
+    shelf: Shelf,
 }
 
 impl PartFile {
-    pub(crate) fn new(meta: PartMeta, cleaner: Cleaner) -> Arc<Self> {
-        Arc::new(Self { meta, doomed: AtomicBool::new(false), cleaner })
+    pub(crate) fn new(meta: PartMeta, shelf: Shelf) -> Arc<Self> {
+        shelf.store.add(&meta);
+        Arc::new(Self { meta, doomed: AtomicBool::new(false), shelf })
     }
 
     /// Deletes the file once nobody refers to it any more.
@@ -63,8 +77,9 @@ impl PartFile {
 
 impl Drop for PartFile {
     fn drop(&mut self) {
+        self.shelf.store.remove(&self.meta.path);
         if self.doomed.load(Ordering::Acquire) {
-            self.cleaner.delete(self.meta.path.clone());
+            self.shelf.cleaner.delete(self.meta.path.clone());
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A disk in memory that fails the way disks do.
 //!
 //! What was not synced may be lost, in part or as a whole; a name is lost with its content until its
-//! folder was synced. A crash is planned by operation number, so that a test can try them all.
+//! folder was synced. A crash is planned by operation number, so that a test can try them all. Objects
+//! are on the disk, or in a bucket, which keeps them and may be out of reach instead.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,13 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult,
 };
 
+use super::bucket::Bucket;
 use crate::store::files::{AppendFile, Files};
 
 /// What goes wrong, and when.
@@ -29,6 +30,8 @@ pub(crate) enum Fault {
     Sync(u64),
     /// The n-th append writes half and says that the disk is full.
     Full(u64),
+    /// Operation n fails like this and does nothing, or half if it is an append; everything else goes on.
+    Once(u64, io::ErrorKind),
 }
 
 #[derive(Debug, Default)]
@@ -39,6 +42,8 @@ struct State {
     syncs: u64,
     fault: Option<Fault>,
     crashed: bool,
+    /// Whether no object can be reached.
+    cut_off: bool,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -82,10 +87,17 @@ impl Content {
 }
 
 /// The disk; clones are the same disk.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct SimDisk {
     state: Arc<Mutex<State>>,
-    objects: Arc<InMemory>,
+    bucket: Bucket,
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl Default for SimDisk {
+    fn default() -> Self {
+        Self::with(Bucket::default())
+    }
 }
 
 fn stopped() -> io::Error {
@@ -93,6 +105,21 @@ fn stopped() -> io::Error {
 }
 
 impl SimDisk {
+    /// An empty disk whose objects are in an empty bucket.
+    pub(crate) fn with(bucket: Bucket) -> Self {
+        let objects = bucket.empty();
+        Self { state: Arc::default(), bucket, objects }
+    }
+
+    pub(crate) fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// Takes the objects out of reach, or back.
+    pub(crate) fn cut_off(&self, cut_off: bool) {
+        self.state().cut_off = cut_off;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic under the lock")
     }
@@ -131,7 +158,7 @@ impl SimDisk {
                 files.insert(path.clone(), content.after_crash(luck));
             }
         }
-        let objects = InMemory::new();
+        let objects = self.bucket.empty();
         let listed: Vec<_> = self.objects.list(None).collect().await;
         for object in listed {
             let path = object.expect("memory").location;
@@ -142,12 +169,25 @@ impl SimDisk {
             }
         }
         let state = State { files, ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)), objects: Arc::new(objects) }
+        Self { state: Arc::new(Mutex::new(state)), bucket: self.bucket.clone(), objects }
     }
 
-    /// Counts an operation; an error when the machine has stopped.
+    /// The disk as the next process finds it: all is there, and what was not synced still is not.
+    pub(crate) async fn after_kill(&self) -> Self {
+        let copy = self.after_crash(255).await;
+        copy.state().files = self.state().files.clone();
+        copy
+    }
+
+    /// Counts an operation; an error when the machine has stopped, or this is the one that fails.
     fn operate(&self) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
+        if let Some(Fault::Once(at, kind)) = state.fault
+            && state.operations == at
+        {
+            state.operations += 1;
+            return Err(kind.into());
+        }
         if let Some(Fault::Crash(at)) = state.fault
             && state.operations >= at
         {
@@ -162,11 +202,24 @@ impl SimDisk {
 
     fn operate_on_objects(&self) -> object_store::Result<()> {
         let failed = |source| object_store::Error::Generic { store: "simulated", source: Box::new(source) };
+        self.reach()?;
         self.operate().map(drop).map_err(failed)
     }
 
+    /// An error while the objects cannot be reached.
+    fn reach(&self) -> object_store::Result<()> {
+        if !self.state().cut_off {
+            return Ok(());
+        }
+        let source = Box::new(io::Error::from(io::ErrorKind::ConnectionRefused));
+        Err(object_store::Error::Generic { store: "simulated", source })
+    }
+
     fn object_written(&self, path: &Path, bytes: &[u8], synced: usize) {
-        let content = Content::written(bytes.to_vec(), synced, false);
+        // A bucket that has answered has it for good.
+        let kept = self.bucket.is_elsewhere();
+        let synced = if kept { bytes.len() } else { synced };
+        let content = Content::written(bytes.to_vec(), synced, kept);
         self.state().files.insert(path.to_string(), content);
     }
 }
@@ -229,23 +282,24 @@ struct SimFile {
 
 impl AppendFile for SimFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let crash = self.disk.operate();
-        let stops = crash.is_err();
-        let mut state = crash.unwrap_or_else(|_| self.disk.state());
+        let (mut state, failure) = match self.disk.operate() {
+            Ok(state) => (state, None),
+            Err(error) => (self.disk.state(), Some(error)),
+        };
         state.appends += 1;
         let full = state.fault == Some(Fault::Full(state.appends));
         let file = state.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
         // A machine that stops, or a disk that fills up, does so in the middle.
-        let kept = if full || stops { bytes.len() / 2 } else { bytes.len() };
+        let kept = if full || failure.is_some() { bytes.len() / 2 } else { bytes.len() };
         let end = file.end + kept;
         let room = file.bytes.len().max(end);
         file.bytes.resize(room, 0);
         file.bytes[file.end..end].copy_from_slice(&bytes[..kept]);
         file.end = end;
-        match (stops, full) {
-            (true, _) => Err(stopped()),
-            (_, true) => Err(io::ErrorKind::StorageFull.into()),
-            _ => Ok(()),
+        match failure {
+            Some(failure) => Err(failure),
+            None if full => Err(io::ErrorKind::StorageFull.into()),
+            None => Ok(()),
         }
     }
 
@@ -299,6 +353,7 @@ impl ObjectStore for SimDisk {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> object_store::Result<GetResult> {
+        self.reach()?;
         self.objects.get_opts(location, options).await
     }
 
@@ -307,6 +362,7 @@ impl ObjectStore for SimDisk {
         location: &Path,
         ranges: &[Range<u64>],
     ) -> object_store::Result<Vec<bytes::Bytes>> {
+        self.reach()?;
         self.objects.get_ranges(location, ranges).await
     }
 
@@ -329,7 +385,10 @@ impl ObjectStore for SimDisk {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        self.objects.list(prefix)
+        match self.reach() {
+            Ok(()) => self.objects.list(prefix),
+            Err(error) => futures::stream::iter([Err(error)]).boxed(),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> object_store::Result<ListResult> {

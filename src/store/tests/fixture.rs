@@ -11,11 +11,14 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
 
+use super::bucket::Bucket;
 use super::disk::SimDisk;
 use crate::clock::{ManualClock, Timestamp};
 use crate::record::{Attribute, Dimension, Measure, MeasureValue, Record, WriteBatch};
 use crate::shutdown::Shutdown;
 use crate::store::compaction::Replacement;
+use crate::store::files::Files;
+use crate::store::ground::Ground;
 use crate::store::part::PartFile;
 use crate::store::{
     ColumnKind, DatabaseOptions, Disks, Part, Store, StoreError, StoreOptions, TableOptions, TableSnapshot,
@@ -35,7 +38,12 @@ pub(crate) struct Machine {
 impl Machine {
     /// A machine whose catalog has the table `db`.`t`.
     pub(crate) async fn with_table() -> Self {
-        let machine = Self::empty();
+        Self::with_table_in(Bucket::of_environment()).await
+    }
+
+    /// The same with its objects in a bucket.
+    pub(crate) async fn with_table_in(bucket: Bucket) -> Self {
+        let machine = Self::with(bucket);
         let store = machine.open().await;
         store.create_database("db", DatabaseOptions::default()).expect("new");
         store.create_table("db", "t", TableOptions::default()).expect("new");
@@ -43,11 +51,18 @@ impl Machine {
         machine
     }
 
-    pub(crate) fn empty() -> Self {
+    fn with(bucket: Bucket) -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
         // Tests of damage count bytes from the end of a file; those of crashes reserve room.
-        let options = StoreOptions { wal_reserve_bytes: 0, ..StoreOptions::new(folder.path()) };
-        Self { folder, disk: SimDisk::default(), options }
+        let options =
+            StoreOptions { url: bucket.url(), wal_reserve_bytes: 0, ..StoreOptions::new(folder.path()) };
+        Self { folder, disk: SimDisk::with(bucket), options }
+    }
+
+    pub(crate) fn disks(&self) -> Disks {
+        let files: Arc<dyn Files> = Arc::new(self.disk.clone());
+        let object_files = (!self.disk.bucket().is_elsewhere()).then(|| Arc::clone(&files));
+        Disks { files, objects: Arc::new(self.disk.clone()), object_files }
     }
 
     /// The same catalog with another disk.
@@ -64,8 +79,8 @@ impl Machine {
     }
 
     pub(crate) async fn try_open_at(&self, clock: Arc<ManualClock>) -> Result<Store, StoreError> {
-        let disks = Disks { files: Arc::new(self.disk.clone()), objects: Arc::new(self.disk.clone()) };
-        Store::open_on(disks, self.options.clone(), clock).await
+        let ground = Ground::take(&self.options.path, &self.disk)?;
+        Store::open_on(ground, self.disks(), self.options.clone(), clock).await
     }
 
     pub(crate) async fn open(&self) -> Store {

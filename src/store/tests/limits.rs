@@ -2,7 +2,7 @@
 
 use super::fixture::{Machine, measured, multi, rejections, row, rows};
 use crate::record::{Measure, MeasureValue, Record};
-use crate::store::{ColumnKind, TableSnapshot};
+use crate::store::{ColumnKind, DatabaseOptions, Limits, StoreError, TableOptions, TableSnapshot};
 
 fn double(value: f64) -> Measure {
     Measure::Single(MeasureValue::Double(value))
@@ -154,4 +154,70 @@ async fn records_that_are_wrong_in_themselves_are_told_why() {
     assert_eq!(told.len(), 2);
     assert!(rows(&store).await.is_empty());
     assert_eq!(names(&store.snapshot("db", "t").expect("there")), ["measure_name", "time"]);
+}
+
+#[tokio::test]
+async fn lower_limits_stop_growth_and_leave_what_is_there() {
+    let mut machine = Machine::with_table().await;
+    let store = machine.open().await;
+    let two = |time| {
+        let attributes = [("x", MeasureValue::Bigint(1)), ("y", MeasureValue::Bigint(1))];
+        measured(&[("a", "1"), ("b", "1")], "m", time, 1, multi(&attributes))
+    };
+    assert_eq!(rejections(&store, vec![two(1)]).await, []);
+    store.close().await.expect("healthy");
+    machine.options.limits = Limits {
+        databases_per_account: 1,
+        tables_per_account: 1,
+        dimensions_per_table: 1,
+        measure_names_per_table: 1,
+        unique_attributes_per_table: 1,
+        attributes_per_record: 2,
+    };
+    let store = machine.open().await;
+    let one = |dimension: &str, attribute: &str| {
+        measured(&[(dimension, "1")], "m", 3, 1, multi(&[(attribute, MeasureValue::Bigint(1))]))
+    };
+    let three =
+        [("x", MeasureValue::Bigint(1)), ("y", MeasureValue::Bigint(1)), ("z", MeasureValue::Bigint(1))];
+    let told = rejections(
+        &store,
+        vec![
+            two(2),
+            one("c", "x"),
+            one("a", "z"),
+            measured(&[("a", "1")], "n", 3, 1, multi(&[("x", MeasureValue::Bigint(1))])),
+            measured(&[("a", "1")], "m", 3, 1, multi(&three)),
+            one("a", "x"),
+        ],
+    );
+    let texts = [
+        (1, "The table would have more than 1 dimensions."),
+        (2, "The table would have more than 1 different multi-measure attributes."),
+        (3, "The table would have more than 1 measure names."),
+        (4, "A multi-measure record must have 1 to 2 measure values, this one has 3."),
+    ];
+    assert_eq!(told.await, texts.map(|(index, text)| (index, text.to_owned())));
+    let database = store.create_database("other", DatabaseOptions::default()).expect_err("one is there");
+    assert_eq!(database.to_string(), "There are 1 databases, and at most 1 are allowed.");
+    let table = store.create_table("db", "u", TableOptions::default()).expect_err("one is there");
+    assert!(matches!(table, StoreError::QuotaExceeded(_)), "{table}");
+    store.delete_table("db", "t").expect("there");
+    store.create_table("db", "u", TableOptions::default()).expect("there is room again");
+}
+
+#[tokio::test]
+async fn wider_tables_than_awss_come_back_from_parts() {
+    let mut machine = Machine::with_table().await;
+    machine.options.limits = Limits::MOST;
+    let store = machine.open().await;
+    let attributes: Vec<(String, MeasureValue)> =
+        (0..1_500).map(|n| (format!("a{n}"), MeasureValue::Bigint(n))).collect();
+    let attributes: Vec<(&str, MeasureValue)> =
+        attributes.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    assert_eq!(rejections(&store, vec![measured(&[("d", "x")], "m", 1, 1, multi(&attributes))]).await, []);
+    let before = rows(&store).await;
+    store.flush().await.expect("flushed");
+    store.close().await.expect("healthy");
+    assert_eq!(rows(&machine.open().await).await, before);
 }

@@ -140,11 +140,13 @@ async fn what_a_crash_left_of_a_flush_is_removed_at_the_start() {
     store.create_database("db", DatabaseOptions::default()).expect("new");
     let table = store.create_table("db", "t", TableOptions::default()).expect("new");
     write(&store, "t", 1).await.expect("written");
+    let deleted = store.create_table("db", "gone", TableOptions::default()).expect("new").id;
+    store.delete_table("db", "gone").expect("there");
     store.flush().await.expect("flushed");
     store.close().await.expect("healthy");
     let tables = folder.path().join("tables");
-    let orphan = tables.join(format!("{}/parts/1970-01-01/w-0000000099.parquet", table.id));
-    let unknown = tables.join("00000000-0000-4000-8000-000000000000/manifest/00000000000000000001.json");
+    let orphan = tables.join(format!("{}/parts/1970-01-01/w-r-0000000099.parquet", table.id));
+    let unknown = tables.join(format!("{deleted}/manifest/00000000000000000001.json"));
     std::fs::create_dir_all(unknown.parent().expect("nested")).expect("created");
     std::fs::write(&orphan, b"half").expect("written");
     std::fs::write(&unknown, b"{}").expect("written");

@@ -144,7 +144,7 @@ impl EntryBuilder {
         match &record.measure {
             Measure::Single(value) => put_value(out, value),
             Measure::Multi(attributes) => {
-                let count = u16::try_from(attributes.len()).expect("admission allows 1024 attributes");
+                let count = u16::try_from(attributes.len()).expect("admission allows 4096 attributes");
                 out.extend_from_slice(&count.to_le_bytes());
                 for attribute in attributes {
                     if !same_measure {

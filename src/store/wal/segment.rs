@@ -26,7 +26,7 @@ pub(crate) const HEADER_BYTES: usize = 24;
 const FEW: usize = 16;
 
 const MAGIC: &[u8; 8] = b"TIDEWAL\n";
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// The path of the segment that starts with `first`, below the store's folder.
 pub(crate) fn path(first: Lsn) -> String {

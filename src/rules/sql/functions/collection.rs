@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Operand, Scope, Value, first};
+use super::{Expr, Operand, Scope, Value, first};
 use crate::rules::sql::eval::undefined;
 use crate::rules::sql::number::Number;
 
@@ -75,8 +75,23 @@ pub(super) fn isundefined<'a>(arguments: Vec<Operand<'a>>, _: &Scope<'a>) -> Ope
     Cow::Owned(Value::Bool(first(arguments).is_undefined()))
 }
 
-/// The first argument, or the second (Undefined without one) when the first is Undefined or Null.
-pub(super) fn get_or_default<'a>(arguments: Vec<Operand<'a>>, _: &Scope<'a>) -> Operand<'a> {
+/// The first argument, or the second (Undefined without one) when the first is Undefined or Null, or
+/// fails: a regular expression that costs too much is the failure there is.
+pub(super) fn get_or_default<'a>(arguments: &'a [Expr], scope: &Scope<'a>) -> Operand<'a> {
+    let before = scope.run.set_pattern_failed(false);
+    let value = arguments.first().map_or_else(undefined, |argument| scope.eval(argument));
+    let failed = scope.run.set_pattern_failed(before);
+    match *value {
+        Value::Undefined | Value::Null => {}
+        _ if failed => {}
+        _ => return value,
+    }
+    arguments.get(1).map_or_else(undefined, |argument| scope.eval(argument))
+}
+
+/// The second argument when the first is Undefined or Null; no operation of the language yields the NaN of
+/// the name.
+pub(super) fn nanvl<'a>(arguments: Vec<Operand<'a>>, _: &Scope<'a>) -> Operand<'a> {
     let mut arguments = arguments.into_iter();
     let value = arguments.next().unwrap_or_else(undefined);
     match *value {
@@ -85,7 +100,30 @@ pub(super) fn get_or_default<'a>(arguments: Vec<Operand<'a>>, _: &Scope<'a>) -> 
     }
 }
 
-/// As get_or_default: no operation of the language yields the NaN of the name.
-pub(super) fn nanvl<'a>(arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a> {
-    get_or_default(arguments, scope)
+/// transform('enrichArray', object, array): each object of the array with the members of the object; a
+/// member of the object replaces one of its name.
+pub(super) fn transform<'a>(arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a> {
+    let [mode, object, array] = arguments.as_slice() else { return undefined() };
+    let (Value::Str(mode), Value::Object(extra), Value::Array(items)) = (&**mode, &**object, &**array) else {
+        return undefined();
+    };
+    if mode != "enrichArray" || items.iter().any(|item| !matches!(item, Value::Object(_))) {
+        return undefined();
+    }
+    // A small object times a large array is larger than either, so the room is taken first.
+    let added = object.weight().saturating_mul(items.len());
+    if !scope.charge(added.saturating_add(array.weight())) {
+        return undefined();
+    }
+    let enriched = items.iter().map(|item| match item {
+        Value::Object(members) => {
+            let mut members = members.clone();
+            members.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
+            Value::Object(members)
+        }
+        other => other.clone(),
+    });
+    let enriched = Value::Array(enriched.collect());
+    // AWS's limit for what it returns (spec 3.3).
+    if scope.charge_text(enriched.json_bytes()) { Cow::Owned(enriched) } else { undefined() }
 }

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::{Operand, Scope, Value, base64, first};
+use super::transfer::to_base64;
+use super::{Operand, Scope, Value, first};
 use crate::rules::sql::eval::undefined;
 use crate::rules::sql::number::Number;
 use crate::rules::sql::value::Object;
@@ -29,7 +30,15 @@ pub(super) fn clientid<'a>(_: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a
 }
 
 pub(super) fn accountid<'a>(_: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a> {
-    scope.text(scope.account_id())
+    scope.text(scope.site().account_id)
+}
+
+/// Who the publisher proved to be; Undefined for one who proved nothing.
+pub(super) fn principal<'a>(_: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a> {
+    match scope.message().origin.principal.as_deref() {
+        Some(principal) => scope.text(principal),
+        None => undefined(),
+    }
 }
 
 pub(super) fn sql_version<'a>(_: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a> {
@@ -51,7 +60,7 @@ pub(super) fn get_mqtt_property<'a>(arguments: Vec<Operand<'a>>, scope: &Scope<'
     let text: Option<Cow<'a, str>> = match name.as_str() {
         "content_type" => properties.content_type.as_deref().map(Cow::Borrowed),
         "response_topic" => properties.response_topic.as_deref().map(Cow::Borrowed),
-        "correlation_data" => properties.correlation_data.as_ref().map(|data| base64::encode(data).into()),
+        "correlation_data" => properties.correlation_data.as_ref().map(|data| to_base64(data).into()),
         "format_indicator" => Some(match properties.payload_is_utf8 {
             Some(true) => "UTF8_DATA".into(),
             _ => "UNSPECIFIED_BYTES".into(),

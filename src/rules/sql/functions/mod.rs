@@ -2,24 +2,102 @@
 //!
 //! A function gets its arguments evaluated and answers Undefined for what its table does not list.
 //! Conversion classes are the specification's: N1 takes numbers and numeric strings, S takes
-//! everything with a string form.
+//! everything with a string form. What can be prepared when a rule is loaded (patterns, descriptors,
+//! secrets) is: see [`Prepared`].
 
-mod base64;
+mod chance;
 mod collection;
 mod context;
+mod hash;
+mod java_regex;
 mod number;
+mod proto;
+mod proto_json;
+mod regexp;
+mod secret;
 mod text;
+mod time_format;
+mod time_parse;
+mod time_pattern;
+mod time_resolve;
+mod transfer;
+mod zone;
+mod zone_names;
 
-pub(crate) use base64::encode as to_base64;
+pub(crate) use chance::trace_id;
+pub(crate) use transfer::to_base64;
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
-use super::check::Expr;
+use super::super::local_files::LocalFiles;
 use super::eval::{Operand, Scope};
+use super::query::Expr;
 use super::value::Value;
 
-/// A function's code.
-pub(crate) type Call = for<'a> fn(Vec<Operand<'a>>, &Scope<'a>) -> Operand<'a>;
+/// The code of a function whose arguments are evaluated first.
+pub(crate) type Plain = for<'a> fn(Vec<Operand<'a>>, &Scope<'a>) -> Operand<'a>;
+
+/// The code of a function that decides itself which arguments are evaluated.
+pub(crate) type Lazy = for<'a> fn(&'a [Expr], &Scope<'a>) -> Operand<'a>;
+
+/// A function made ready for one place in a statement.
+pub(crate) trait Prepared: fmt::Debug + Send + Sync {
+    /// The function's value.
+    fn run<'a>(&'a self, arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a>;
+}
+
+/// Makes a function ready for these arguments. The error is a sentence without a period.
+type Prepare = fn(&[Expr], &mut Binder<'_>) -> Result<Box<dyn Prepared>, String>;
+
+/// A function bound to its place in a statement.
+#[derive(Debug)]
+pub(crate) enum Call {
+    /// Arguments first.
+    Plain(Plain),
+    /// Arguments when it wants them.
+    Lazy(Lazy),
+    /// Arguments first, with what was prepared for them.
+    Prepared(Box<dyn Prepared>),
+}
+
+impl Call {
+    /// The value of the call; one that evaluates its arguments itself has none here.
+    pub(super) fn run<'a>(&'a self, arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a> {
+        match self {
+            Self::Plain(code) => code(arguments, scope),
+            Self::Prepared(prepared) => prepared.run(arguments, scope),
+            Self::Lazy(_) => super::eval::undefined(),
+        }
+    }
+}
+
+/// What binding knows about the text around a call.
+#[derive(Debug)]
+pub(super) struct Binder<'f> {
+    files: &'f LocalFiles,
+    in_template: bool,
+    protos: usize,
+}
+
+impl<'f> Binder<'f> {
+    /// For a statement.
+    pub(super) const fn statement(files: &'f LocalFiles) -> Self {
+        Self { files, in_template: false, protos: 0 }
+    }
+
+    /// For an expression in a substitution template.
+    pub(super) const fn template(files: &'f LocalFiles) -> Self {
+        Self { files, in_template: true, protos: 0 }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Code {
+    Plain(Plain),
+    Lazy(Lazy),
+    Prepared(Prepare),
+}
 
 /// A function of the language.
 #[derive(Debug)]
@@ -29,56 +107,61 @@ pub(super) struct Function {
     pub(super) arity: RangeInclusive<usize>,
     /// Whether 2015-10-08 lacks it.
     pub(super) since_2016: bool,
-    /// Its code.
-    pub(super) call: Call,
+    code: Code,
 }
 
 /// What a name means.
 pub(super) enum Lookup {
     /// A function.
     Found(&'static Function),
-    /// A function AWS has and this version of Tidemill has not.
-    NotYet,
+    /// A function AWS answers from a service that is not here; the end of a sentence says which.
+    Elsewhere(&'static str),
     /// Nothing.
     Unknown,
 }
 
 /// A function of 2015-10-08.
-const fn old(name: &'static str, arity: RangeInclusive<usize>, call: Call) -> Function {
-    Function { name, arity, since_2016: false, call }
+const fn old(name: &'static str, arity: RangeInclusive<usize>, call: Plain) -> Function {
+    Function { name, arity, since_2016: false, code: Code::Plain(call) }
 }
 
 /// A function that came with 2016-03-23.
-const fn new(name: &'static str, arity: RangeInclusive<usize>, call: Call) -> Function {
-    Function { name, arity, since_2016: true, call }
+const fn new(name: &'static str, arity: RangeInclusive<usize>, call: Plain) -> Function {
+    Function { name, arity, since_2016: true, code: Code::Plain(call) }
 }
 
-/// Functions of AWS IoT SQL that are refused when a rule is loaded: they need chance, a hash, a regular
-/// expression, a calendar, a certificate, or another AWS service.
-const NOT_YET: [&str; 23] = [
-    "aws_lambda",
-    "get_dynamodb",
-    "get_registry_data",
-    "get_secret",
-    "get_thing_shadow",
-    "machinelearning_predict",
-    "md2",
-    "md5",
-    "newuuid",
-    "parse_time",
-    "principal",
-    "rand",
-    "regexp_matches",
-    "regexp_replace",
-    "regexp_substr",
-    "sha1",
-    "sha224",
-    "sha256",
-    "sha384",
-    "sha512",
-    "time_to_epoch",
-    "traceid",
-    "transform",
+const fn lazy(name: &'static str, arity: RangeInclusive<usize>, call: Lazy) -> Function {
+    Function { name, arity, since_2016: true, code: Code::Lazy(call) }
+}
+
+const fn prepared(
+    name: &'static str,
+    arity: RangeInclusive<usize>,
+    since_2016: bool,
+    prepare: Prepare,
+) -> Function {
+    Function { name, arity, since_2016, code: Code::Prepared(prepare) }
+}
+
+/// Functions of AWS IoT SQL that are refused when a rule is loaded, and why.
+const ELSEWHERE: [(&str, &str); 5] = [
+    (
+        "aws_lambda",
+        "calls AWS Lambda while the rule is evaluated, and rules here do no I/O: call the function behind the rule, from an action",
+    ),
+    (
+        "get_dynamodb",
+        "reads Amazon DynamoDB while the rule is evaluated, and rules here do no I/O: put what it would look up into the message or join it when querying",
+    ),
+    (
+        "get_registry_data",
+        "reads the AWS IoT registry, and there is none here: put what it would look up into the message or join it when querying",
+    ),
+    (
+        "get_thing_shadow",
+        "reads AWS IoT device shadows, and there are none here: put what it would look up into the message",
+    ),
+    ("machinelearning_predict", "calls Amazon Machine Learning, which AWS closed to new users"),
 ];
 
 const MANY: usize = usize::MAX;
@@ -101,14 +184,15 @@ static FUNCTIONS: &[Function] = &[
     old("concat", 0..=MANY, collection::concat),
     old("cos", 1..=1, number::cos),
     old("cosh", 1..=1, number::cosh),
-    new("decode", 2..=2, text::decode),
-    new("encode", 2..=2, text::encode),
+    prepared("decode", 2..=6, true, transfer::prepare_decode),
+    new("encode", 2..=2, transfer::encode),
     old("endswith", 2..=2, text::endswith),
     old("exp", 1..=1, number::exp),
     old("floor", 1..=1, number::floor),
     old("get", 2..=2, collection::get),
     old("get_mqtt_property", 1..=1, context::get_mqtt_property),
-    new("get_or_default", 1..=2, collection::get_or_default),
+    lazy("get_or_default", 1..=2, collection::get_or_default),
+    prepared("get_secret", 3..=4, false, secret::prepare),
     old("get_user_properties", 0..=1, context::get_user_properties),
     new("indexof", 2..=2, text::indexof),
     old("isnull", 1..=1, collection::isnull),
@@ -119,15 +203,29 @@ static FUNCTIONS: &[Function] = &[
     old("lower", 1..=1, text::lower),
     old("lpad", 2..=2, text::lpad),
     old("ltrim", 1..=1, text::ltrim),
+    old("md2", 1..=1, hash::md2),
+    old("md5", 1..=1, hash::md5),
     old("mod", 2..=2, number::remainder),
     old("nanvl", 2..=2, collection::nanvl),
+    old("newuuid", 0..=0, chance::newuuid),
     new("numbytes", 1..=1, text::numbytes),
+    prepared("parse_time", 2..=3, true, time_format::prepare),
     old("power", 2..=2, number::power),
+    old("principal", 0..=0, context::principal),
+    old("rand", 0..=0, chance::rand),
+    prepared("regexp_matches", 2..=2, false, regexp::prepare_matches),
+    prepared("regexp_replace", 3..=3, false, regexp::prepare_replace),
+    prepared("regexp_substr", 2..=2, false, regexp::prepare_substr),
     old("remainder", 2..=2, number::remainder),
     old("replace", 3..=3, text::replace),
     old("round", 1..=1, number::round),
     old("rpad", 2..=2, text::rpad),
     old("rtrim", 1..=1, text::rtrim),
+    old("sha1", 1..=1, hash::sha1),
+    old("sha224", 1..=1, hash::sha224),
+    old("sha256", 1..=1, hash::sha256),
+    old("sha384", 1..=1, hash::sha384),
+    old("sha512", 1..=1, hash::sha512),
     old("sign", 1..=1, number::sign),
     old("sin", 1..=1, number::sin),
     old("sinh", 1..=1, number::sinh),
@@ -138,21 +236,20 @@ static FUNCTIONS: &[Function] = &[
     old("substring", 2..=3, text::substring),
     old("tan", 1..=1, number::tan),
     old("tanh", 1..=1, number::tanh),
+    prepared("time_to_epoch", 2..=2, true, time_parse::prepare),
     old("timestamp", 0..=0, context::timestamp),
     old("topic", 0..=1, context::topic),
+    old("traceid", 0..=0, chance::traceid),
+    new("transform", 3..=3, collection::transform),
     old("trim", 1..=1, text::trim),
     old("trunc", 2..=2, number::trunc),
     old("upper", 1..=1, text::upper),
 ];
 
-/// Finds the function `name`, which is in lower case, for a call with these arguments.
-pub(super) fn lookup(name: &str, arguments: &[Expr]) -> Lookup {
-    let proto = match arguments.get(1) {
-        Some(Expr::Literal(Value::Str(scheme))) => name == "decode" && scheme.eq_ignore_ascii_case("proto"),
-        _ => false,
-    };
-    if proto || NOT_YET.contains(&name) {
-        return Lookup::NotYet;
+/// Finds the function `name`, which is in lower case.
+pub(super) fn lookup(name: &str) -> Lookup {
+    if let Some((_, reason)) = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == name) {
+        return Lookup::Elsewhere(reason);
     }
     match FUNCTIONS.binary_search_by(|function| function.name.cmp(name)) {
         Ok(found) => Lookup::Found(&FUNCTIONS[found]),
@@ -160,7 +257,23 @@ pub(super) fn lookup(name: &str, arguments: &[Expr]) -> Lookup {
     }
 }
 
+/// The names of all functions.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    FUNCTIONS.iter().map(|function| function.name)
+}
+
 impl Function {
+    /// Binds the function to its arguments in a statement or template. The error is a sentence without
+    /// a period.
+    pub(super) fn bind(&self, arguments: &[Expr], binder: &mut Binder<'_>) -> Result<Call, String> {
+        Ok(match self.code {
+            Code::Plain(code) => Call::Plain(code),
+            Code::Lazy(code) => Call::Lazy(code),
+            Code::Prepared(prepare) => Call::Prepared(prepare(arguments, binder)?),
+        })
+    }
+
     /// The arity in words: `1 argument`, `2 to 3 arguments`.
     pub(super) fn arity_words(&self) -> String {
         let (low, high) = (self.arity.start(), self.arity.end());
@@ -170,6 +283,14 @@ impl Function {
             (low, high) if low == high => format!("{low} arguments"),
             (low, high) => format!("{low} to {high} arguments"),
         }
+    }
+}
+
+/// The text of a literal argument.
+fn literal(arguments: &[Expr], place: usize) -> Option<&str> {
+    match arguments.get(place) {
+        Some(Expr::Literal(Value::Str(text))) => Some(text),
+        _ => None,
     }
 }
 
@@ -185,6 +306,7 @@ mod tests {
     #[test]
     fn the_table_is_sorted_and_knows_no_name_twice() {
         assert!(FUNCTIONS.is_sorted_by(|a, b| a.name < b.name));
-        assert!(FUNCTIONS.iter().all(|function| !NOT_YET.contains(&function.name)));
+        let known = |name: &str| FUNCTIONS.iter().any(|function| function.name == name);
+        assert!(ELSEWHERE.iter().all(|(name, _)| !known(name)));
     }
 }

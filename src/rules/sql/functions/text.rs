@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{Operand, Scope, Value, base64, first};
+use super::{Operand, Scope, Value, first};
 use crate::rules::sql::eval::undefined;
 use crate::rules::sql::number::Number;
-use crate::rules::sql::payload::read_json;
 
 /// The most spaces lpad and rpad add.
 const PADDING_MAX: u32 = 1_000;
@@ -138,47 +137,4 @@ pub(super) fn chr<'a>(arguments: Vec<Operand<'a>>, _: &Scope<'a>) -> Operand<'a>
     let code = first(arguments).number().and_then(Number::floor).and_then(|code| u8::try_from(code).ok());
     let letter = code.filter(u8::is_ascii).map(|code| char::from(code).to_string());
     Cow::Owned(letter.into())
-}
-
-fn is_base64(scheme: &Value) -> bool {
-    matches!(scheme, Value::Str(name) if name.eq_ignore_ascii_case("base64"))
-}
-
-/// encode(value, 'base64'): the string form of a value, or the payload's bytes when it is no JSON.
-pub(super) fn encode<'a>(arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a> {
-    let [value, scheme] = arguments.as_slice() else { return undefined() };
-    if !is_base64(scheme) {
-        return undefined();
-    }
-    let root = scope.payload().document(scope.version()).value();
-    let whole = matches!(value, Cow::Borrowed(value) if std::ptr::eq(*value, root));
-    let encoded = if whole {
-        base64::encode(scope.payload().bytes())
-    } else {
-        match value.text() {
-            Some(text) => base64::encode(text.as_bytes()),
-            None => return undefined(),
-        }
-    };
-    scope.text(encoded)
-}
-
-/// decode(text, 'base64'): the JSON document in the bytes, else their text; null when they are neither.
-pub(super) fn decode<'a>(arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> Operand<'a> {
-    let [Cow::Borrowed(Value::Str(_)) | Cow::Owned(Value::Str(_)), scheme] = arguments.as_slice() else {
-        return undefined();
-    };
-    if !is_base64(scheme) {
-        return undefined();
-    }
-    let Some(bytes) = arguments[0].text().and_then(|text| base64::decode(&text)) else {
-        return Cow::Owned(Value::Null);
-    };
-    if let Some(document) = read_json(&bytes, scope.version()) {
-        return if scope.charge(document.weight()) { Cow::Owned(document) } else { undefined() };
-    }
-    match String::from_utf8(bytes) {
-        Ok(text) => scope.text(text),
-        Err(_) => Cow::Owned(Value::Null),
-    }
 }

@@ -1,0 +1,299 @@
+//! Subqueries that ask a question, where DataFusion cannot ask it.
+//!
+//! DataFusion plans EXISTS and IN only where rows are filtered, and a comparison with ANY or ALL nowhere.
+//! Anywhere else EXISTS becomes a count, and the others become a lambda over the subquery's values in an
+//! array: `x < ALL (SELECT y ..)` is `__all_match((SELECT array_agg(y) ..), v -> x < v)`, which has the
+//! three-valued answer SQL asks for. Over a list of values, ANY and ALL become a chain of OR or AND.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
+    Join, JoinConstraint, JoinOperator, LambdaFunction, LambdaFunctionParameter, LambdaSyntax,
+    OneOrManyWithParens, OrderByKind, Query, Select, SelectItem, SetExpr, SetOperator, TableAliasColumnDef,
+    TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
+};
+use datafusion::sql::sqlparser::parser::Parser;
+
+use super::dialect::{TimestreamDialect, call};
+use super::rewrite::{number, take};
+
+/// The parameter of the lambdas made here; nobody else can write it.
+const VALUE: &str = "\u{1}value";
+
+/// Rewrites the questions of a SELECT that stand outside WHERE and HAVING.
+pub(super) fn lift(select: &mut Select) {
+    let mut lift = Lift { depth: 0 };
+    for item in &mut select.projection {
+        let _ = VisitMut::visit(item, &mut lift);
+    }
+    let _ = VisitMut::visit(&mut select.group_by, &mut lift);
+    for join in select.from.iter_mut().flat_map(|from| &mut from.joins) {
+        if let Some(condition) = condition(join) {
+            let _ = VisitMut::visit(condition, &mut lift);
+        }
+    }
+}
+
+/// The same for the keys of an ORDER BY.
+pub(super) fn lift_order(query: &mut Query) {
+    if let Some(order_by) = &mut query.order_by
+        && let OrderByKind::Expressions(keys) = &mut order_by.kind
+    {
+        for key in keys {
+            let _ = VisitMut::visit(&mut key.expr, &mut Lift { depth: 0 });
+        }
+    }
+}
+
+fn condition(join: &mut Join) -> Option<&mut Expr> {
+    use JoinOperator::{FullOuter, Inner, Join as Plain, Left, LeftOuter, Right, RightOuter};
+    match &mut join.join_operator {
+        Plain(JoinConstraint::On(on))
+        | Inner(JoinConstraint::On(on))
+        | Left(JoinConstraint::On(on))
+        | LeftOuter(JoinConstraint::On(on))
+        | Right(JoinConstraint::On(on))
+        | RightOuter(JoinConstraint::On(on))
+        | FullOuter(JoinConstraint::On(on)) => Some(on),
+        _ => None,
+    }
+}
+
+struct Lift {
+    /// How many subqueries stand around the present place: theirs are not ours.
+    depth: usize,
+}
+
+impl VisitorMut for Lift {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth += 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.depth > 0 {
+            return ControlFlow::Continue(());
+        }
+        let (lifted, negated) = match expr {
+            Expr::AnyOp { left, compare_op, right, .. } => {
+                match quantified_anywhere(take(left), compare_op, right, Quantifier::Any) {
+                    Some(lifted) => (lifted, false),
+                    None => return ControlFlow::Continue(()),
+                }
+            }
+            Expr::AllOp { left, compare_op, right } => {
+                match quantified_anywhere(take(left), compare_op, right, Quantifier::All) {
+                    Some(lifted) => (lifted, false),
+                    None => return ControlFlow::Continue(()),
+                }
+            }
+            Expr::Exists { subquery, negated } => (exists(subquery), *negated),
+            Expr::InSubquery { expr, subquery, negated } => {
+                (matched(take(expr), &BinaryOperator::Eq, subquery, Quantifier::Any), *negated)
+            }
+            _ => return ControlFlow::Continue(()),
+        };
+        *expr = match negated {
+            true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(lifted) },
+            false => lifted,
+        };
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether a comparison is to hold for one value or for all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quantifier {
+    Any,
+    All,
+}
+
+/// `left op ANY (right)` or `left op ALL (right)` where rows are filtered: what is an IN becomes a join.
+pub(super) fn quantified(
+    left: Expr,
+    op: BinaryOperator,
+    right: &mut Expr,
+    quantifier: Quantifier,
+) -> Option<Expr> {
+    let Expr::Subquery(query) = right else { return None };
+    let negated = match (&op, quantifier) {
+        (BinaryOperator::Eq, Quantifier::Any) => false,
+        (BinaryOperator::NotEq, Quantifier::All) => true,
+        _ => return quantified_anywhere(left, &op, right, quantifier),
+    };
+    match constant_rows(&query.body) {
+        Some(_) => quantified_anywhere(left, &op, right, quantifier),
+        None => Some(Expr::InSubquery { expr: Box::new(left), subquery: query.clone(), negated }),
+    }
+}
+
+fn quantified_anywhere(
+    left: Expr,
+    op: &BinaryOperator,
+    right: &Expr,
+    quantifier: Quantifier,
+) -> Option<Expr> {
+    let Expr::Subquery(query) = right else { return None };
+    let (join, empty) = match quantifier {
+        Quantifier::Any => (BinaryOperator::Or, false),
+        Quantifier::All => (BinaryOperator::And, true),
+    };
+    let Some(rows) = constant_rows(&query.body) else { return Some(matched(left, op, query, quantifier)) };
+    let compared = rows.into_iter().map(|row| Expr::Nested(Box::new(binary(left.clone(), op.clone(), row))));
+    let joined = compared.reduce(|all, one| binary(all, join.clone(), one));
+    Some(
+        joined.map_or_else(
+            || Expr::Value(Value::Boolean(empty).into()),
+            |joined| Expr::Nested(Box::new(joined)),
+        ),
+    )
+}
+
+fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+}
+
+/// The values of `VALUES a, b` or `SELECT a UNION ALL SELECT b`.
+fn constant_rows(body: &SetExpr) -> Option<Vec<Expr>> {
+    match body {
+        SetExpr::Values(values) => values
+            .rows
+            .iter()
+            .map(|row| match row.content.as_slice() {
+                [one] => Some(one.clone()),
+                _ => None,
+            })
+            .collect(),
+        SetExpr::Select(select) if select.from.is_empty() && select.selection.is_none() => {
+            match select.projection.as_slice() {
+                [SelectItem::UnnamedExpr(one) | SelectItem::ExprWithAlias { expr: one, .. }] => {
+                    Some(vec![one.clone()])
+                }
+                _ => None,
+            }
+        }
+        SetExpr::SetOperation { op: SetOperator::Union, left, right, .. } => {
+            let mut rows = constant_rows(left)?;
+            rows.extend(constant_rows(right)?);
+            Some(rows)
+        }
+        SetExpr::Query(query) if query.limit_clause.is_none() => constant_rows(&query.body),
+        _ => None,
+    }
+}
+
+/// `(SELECT count(*) ..) > 0`
+fn exists(subquery: &Query) -> Expr {
+    let mut counted = match select_of(subquery).is_some() {
+        true => subquery.clone(),
+        false => outer(subquery, false),
+    };
+    counted.order_by = None;
+    if let SetExpr::Select(select) = counted.body.as_mut() {
+        select.projection = vec![SelectItem::UnnamedExpr(count_all())];
+    }
+    binary(Expr::Subquery(Box::new(counted)), BinaryOperator::Gt, number("0"))
+}
+
+fn count_all() -> Expr {
+    let mut count = call("count", vec![]);
+    if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut count {
+        list.args.push(FunctionArg::Unnamed(FunctionArgExpr::Wildcard));
+    }
+    count
+}
+
+/// The lambda over the values of `subquery`.
+fn matched(left: Expr, op: &BinaryOperator, subquery: &Query, quantifier: Quantifier) -> Expr {
+    let mut values = subquery.clone();
+    let value = match select_of(subquery).and_then(|select| only_value(select)) {
+        Some(value) => value.clone(),
+        None => {
+            values = outer(subquery, true);
+            Expr::Identifier(Ident::with_quote('"', VALUE))
+        }
+    };
+    values.order_by = None;
+    if let SetExpr::Select(select) = values.body.as_mut() {
+        select.projection = vec![SelectItem::UnnamedExpr(call("array_agg", vec![value]))];
+    }
+    let parameter = LambdaFunctionParameter { name: Ident::new(VALUE), data_type: None };
+    let lambda = Expr::Lambda(LambdaFunction {
+        params: OneOrManyWithParens::One(parameter),
+        body: Box::new(binary(left, op.clone(), Expr::Identifier(Ident::new(VALUE)))),
+        syntax: LambdaSyntax::Arrow,
+    });
+    let function = match quantifier {
+        Quantifier::Any => "__any_match",
+        Quantifier::All => "__all_match",
+    };
+    call(function, vec![Expr::Subquery(Box::new(values)), lambda])
+}
+
+/// The SELECT of a query that has a row for every row of its FROM and WHERE. Its items can be replaced
+/// where it stands, so that it may go on naming outer columns.
+fn select_of(query: &Query) -> Option<&Select> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let rows_of_from = select.distinct.is_none()
+        && select.having.is_none()
+        && matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty())
+        && select.projection.iter().all(is_simple)
+        && query.limit_clause.is_none()
+        && query.fetch.is_none();
+    rows_of_from.then_some(select)
+}
+
+/// Whether an item is surely no aggregate: it calls nothing the user named.
+fn is_simple(item: &SelectItem) -> bool {
+    struct NoCalls;
+    impl Visitor for NoCalls {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Function(function) if !function.name.to_string().starts_with("__") => {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    item.visit(&mut NoCalls).is_continue()
+}
+
+fn only_value(select: &Select) -> Option<&Expr> {
+    match select.projection.as_slice() {
+        [SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }] => Some(value),
+        _ => None,
+    }
+}
+
+/// `SELECT .. FROM (query)`, its column called [`VALUE`] if it is to have a name.
+fn outer(query: &Query, named: bool) -> Query {
+    let mut parser = Parser::new(&TimestreamDialect)
+        .try_with_sql("SELECT 1 FROM (SELECT 1) AS a")
+        .expect("a query in this source");
+    let mut outer = *parser.parse_query().expect("a query in this source");
+    if let SetExpr::Select(select) = outer.body.as_mut()
+        && let Some(TableFactor::Derived { subquery, alias, .. }) =
+            select.from.first_mut().map(|from| &mut from.relation)
+    {
+        **subquery = query.clone();
+        match alias.as_mut().filter(|_| named) {
+            Some(alias) => {
+                let name = Ident::with_quote('"', VALUE);
+                alias.columns = vec![TableAliasColumnDef { name, data_type: None }];
+            }
+            None => *alias = None,
+        }
+    }
+    outer
+}
