@@ -1,5 +1,6 @@
 //! WriteRecords with 100 records of ten measures over HTTP, durable when answered, against
-//! VictoriaMetrics taking the same rows as line protocol, durable some seconds later.
+//! VictoriaMetrics taking the same rows as line protocol, durable some seconds later, and InfluxDB, durable
+//! when answered.
 //!
 //! `cargo bench --bench write_records -- --rounds 5 --requests 1000`
 #![expect(clippy::print_stdout, reason = "a measurement is printed")]
@@ -7,12 +8,11 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Instant;
 
 use support::http::{Client, timestream_head};
 use support::tsbs::{REQUESTS, ROWS, Request};
-use support::{Folder, Server, Tidemill, argument, configure, free_address, median, tsbs};
+use support::{Folder, Server, Tidemill, argument, configure, median, peers, tsbs};
 
 /// Divides the requests of one reading of all hosts, so that a host stays with its connection.
 const CONNECTIONS: usize = 4;
@@ -28,10 +28,11 @@ fn main() {
     let ours = Side::new("tidemill: on disk when answered", &tidemill.server, tidemill.http, head);
     let mut sides = vec![ours.sending(&tsbs::write_records("cpu"))];
     let alone = std::env::args().any(|argument| argument == "--alone");
-    let peer = (!alone).then(|| victoria_metrics(&folder));
-    if let Some((server, address)) = &peer {
-        let head = "POST /write HTTP/1.1\r\n".to_owned();
-        let side = Side::new("victoria-metrics: in memory when answered", server, *address, head);
+    let peers =
+        if alone { Vec::new() } else { vec![peers::victoria_metrics(&folder), peers::influxdb(&folder)] };
+    let names = ["victoria-metrics: in memory when answered", "influxdb: on disk when answered"];
+    for ((server, address), name) in peers.iter().zip(names) {
+        let side = Side::new(name, server, *address, peers::WRITE_HEAD.to_owned());
         sides.push(side.sending(&tsbs::line_protocol()));
     }
     for side in &mut sides {
@@ -49,7 +50,12 @@ fn main() {
     let ours = median(&sides[0].rates);
     for side in &sides {
         let (name, rate, cpu) = (&side.name, median(&side.rates), median(&side.cpu));
-        println!("  {name}: {rate:.0} rows/s, {cpu:.1} us of CPU each, ratio {:.2}", ours / rate);
+        let memory = |line| side.server.memory_kb(line).unwrap_or(0) / 1024;
+        let (now, most) = (memory("VmRSS"), memory("VmHWM"));
+        println!(
+            "  {name}: {rate:.0} rows/s, {cpu:.1} us of CPU each, ratio {:.2}, {now} MB, at most {most} MB",
+            ours / rate
+        );
     }
     tidemill.must_have("bench.cpu", sides[0].rows());
 }
@@ -59,16 +65,6 @@ fn create(tidemill: &Tidemill) -> std::io::Result<()> {
     client.timestream("CreateDatabase", br#"{"DatabaseName":"bench"}"#)?;
     client.timestream("CreateTable", br#"{"DatabaseName":"bench","TableName":"cpu"}"#)?;
     Ok(())
-}
-
-fn victoria_metrics(folder: &Folder) -> (Server, SocketAddr) {
-    let address = free_address();
-    let program: String = argument("victoria-metrics", "/usr/bin/victoria-metrics".to_owned());
-    let mut command = Command::new(program);
-    command.arg(format!("-storageDataPath={}", folder.path("victoria").display()));
-    command.arg(format!("-httpListenAddr={address}"));
-    command.args(["-retentionPeriod=100y", "-loggerLevel=ERROR"]);
-    (Server::start(&mut command, address), address)
 }
 
 /// One server and what was measured of it.

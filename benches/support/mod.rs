@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) mod http;
 pub(crate) mod mqtt;
+pub(crate) mod peers;
 pub(crate) mod tsbs;
 
 /// How long a server may take to start or an answer to come before a program gives up.
@@ -77,6 +78,13 @@ impl Server {
             std::thread::sleep(Duration::from_millis(10));
         }
         server
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status().expect("the command kill");
+        assert!(sent.success(), "the server has ended");
     }
 
     /// A line of `/proc/<id>/status` in kilobytes, such as `VmRSS`.
@@ -208,6 +216,26 @@ pub(crate) fn files(folder: &Path) -> Vec<(PathBuf, u64)> {
         }
     }
     found
+}
+
+/// How many bytes the files below `folder` have without the zeros at their ends.
+pub(crate) fn written(folder: &Path) -> u64 {
+    let length = |path: &Path| {
+        let bytes = fs::read(path).unwrap_or_default();
+        bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+    };
+    files(folder).iter().map(|(path, _)| length(path)).sum()
+}
+
+/// Asks the system to forget what it has of the files below `folder`, so that they are read from the disk.
+pub(crate) fn forget(folder: &Path) {
+    for (path, _) in files(folder) {
+        let file = format!("of={}", path.display());
+        // Zero blocks are written: all this does is give the advice.
+        let advice = ["oflag=nocache", "conv=notrunc,fdatasync", "count=0", "status=none"];
+        let given = Command::new("dd").arg("if=/dev/null").arg(file).args(advice).status();
+        assert!(given.is_ok_and(|status| status.success()), "dd gives no advice about {}", path.display());
+    }
 }
 
 /// Reads every file below `folder` once; how many bytes that were.

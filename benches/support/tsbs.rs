@@ -150,6 +150,7 @@ fn tags(host: usize) -> [(&'static str, String); 10] {
 }
 
 /// A repeatable sequence of numbers (splitmix64).
+#[derive(Debug)]
 struct Chance(u64);
 
 impl Chance {
@@ -159,5 +160,88 @@ impl Chance {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % end
+    }
+}
+
+/// Readings as TSBS makes them: every gauge of every host walks at random between 0 and 100, and is
+/// written without its fraction.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    chance: Chance,
+    gauges: Vec<[f64; GAUGES.len()]>,
+    step: u64,
+}
+
+impl Walk {
+    pub(crate) fn new() -> Self {
+        let mut chance = Chance(42);
+        let mut start = || std::array::from_fn(|_| chance.below(101) as f64);
+        let gauges = (0..HOSTS).map(|_| start()).collect();
+        Self { chance, gauges, step: 0 }
+    }
+
+    /// Ten seconds later.
+    pub(crate) fn step(&mut self) {
+        self.step += 1;
+        for gauge in self.gauges.iter_mut().flatten() {
+            // Twelve uniform numbers make a normal one.
+            let sum: u64 = (0..12).map(|_| self.chance.below(1_000_001)).sum();
+            *gauge = (*gauge + sum as f64 / 1e6 - 6.0).clamp(0.0, 100.0);
+        }
+    }
+
+    fn time(&self) -> u64 {
+        FIRST_MS + self.step * STEP_MS
+    }
+
+    /// The present readings of all hosts as line protocol.
+    pub(crate) fn line_protocol(&self) -> String {
+        let mut lines = String::new();
+        for (host, gauges) in self.gauges.iter().enumerate() {
+            let tags = tags(host).map(|(name, value)| format!("{name}={value}")).join(",");
+            let values = GAUGES.iter().zip(gauges).map(|(name, value)| format!("{name}={value:.0}"));
+            let values = values.collect::<Vec<_>>().join(",");
+            lines.push_str(&format!("cpu,{tags} {values} {}000000\n", self.time()));
+        }
+        lines
+    }
+
+    /// The same as WriteRecords requests with one multi-measure record for a host, or ten single ones.
+    pub(crate) fn write_records(&self, table: &str, multi: bool) -> Vec<String> {
+        let hosts_per_request = if multi { ROWS } else { ROWS / GAUGES.len() };
+        let all: Vec<usize> = (0..HOSTS).collect();
+        let request = |hosts: &[usize]| {
+            let records: Vec<String> = hosts.iter().flat_map(|host| self.records(*host, multi)).collect();
+            format!(
+                "{{\"DatabaseName\":\"bench\",\"TableName\":\"{table}\",\"CommonAttributes\":{{\"Time\":\"{}\"}},\
+                 \"Records\":[{}]}}",
+                self.time(),
+                records.join(",")
+            )
+        };
+        all.chunks(hosts_per_request).map(request).collect()
+    }
+
+    fn records(&self, host: usize, multi: bool) -> Vec<String> {
+        let dimensions =
+            tags(host).map(|(name, value)| format!("{{\"Name\":\"{name}\",\"Value\":\"{value}\"}}"));
+        let dimensions = dimensions.join(",");
+        let gauges = GAUGES.iter().zip(self.gauges[host]);
+        if multi {
+            let values = gauges.map(|(name, value)| {
+                format!("{{\"Name\":\"{name}\",\"Value\":\"{value:.0}\",\"Type\":\"DOUBLE\"}}")
+            });
+            let values = values.collect::<Vec<_>>().join(",");
+            return vec![format!(
+                "{{\"Dimensions\":[{dimensions}],\"MeasureName\":\"cpu\",\"MeasureValueType\":\"MULTI\",\
+                 \"MeasureValues\":[{values}]}}"
+            )];
+        }
+        let record = |(name, value): (&&str, f64)| {
+            format!(
+                "{{\"Dimensions\":[{dimensions}],\"MeasureName\":\"{name}\",\"MeasureValue\":\"{value:.0}\"}}"
+            )
+        };
+        gauges.map(record).collect()
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use super::error::RejectReason;
+use super::layout::Fit;
 use super::limits::Limits;
 use super::{Compatibility, MagneticWrites, PartitionKey, Retention};
 use crate::clock::Timestamp;
@@ -39,13 +40,14 @@ pub(crate) struct Admission<'a> {
 }
 
 impl Admission<'_> {
-    /// Whether the record may be compared with the table at all.
-    pub(crate) fn check(&self, record: &Record) -> Result<(), RejectReason> {
+    /// Whether the record may be compared with the table at all. Names that it has in common with a
+    /// row of the table are not looked at again.
+    pub(crate) fn check(&self, record: &Record, fit: Fit) -> Result<(), RejectReason> {
         if record.version < 1 {
             return Err(RejectReason::Version { given: record.version });
         }
-        self.check_dimensions(record)?;
-        self.check_measure(record)?;
+        self.check_dimensions(record, fit)?;
+        self.check_measure(record, fit)?;
         self.check_size(record)?;
         self.check_time(record.time)
     }
@@ -63,7 +65,7 @@ impl Admission<'_> {
         self.compatibility == Compatibility::Aws
     }
 
-    fn check_dimensions(&self, record: &Record) -> Result<(), RejectReason> {
+    fn check_dimensions(&self, record: &Record, fit: Fit) -> Result<(), RejectReason> {
         if record.dimensions.is_empty() && self.aws() {
             return Err(RejectReason::NoDimension);
         }
@@ -73,11 +75,15 @@ impl Admission<'_> {
             return Err(RejectReason::TooManyDimensions { max });
         }
         for dimension in &*record.dimensions {
-            named("dimension", &dimension.name, check_dimension_name)?;
+            if fit == Fit::Nothing {
+                named("dimension", &dimension.name, check_dimension_name)?;
+            }
             let pair = dimension.name.len() + dimension.value.len();
             check_length("dimension", &dimension.name, pair, self.value_bytes_max())?;
         }
-        check_unique("dimension", record.dimensions.iter().map(|dimension| &*dimension.name))?;
+        if fit == Fit::Nothing {
+            check_unique("dimension", record.dimensions.iter().map(|dimension| &*dimension.name))?;
+        }
         match self.partition_key.required_dimension() {
             Some(required) if !record.dimensions.iter().any(|dimension| &*dimension.name == required) => {
                 Err(RejectReason::MissingPartitionKey { dimension: required.to_owned() })
@@ -86,9 +92,11 @@ impl Admission<'_> {
         }
     }
 
-    fn check_measure(&self, record: &Record) -> Result<(), RejectReason> {
+    fn check_measure(&self, record: &Record, fit: Fit) -> Result<(), RejectReason> {
         let name = &record.measure_name;
-        named("measure", name, check_measure_name)?;
+        if fit < Fit::Whole {
+            named("measure", name, check_measure_name)?;
+        }
         match &record.measure {
             Measure::Single(MeasureValue::Timestamp(_)) => Err(RejectReason::SingleTimestamp),
             Measure::Single(value) => self.check_value(name, value),
@@ -99,8 +107,13 @@ impl Admission<'_> {
                     return Err(RejectReason::AttributeCount { given, max });
                 }
                 for attribute in attributes {
-                    named("measure", &attribute.name, check_attribute_name)?;
+                    if fit < Fit::Whole {
+                        named("measure", &attribute.name, check_attribute_name)?;
+                    }
                     self.check_value(&attribute.name, &attribute.value)?;
+                }
+                if fit == Fit::Whole {
+                    return Ok(());
                 }
                 check_unique("measure", attributes.iter().map(|attribute| &*attribute.name))
             }

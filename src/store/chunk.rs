@@ -18,29 +18,52 @@ use super::series::{Series, SeriesIndex};
 use crate::clock::Timestamp;
 use crate::record::{MeasureType, MeasureValue};
 
-/// The values of a row with the place of their column. Nearly all rows have one.
-#[derive(Debug)]
-pub(crate) enum RowValues {
-    One([(u16, MeasureValue); 1]),
-    Many(Vec<(u16, MeasureValue)>),
+/// Rows that are not sealed yet. Their values lie side by side: a vector for each row would be made on
+/// one thread and dropped on another, and allocators pay dearly for that.
+#[derive(Debug, Default)]
+pub(crate) struct OpenRows {
+    rows: Vec<OpenRow>,
+    values: Vec<(u16, MeasureValue)>,
 }
 
-impl RowValues {
-    pub(crate) fn as_slice(&self) -> &[(u16, MeasureValue)] {
-        match self {
-            Self::One(one) => one,
-            Self::Many(many) => many,
-        }
+#[derive(Debug)]
+struct OpenRow {
+    series: u32,
+    time: i64,
+    version: i64,
+    /// Where its values end.
+    end: usize,
+}
+
+impl OpenRows {
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
     }
-}
 
-/// A row that is not sealed yet.
-#[derive(Debug)]
-pub(crate) struct OpenRow {
-    pub(crate) series: u32,
-    pub(crate) time: i64,
-    pub(crate) version: i64,
-    pub(crate) values: RowValues,
+    /// Adds a row with the values that `put` appends, each with the place of its column; the answer is
+    /// these values.
+    pub(crate) fn push(
+        &mut self,
+        series: u32,
+        time: i64,
+        version: i64,
+        put: impl FnOnce(&mut Vec<(u16, MeasureValue)>),
+    ) -> &[(u16, MeasureValue)] {
+        let start = self.values.len();
+        put(&mut self.values);
+        self.rows.push(OpenRow { series, time, version, end: self.values.len() });
+        &self.values[start..]
+    }
+
+    pub(crate) fn version(&self, row: usize) -> i64 {
+        self.rows[row].version
+    }
+
+    /// The values of a row.
+    pub(crate) fn values(&self, row: usize) -> &[(u16, MeasureValue)] {
+        let start = row.checked_sub(1).map_or(0, |before| self.rows[before].end);
+        &self.values[start..self.rows[row].end]
+    }
 }
 
 /// Sealed rows.
@@ -62,7 +85,9 @@ struct Keys {
 }
 
 impl Chunk {
-    pub(crate) fn seal(rows: &[OpenRow], index: &SeriesIndex, columns: &[ValueColumn]) -> Self {
+    /// The first `count` of the open rows.
+    pub(crate) fn seal(open: &OpenRows, count: usize, index: &SeriesIndex, columns: &[ValueColumn]) -> Self {
+        let rows = &open.rows[..count];
         let mut local: HashMap<u32, u32> = HashMap::new();
         let mut distinct = Vec::new();
         let mut series = Vec::with_capacity(rows.len());
@@ -74,7 +99,7 @@ impl Chunk {
                 distinct.push(Arc::clone(index.series(row.series)));
                 next
             }));
-            for (place, value) in row.values.as_slice() {
+            for (place, value) in open.values(at) {
                 let place = usize::from(*place);
                 let builder = builders[place].get_or_insert_with(|| ValueBuilder::new(columns[place].value));
                 builder.pad(at);

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// A folder of files.
@@ -31,6 +31,9 @@ pub(crate) trait Files: fmt::Debug + Send + Sync + 'static {
 pub(crate) trait AppendFile: fmt::Debug + Send {
     /// Appends all of `bytes`. After an error an unknown prefix may be there.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Writes `bytes` zeros behind what was appended, for later appends to overwrite: a disk syncs new
+    /// content of a file quicker than a file that grows. After an error some may be there.
+    fn reserve(&mut self, bytes: usize) -> io::Result<()>;
     /// Returns once everything appended so far is on disk.
     fn sync(&mut self) -> io::Result<()>;
 }
@@ -116,6 +119,13 @@ impl AppendFile for DiskFile {
         self.0.write_all(bytes)
     }
 
+    fn reserve(&mut self, bytes: usize) -> io::Result<()> {
+        let end = self.0.stream_position()?;
+        let written = self.0.write_all(&vec![0; bytes]);
+        self.0.seek(SeekFrom::Start(end))?;
+        written
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -132,7 +142,10 @@ mod tests {
         assert_eq!(files.list("wal").expect("no folder yet"), Vec::<String>::new());
         let mut file = files.create("wal/b").expect("creates folders");
         file.append(b"hello ").expect("append");
+        file.reserve(10).expect("room");
+        assert_eq!(files.read("wal/b").expect("read"), b"hello \0\0\0\0\0\0\0\0\0\0");
         file.append(b"world").expect("append");
+        assert_eq!(files.read("wal/b").expect("read"), b"hello world\0\0\0\0\0");
         file.sync().expect("sync");
         files.create("wal/a").expect("second file");
         files.sync_folder("wal").expect("folder sync");

@@ -106,8 +106,7 @@ impl Inner {
             return Err(stopped.into());
         }
         // Parts hold durable rows only; a manifest counts on it.
-        let synced = self.wal.synced(memtable.last()).await;
-        synced.map_err(|_| StoreError::Unavailable { reason: "the log's thread ended".to_owned() })??;
+        self.wal.synced(memtable.last()).await?;
         let frozen = {
             let mut live = table.live();
             let durable = self.wal.durable();

@@ -11,7 +11,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow::compute::filter_record_batch;
 use roaring::RoaringBitmap;
 
-use super::chunk::{Chunk, OpenRow, RowValues};
+use super::chunk::{Chunk, OpenRows};
 use super::schema::{TableSchema, ValueColumn, value_type};
 use super::series::{SeriesIndex, SeriesKey};
 use super::wal::position::Lsn;
@@ -31,7 +31,7 @@ const ROW_BYTES: usize = 64;
 pub(crate) struct Memtable {
     index: SeriesIndex,
     sealed: Vec<Sealed>,
-    open: Vec<OpenRow>,
+    open: OpenRows,
     open_start: u32,
     frames: VecDeque<(Lsn, u32)>,
     settled: u32,
@@ -60,7 +60,7 @@ impl Memtable {
         Self {
             index: SeriesIndex::default(),
             sealed: Vec::new(),
-            open: Vec::new(),
+            open: OpenRows::default(),
             open_start: 0,
             frames: VecDeque::new(),
             settled: 0,
@@ -71,25 +71,26 @@ impl Memtable {
         }
     }
 
-    /// Appends a row, which stays invisible until [`Memtable::end_frame`] and the sync of that frame.
+    /// Appends a row with the values that `put` appends, of `series` if that is known, which stays invisible until [`Memtable::end_frame`] and the sync of that frame.
     pub(crate) fn append(
         &mut self,
         key: &SeriesKey,
+        series: Option<u32>,
         record: &Record,
-        values: RowValues,
+        put: impl FnOnce(&mut Vec<(u16, MeasureValue)>),
         columns: &[ValueColumn],
     ) -> u32 {
         let row = self.rows();
         if row == 0 {
             self.since = Instant::now();
         }
-        let (series, series_bytes) = self.index.intern(key, record);
+        let (series, series_bytes) = self.index.intern(key, series, record);
         let time = record.time.nanos();
         self.index.set_row(series, time, row);
         // What a snapshot spreads the dimensions to counts from the start.
         let views = 16 * (record.dimensions.len() + 1);
-        self.bytes += series_bytes + ROW_BYTES + views + value_bytes(values.as_slice());
-        self.open.push(OpenRow { series, time, version: record.version, values });
+        let values = self.open.push(series, time, record.version, put);
+        self.bytes += series_bytes + ROW_BYTES + views + value_bytes(values);
         if self.open.len() >= CHUNK_ROWS {
             self.seal(columns);
         }
@@ -109,13 +110,13 @@ impl Memtable {
 
     /// Seals what is open.
     pub(crate) fn seal(&mut self, columns: &[ValueColumn]) {
-        if self.open.is_empty() {
+        if self.open.len() == 0 {
             return;
         }
-        let chunk = Arc::new(Chunk::seal(&self.open, &self.index, columns));
+        let chunk = Arc::new(Chunk::seal(&self.open, self.open.len(), &self.index, columns));
         self.sealed.push(Sealed { start: self.open_start, chunk });
         self.open_start = self.rows();
-        self.open.clear();
+        self.open = OpenRows::default();
     }
 
     pub(crate) fn rows(&self) -> u32 {
@@ -156,7 +157,7 @@ impl Memtable {
 
     pub(crate) fn version(&self, row: u32) -> i64 {
         match row.checked_sub(self.open_start) {
-            Some(open) => self.open[open as usize].version,
+            Some(open) => self.open.version(open as usize),
             None => {
                 let (sealed, at) = self.locate(row);
                 sealed.chunk.version(at)
@@ -167,7 +168,7 @@ impl Memtable {
     /// Calls `test` with the values of a row.
     pub(crate) fn with_values<T>(&self, row: u32, test: impl FnOnce(&[(u16, MeasureValue)]) -> T) -> T {
         match row.checked_sub(self.open_start) {
-            Some(open) => test(self.open[open as usize].values.as_slice()),
+            Some(open) => test(self.open.values(open as usize)),
             None => {
                 let (sealed, at) = self.locate(row);
                 test(&sealed.chunk.row_values(at))
@@ -200,7 +201,7 @@ impl Memtable {
         let mut views = self.view_sealed(durable, hidden.clone());
         let visible = self.visible(durable).saturating_sub(self.open_start);
         if visible > 0 {
-            let chunk = Arc::new(Chunk::seal(&self.open[..visible as usize], &self.index, columns));
+            let chunk = Arc::new(Chunk::seal(&self.open, visible as usize, &self.index, columns));
             let sealed = Sealed { start: self.open_start, chunk };
             views.push(ChunkView { sealed, visible, hidden });
         }

@@ -32,6 +32,7 @@ mod table;
 mod tags;
 
 mod admission;
+mod layout;
 mod schema;
 mod series;
 
@@ -184,8 +185,11 @@ impl Store {
         catalog.forget_deleted(&gone)?;
         let memory = MemoryBudget::new(options.memory_bytes);
         memory.take(recovered.tables.iter().map(|table| table.live().active.bytes()).sum());
-        let wal_options =
-            WalOptions { segment_bytes: options.wal_segment_bytes, group_bytes_max: WAL_GROUP_BYTES };
+        let wal_options = WalOptions {
+            segment_bytes: options.wal_segment_bytes,
+            reserve_bytes: options.wal_reserve_bytes,
+            group_bytes_max: WAL_GROUP_BYTES,
+        };
         let wal = Wal::start(files, recovered.log.segments, recovered.log.next, wal_options)
             .map_err(StoreError::disk("starting the log"))?;
         let inner = Arc::new(Inner {

@@ -32,6 +32,9 @@ pub struct StoreOptions {
     pub compatibility: Compatibility,
     /// A log segment that reached this many bytes is followed by a new one. Default 64 MiB.
     pub wal_segment_bytes: u64,
+    /// How much room the log reserves at a time for small writes, which are synced quicker then; 0 for
+    /// none. Default: 1 MiB.
+    pub wal_reserve_bytes: usize,
     /// A table with this many rows in memory is flushed. Default 1,000,000.
     pub memtable_rows: u32,
     /// A table with this many bytes in memory is flushed. Default 128 MiB.
@@ -66,6 +69,7 @@ impl Default for StoreOptions {
             limits: Limits::default(),
             compatibility: Compatibility::default(),
             wal_segment_bytes: 64 * 1024 * 1024,
+            wal_reserve_bytes: 1024 * 1024,
             memtable_rows: 1_000_000,
             memtable_bytes: 128 * MIB,
             flush_interval: Duration::from_secs(15 * 60),

@@ -221,7 +221,7 @@ impl Recovery<'_> {
         gone: Gone<'_>,
         segment: &Segment,
     ) -> Result<Option<(Lsn, Damage)>, StoreError> {
-        let mut frames = segment.frames();
+        let (mut frames, mut key) = (segment.frames(), SeriesKey::default());
         loop {
             let offset = frames.offset();
             let Some(Ok(frame)) = frames.next() else { return Ok(None) };
@@ -236,7 +236,7 @@ impl Recovery<'_> {
             let table = tables.get(&id).filter(|table| frame.lsn > table.live().flushed);
             if let Some(table) = table {
                 match entry::decode(frame.entry) {
-                    Ok((_, rows)) => self.apply(table, frame.lsn, rows).await?,
+                    Ok((_, rows)) => self.apply(table, &mut key, frame.lsn, rows).await?,
                     Err(fault) => return damage(fault),
                 }
             }
@@ -299,14 +299,24 @@ impl Recovery<'_> {
         write().map_err(StoreError::disk("setting damaged bytes aside"))
     }
 
-    async fn apply(&self, table: &TableState, lsn: Lsn, rows: Vec<LoggedRow>) -> Result<(), StoreError> {
-        let mut key = SeriesKey::default();
+    async fn apply(
+        &self,
+        table: &TableState,
+        key: &mut SeriesKey,
+        lsn: Lsn,
+        rows: Vec<LoggedRow>,
+    ) -> Result<(), StoreError> {
         let mut replaced = Vec::new();
-        for LoggedRow { record, replaces } in rows {
-            if replaces {
-                replaced.extend(self.replaced(table, &mut key, &record).await?);
+        if rows.iter().any(|row| row.replaces) {
+            for LoggedRow { record, replaces } in rows {
+                if replaces {
+                    replaced.extend(self.replaced(table, key, &record).await?);
+                }
+                write::append(&mut table.live(), key, None, record);
             }
-            write::append(&mut table.live(), &mut key, record);
+        } else {
+            let mut live = table.live();
+            rows.into_iter().for_each(|row| write::append(&mut live, key, None, row.record));
         }
         table.live().end_frame(lsn, lsn, replaced.into_iter());
         Ok(())

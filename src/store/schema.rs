@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use super::error::RejectReason;
+use super::layout::Fit;
 use super::limits::Limits;
 use crate::record::{Dimension, Measure, MeasureType, Record};
 
@@ -229,9 +230,14 @@ impl TableSchema {
         u16::try_from(at).ok()
     }
 
-    /// Whether the record fits the columns, or may grow them.
-    pub(crate) fn check(&self, record: &Record, limits: &Limits) -> Result<(), RejectReason> {
-        self.check_dimensions(&record.dimensions, limits.dimensions_per_table)?;
+    /// Whether the record fits the columns, or may grow them. What it has in common with a row of the
+    /// table is not looked at again.
+    pub(crate) fn check(&self, record: &Record, fit: Fit, limits: &Limits) -> Result<(), RejectReason> {
+        match fit {
+            Fit::Whole => return Ok(()),
+            Fit::Dimensions => {}
+            Fit::Nothing => self.check_dimensions(&record.dimensions, limits.dimensions_per_table)?,
+        }
         self.check_measure(record, limits.measure_names_per_table)?;
         match &record.measure {
             Measure::Multi(_) => self.check_attributes(record, limits.unique_attributes_per_table),

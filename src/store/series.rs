@@ -50,6 +50,14 @@ impl SeriesKey {
         true
     }
 
+    /// Sets the key to the series of a record whose dimensions have the places `order`.
+    pub(crate) fn set_in_order(&mut self, order: &[(u16, usize)], record: &Record) {
+        self.places.clear();
+        self.places.extend_from_slice(order);
+        let dimensions = order.iter().map(|&(place, at)| (place, record.dimensions[at].value.as_str()));
+        write_key(&mut self.bytes, &record.measure_name, dimensions);
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -103,9 +111,10 @@ impl SeriesIndex {
         self.by_key.get(key).copied()
     }
 
-    /// The number of the record's series, new or not, and the memory a new one takes.
-    pub(crate) fn intern(&mut self, key: &SeriesKey, record: &Record) -> (u32, usize) {
-        if let Some(number) = self.find(&key.bytes) {
+    /// The number of the record's series, new or not, and the memory a new one takes. `known` saves the
+    /// search.
+    pub(crate) fn intern(&mut self, key: &SeriesKey, known: Option<u32>, record: &Record) -> (u32, usize) {
+        if let Some(number) = known.or_else(|| self.find(&key.bytes)) {
             return (number, 0);
         }
         let series = key.series(&record.measure_name, &record.dimensions);
@@ -215,7 +224,7 @@ mod tests {
         let mut number = |dimensions: &[(&str, &str)]| {
             let record = record(dimensions);
             assert!(key.set(&schema, &record));
-            index.intern(&key, &record).0
+            index.intern(&key, None, &record).0
         };
         let first = number(&[("a", "1"), ("b", "2")]);
         assert_eq!(number(&[("b", "2"), ("a", "1")]), first);
@@ -231,7 +240,7 @@ mod tests {
         let (schema, mut index, mut key) = (schema(), SeriesIndex::default(), SeriesKey::default());
         let record = record(&[("a", "1")]);
         key.set(&schema, &record);
-        let series = index.intern(&key, &record).0;
+        let series = index.intern(&key, None, &record).0;
         for (row, time) in [(0, 50), (1, 70), (2, 60), (3, 10), (4, 70), (5, 60)] {
             index.set_row(series, time, row);
         }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use roaring::RoaringBitmap;
 
+use super::layout::{Fit, Layout};
 use super::manifest::Manifest;
 use super::marks::Marks;
 use super::memtable::Memtable;
@@ -17,6 +18,7 @@ use super::part::{Part, PartFile, PartMeta, Shelf};
 use super::paths::TableId;
 use super::schema::TableSchema;
 use super::wal::position::Lsn;
+use crate::record::Record;
 
 /// A table that exists.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(crate) struct TableState {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) schema: Arc<TableSchema>,
+    /// Where the values of the newest row went.
+    pub(crate) layout: Option<Layout>,
     pub(crate) active: Memtable,
     pub(crate) active_marks: Marks,
     pub(crate) frozen: Option<Frozen>,
@@ -81,6 +85,7 @@ impl TableState {
         };
         let live = Live {
             schema: Arc::new(manifest.schema),
+            layout: None,
             active: Memtable::new(),
             active_marks: Marks::default(),
             frozen: None,
@@ -133,6 +138,11 @@ impl TableState {
 }
 
 impl Live {
+    /// How much `record` has in common with the row before.
+    pub(crate) fn fit(&self, record: &Record) -> Fit {
+        self.layout.as_ref().map_or(Fit::Nothing, |layout| layout.fit(record))
+    }
+
     /// The oldest frame whose rows are in no part.
     pub(crate) fn first_unflushed(&self) -> Option<Lsn> {
         self.frozen.as_ref().and_then(|frozen| frozen.memtable.first()).or(self.active.first())

@@ -13,8 +13,8 @@ use std::task::{Context, Poll, ready};
 
 use super::Inner;
 use super::admission::Admission;
-use super::chunk::RowValues;
 use super::error::{RejectReason, StoreError};
+use super::layout::{Fit, Layout};
 use super::part::PartFile;
 use super::part::lookup::{PartRow, Wanted};
 use super::schema::TableSchema;
@@ -78,9 +78,8 @@ impl Future for Pending {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.synced).poll(context));
         Poll::Ready(match answer {
-            Ok(Ok(())) => Ok(std::mem::take(&mut self.written)),
-            Ok(Err(stopped)) => Err(stopped.into()),
-            Err(_) => Err(StoreError::Unavailable { reason: "the log's thread ended".to_owned() }),
+            Ok(()) => Ok(std::mem::take(&mut self.written)),
+            Err(stopped) => Err(stopped.into()),
         })
     }
 }
@@ -182,6 +181,7 @@ impl Inner {
             entry: EntryBuilder::new(table.id),
             replaced: Vec::new(),
             key: SeriesKey::default(),
+            series: None,
             written: Written::default(),
         };
         let result = writer.run(records);
@@ -230,6 +230,8 @@ struct Writer<'a> {
     /// Rows the records of the present entry replace.
     replaced: Vec<Place>,
     key: SeriesKey,
+    /// The series of the present record in the active memtable, if it is there.
+    series: Option<u32>,
     written: Written,
 }
 
@@ -262,9 +264,17 @@ impl Writer<'_> {
     }
 
     fn decide(&mut self, index: usize, record: &Record) -> Result<Decision, RejectReason> {
-        self.admission.check(record)?;
-        self.live.schema.check(record, self.admission.limits)?;
-        let known = self.key.set(&self.live.schema, record);
+        let fit = self.live.fit(record);
+        self.admission.check(record, fit)?;
+        self.live.schema.check(record, fit, self.admission.limits)?;
+        let known = match &self.live.layout {
+            Some(layout) if fit >= Fit::Dimensions => {
+                self.key.set_in_order(layout.order(), record);
+                true
+            }
+            _ => self.key.set(&self.live.schema, record),
+        };
+        self.series = if known { self.live.active.index().find(self.key.bytes()) } else { None };
         let existing = if known { self.existing(index, record) } else { None };
         let Some(existing) = existing else { return Ok(Decision::Append { replaces: None }) };
         match record.version.cmp(&existing.version) {
@@ -281,7 +291,7 @@ impl Writer<'_> {
         let (live, key, time) = (&mut *self.live, self.key.bytes(), record.time.nanos());
         let schema = Arc::clone(&live.schema);
         let same = |values: &[(u16, MeasureValue)]| same_measure(&schema, &record.measure, values);
-        if let Some(row) = live.active.find(key, time) {
+        if let Some(row) = self.series.and_then(|series| live.active.index().row(series, time)) {
             let (version, same) = (live.active.version(row), live.active.with_values(row, same));
             return Some(Existing { place: Place::Active(row), version, same });
         }
@@ -301,7 +311,7 @@ impl Writer<'_> {
 
     fn append(&mut self, record: Record, replaces: Option<Place>) {
         self.entry.push(&record, replaces.is_some());
-        append(self.live, &mut self.key, record);
+        append(self.live, &mut self.key, self.series, record);
         self.replaced.extend(replaces);
     }
 
@@ -328,30 +338,22 @@ impl Live {
     }
 }
 
-/// Appends an accepted record to the active memtable, growing the columns.
-pub(crate) fn append(live: &mut Live, key: &mut SeriesKey, mut record: Record) {
-    if !live.schema.covers(&record) {
+/// Appends an accepted record to the active memtable, growing the columns. `series` is its series
+/// there, if that is known.
+pub(crate) fn append(live: &mut Live, key: &mut SeriesKey, series: Option<u32>, mut record: Record) {
+    let fit = live.fit(&record);
+    if fit < Fit::Whole && !live.schema.covers(&record) {
         Arc::make_mut(&mut live.schema).grow(&record);
     }
-    let complete = key.set(&live.schema, &record);
-    debug_assert!(complete, "the schema covers the record");
-    let measure = std::mem::replace(&mut record.measure, Measure::Multi(Vec::new()));
-    let values = row_values(&live.schema, measure);
-    live.active.append(key, &record, values, live.schema.values());
-}
-
-fn row_values(schema: &TableSchema, measure: Measure) -> RowValues {
-    match measure {
-        Measure::Single(value) => {
-            let place = schema.single(value.measure_type()).expect("the schema covers the record");
-            RowValues::One([(place, value)])
-        }
-        Measure::Multi(attributes) => {
-            let place = |name: &str| schema.attribute(name).expect("the schema covers the record");
-            let values = attributes.into_iter().map(|attribute| (place(&attribute.name), attribute.value));
-            RowValues::Many(values.collect())
-        }
+    let single = matches!(record.measure, Measure::Single(_));
+    if fit == Fit::Nothing || fit == Fit::Dimensions && !single {
+        live.layout = Some(Layout::of(&live.schema, &record));
     }
+    let layout = live.layout.as_ref().expect("just made, or it fits");
+    key.set_in_order(layout.order(), &record);
+    let measure = std::mem::replace(&mut record.measure, Measure::Multi(Vec::new()));
+    let put = |values: &mut Vec<_>| layout.put_values(&live.schema, measure, values);
+    live.active.append(key, series, &record, put, live.schema.values());
 }
 
 /// Whether a measure has exactly the values of a row; a multi-measure record is compared as a whole.

@@ -162,7 +162,8 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let inner = self.deeper()?;
-        let mut object = Object::new();
+        // Grown once for most payloads. Not inside: a payload may be a million empty objects.
+        let mut object = if self.depth == 0 { Object::with_capacity(16) } else { Object::new() };
         while let Some(name) = members.next_key::<String>()? {
             if object.is_empty() && name == NUMBER_KEY {
                 return self.spelled_number(&members.next_value::<String>()?);

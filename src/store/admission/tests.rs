@@ -25,7 +25,7 @@ fn check(compatibility: Compatibility, magnetic: bool, record: &Record) -> Resul
         partition_key: &PartitionKey::default(),
         now: NOW,
     }
-    .check(record)
+    .check(record, Fit::Nothing)
 }
 
 /// Hours from now, as awswrangler's and users' reports have them (spec 4.6).
@@ -67,7 +67,7 @@ fn an_extreme_retention_does_not_overflow() {
         partition_key: &PartitionKey::default(),
         now: NOW,
     };
-    assert_eq!(admission.check(&record(Timestamp::from_nanos(0))), Ok(()));
+    assert_eq!(admission.check(&record(Timestamp::from_nanos(0)), Fit::Nothing), Ok(()));
     assert!(!admission.in_memory_store(Timestamp::from_nanos(0)));
     assert!(admission.in_memory_store(NOW));
 }
@@ -106,7 +106,7 @@ fn a_required_partition_key_must_be_there() {
             partition_key,
             now: NOW,
         }
-        .check(&record(NOW))
+        .check(&record(NOW), Fit::Nothing)
     };
     assert_eq!(check(&key(false)), Ok(()));
     assert_eq!(check(&key(true)), Err(RejectReason::MissingPartitionKey { dimension: "site".to_owned() }));

@@ -25,8 +25,8 @@ impl Table {
         self.schema.grow(&record);
         let mut key = SeriesKey::default();
         assert!(key.set(&self.schema, &record));
-        let values = RowValues::One([(0, MeasureValue::Bigint(value))]);
-        self.memtable.append(&key, &record, values, self.schema.values())
+        let put = |values: &mut Vec<_>| values.push((0, MeasureValue::Bigint(value)));
+        self.memtable.append(&key, None, &record, put, self.schema.values())
     }
 
     fn visible(&mut self, durable: u64, hidden: &[u32]) -> usize {

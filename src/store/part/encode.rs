@@ -25,6 +25,8 @@ pub(crate) const ROW_GROUP_ROWS: usize = 250_000;
 /// A streamed part ends a row group early when it has this many encoded bytes: it waits in memory.
 const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
+/// A dictionary of doubles may grow to this, 16,384 values; where there are more, it only costs.
+const DOUBLE_DICTIONARY_BYTES: usize = 128 * 1024;
 /// Pieces of a streamed part, 10 MiB each, that are on their way to the object store at once.
 const UPLOADS_AT_ONCE: usize = 2;
 
@@ -162,15 +164,14 @@ fn properties(columns: &[PartColumn]) -> Result<WriterProperties, ParquetError> 
     for column in columns {
         // Not from a string: that would read periods in the name as nesting.
         let path = ColumnPath::new(vec![column.name.clone()]);
-        properties = match (&column.data_type, column.name.as_str()) {
-            (_, TIME) => properties
+        // Measured: see benches/README.md, "Encodings".
+        properties = match &column.data_type {
+            DataType::Float64 => properties
+                .set_column_encoding(path.clone(), Encoding::BYTE_STREAM_SPLIT)
+                .set_column_dictionary_page_size_limit(path, DOUBLE_DICTIONARY_BYTES),
+            DataType::Int64 | DataType::Timestamp(_, _) => properties
                 .set_column_dictionary_enabled(path.clone(), false)
                 .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-            // Used where a column has too many different values for a dictionary.
-            (DataType::Float64, _) => properties.set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT),
-            (DataType::Int64 | DataType::Timestamp(_, _), _) => {
-                properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
-            }
             _ => match column.distinct {
                 Some(distinct) => properties
                     .set_column_bloom_filter_enabled(path.clone(), true)

@@ -34,6 +34,7 @@ async fn machine() -> Machine {
 
 pub(super) fn small_segments(mut machine: Machine) -> Machine {
     machine.options.wal_segment_bytes = 600;
+    machine.options.wal_reserve_bytes = 4_000;
     machine
 }
 

@@ -49,8 +49,41 @@ struct State {
 #[derive(Debug, Default, Clone)]
 struct Content {
     bytes: Vec<u8>,
+    /// Where the next append goes; behind it are zeros.
+    end: usize,
+    /// How much of what was appended is synced.
     synced: usize,
+    /// How long the file was when it was synced: zeros that were reserved stay.
+    synced_length: usize,
     named: bool,
+}
+
+impl Content {
+    fn written(bytes: Vec<u8>, synced: usize, named: bool) -> Self {
+        Self { end: bytes.len(), bytes, synced, synced_length: synced, named }
+    }
+
+    fn sync(&mut self) {
+        self.synced = self.end;
+        self.synced_length = self.bytes.len();
+    }
+
+    /// Makes a change behind the store's back, or by recovery, durable.
+    fn settle(&mut self) {
+        self.end = self.bytes.len();
+        self.sync();
+    }
+
+    /// Of what was appended and not synced, `luck` decides how much survived; what did not is zeros
+    /// where room had been reserved, and absent elsewhere.
+    fn after_crash(&self, luck: u8) -> Self {
+        let kept = self.synced + (self.end - self.synced) * usize::from(luck) / 255;
+        let length = if luck > 127 { self.bytes.len() } else { self.synced_length };
+        let mut bytes = self.bytes[..kept].to_vec();
+        bytes.resize(kept.max(length), 0);
+        let synced = bytes.len();
+        Self::written(bytes, synced, true)
+    }
 }
 
 /// The disk; clones are the same disk.
@@ -104,7 +137,7 @@ impl SimDisk {
         let mut state = self.state();
         let file = state.files.get_mut(path).expect("the file exists");
         change(&mut file.bytes);
-        file.synced = file.bytes.len();
+        file.settle();
     }
 
     pub(crate) fn log_files(&self) -> Vec<String> {
@@ -122,10 +155,7 @@ impl SimDisk {
         let mut files = BTreeMap::new();
         for (path, content) in &self.state().files {
             if content.named || luck > 127 {
-                let unsynced = content.bytes.len() - content.synced;
-                let kept = content.synced + unsynced * usize::from(luck) / 255;
-                let bytes = content.bytes[..kept].to_vec();
-                files.insert(path.clone(), Content { synced: bytes.len(), bytes, named: true });
+                files.insert(path.clone(), content.after_crash(luck));
             }
         }
         let objects = self.bucket.empty();
@@ -189,7 +219,7 @@ impl SimDisk {
         // A bucket that has answered has it for good.
         let kept = self.bucket.is_elsewhere();
         let synced = if kept { bytes.len() } else { synced };
-        let content = Content { bytes: bytes.to_vec(), synced, named: kept };
+        let content = Content::written(bytes.to_vec(), synced, kept);
         self.state().files.insert(path.to_string(), content);
     }
 }
@@ -223,14 +253,14 @@ impl Files for SimDisk {
         let mut state = self.operate()?;
         let file = state.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
         file.bytes.truncate(usize::try_from(bytes).expect("small"));
-        file.synced = file.bytes.len();
+        file.settle();
         Ok(())
     }
 
     fn sync_file(&self, path: &str) -> io::Result<()> {
         let mut state = self.operate()?;
         let file = state.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
-        file.synced = file.bytes.len();
+        file.settle();
         Ok(())
     }
 
@@ -261,12 +291,24 @@ impl AppendFile for SimFile {
         let file = state.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
         // A machine that stops, or a disk that fills up, does so in the middle.
         let kept = if full || failure.is_some() { bytes.len() / 2 } else { bytes.len() };
-        file.bytes.extend_from_slice(&bytes[..kept]);
+        let end = file.end + kept;
+        let room = file.bytes.len().max(end);
+        file.bytes.resize(room, 0);
+        file.bytes[file.end..end].copy_from_slice(&bytes[..kept]);
+        file.end = end;
         match failure {
             Some(failure) => Err(failure),
             None if full => Err(io::ErrorKind::StorageFull.into()),
             None => Ok(()),
         }
+    }
+
+    fn reserve(&mut self, bytes: usize) -> io::Result<()> {
+        let mut state = self.disk.operate()?;
+        let file = state.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
+        let room = file.bytes.len().max(file.end + bytes);
+        file.bytes.resize(room, 0);
+        Ok(())
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -276,7 +318,7 @@ impl AppendFile for SimFile {
             return Err(io::Error::other("the disk could not sync"));
         }
         let file = state.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
-        file.synced = file.bytes.len();
+        file.sync();
         Ok(())
     }
 }

@@ -53,7 +53,9 @@ impl Machine {
 
     fn with(bucket: Bucket) -> Self {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let options = StoreOptions { url: bucket.url(), ..StoreOptions::new(folder.path()) };
+        // Tests of damage count bytes from the end of a file; those of crashes reserve room.
+        let options =
+            StoreOptions { url: bucket.url(), wal_reserve_bytes: 0, ..StoreOptions::new(folder.path()) };
         Self { folder, disk: SimDisk::with(bucket), options }
     }
 

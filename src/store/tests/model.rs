@@ -32,6 +32,7 @@ fn expected(model: &Model) -> Rows {
 pub(super) async fn story(seed: u64, mut machine: Machine) {
     let mut dice = Dice::new(seed);
     machine.options.wal_segment_bytes = 4_000;
+    machine.options.wal_reserve_bytes = if seed.is_multiple_of(3) { 0 } else { 10_000 };
     machine.options.lookup_cache_bytes = if seed.is_multiple_of(2) { 1 } else { 1 << 20 };
     let mut store = machine.open().await;
     let mut model = Model::new();

@@ -6,12 +6,15 @@
 //! why.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use super::position::Lsn;
@@ -27,8 +30,47 @@ pub(crate) struct LogStopped(Arc<str>);
 /// The reason after an orderly end.
 const CLOSED: &str = "the store is closed";
 
-/// The answer to a wait: on disk, or never.
-pub(crate) type Synced = oneshot::Receiver<Result<(), LogStopped>>;
+/// The reason after the thread ended otherwise.
+const ENDED: &str = "the log's thread ended";
+
+/// A buffer of the log that is larger than this is given back after it was written.
+const SPARE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Resolves once everything up to a place is on disk, or never will be.
+///
+/// A fleet waits for hundreds of these at a time, mostly one after the other: nobody is woken for
+/// those that are on disk when they are asked.
+#[derive(Debug)]
+pub(crate) struct Synced {
+    shared: Arc<Shared>,
+    lsn: Lsn,
+    registered: Option<Waker>,
+}
+
+impl Future for Synced {
+    type Output = Result<(), LogStopped>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.lsn <= self.shared.durable() {
+            return Poll::Ready(Ok(()));
+        }
+        let shared = Arc::clone(&self.shared);
+        let mut queue = shared.queue();
+        // Once more under the lock: what becomes durable from here on wakes us.
+        if self.lsn <= shared.durable() {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(ended) = &queue.ended {
+            return Poll::Ready(Err(ended.clone()));
+        }
+        let waker = context.waker();
+        if !self.registered.as_ref().is_some_and(|registered| registered.will_wake(waker)) {
+            queue.waiting.push((self.lsn, waker.clone()));
+            self.registered = Some(waker.clone());
+        }
+        Poll::Pending
+    }
+}
 
 /// The log's writing end.
 #[derive(Debug)]
@@ -50,23 +92,27 @@ struct Shared {
 
 #[derive(Debug)]
 struct Queue {
-    group: Group,
-    next: Lsn,
-    closed: bool,
-    stopped: Option<LogStopped>,
-}
-
-/// What one write and one sync carry.
-#[derive(Debug, Default)]
-struct Group {
+    /// What the next write and the next sync carry.
     frames: Vec<u8>,
-    last: Lsn,
-    waiters: Vec<oneshot::Sender<Result<(), LogStopped>>>,
+    next: Lsn,
+    /// Who to wake once a place is on disk.
+    waiting: Vec<(Lsn, Waker)>,
+    /// Whether the thread sleeps until it is told that there is work.
+    idle: bool,
+    closed: bool,
+    /// Why nothing more is taken.
+    stopped: Option<LogStopped>,
+    /// Why what is not on disk by now never will be.
+    ended: Option<LogStopped>,
 }
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().expect("no holder of the queue panics")
+    }
+
+    fn durable(&self) -> Lsn {
+        Lsn::new(self.durable.load(Ordering::Acquire))
     }
 }
 
@@ -78,11 +124,19 @@ impl Wal {
         next: Lsn,
         options: WalOptions,
     ) -> io::Result<Self> {
-        let segment = Segment::create(&*files, next)?;
+        let segment = Segment::create(&*files, next, options.reserve_bytes)?;
         let mut segments = VecDeque::from(segments);
         segments.push_back(next);
         let shared = Arc::new(Shared {
-            queue: Mutex::new(Queue { group: Group::default(), next, closed: false, stopped: None }),
+            queue: Mutex::new(Queue {
+                frames: Vec::new(),
+                next,
+                waiting: Vec::new(),
+                idle: false,
+                closed: false,
+                stopped: None,
+                ended: None,
+            }),
             work: Condvar::new(),
             room: Notify::new(),
             durable: AtomicU64::new(next.get() - 1),
@@ -90,7 +144,7 @@ impl Wal {
             files,
             options,
         });
-        let mut committer = Committer { shared: Arc::clone(&shared), segment };
+        let mut committer = Committer { shared: Arc::clone(&shared), segment, spare: Vec::new() };
         let thread =
             std::thread::Builder::new().name("tidemill-wal".to_owned()).spawn(move || committer.run())?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
@@ -104,28 +158,19 @@ impl Wal {
         }
         let lsn = queue.next;
         queue.next = lsn.next();
-        frame::append(&mut queue.group.frames, lsn, self.durable(), entry);
-        queue.group.last = lsn;
+        frame::append(&mut queue.frames, lsn, self.durable(), entry);
+        // Waking costs a system call, and mostly the thread is at work.
+        let idle = std::mem::take(&mut queue.idle);
         drop(queue);
-        self.shared.work.notify_one();
+        if idle {
+            self.shared.work.notify_one();
+        }
         Ok(lsn)
     }
 
     /// The answer comes once everything up to `lsn`, which must have been queued, is on disk.
     pub(crate) fn synced(&self, lsn: Lsn) -> Synced {
-        let (sender, receiver) = oneshot::channel();
-        let mut queue = self.shared.queue();
-        let answer = if lsn <= self.durable() { Some(Ok(())) } else { queue.stopped.clone().map(Err) };
-        match answer {
-            // The receiver is in this function's hands: it cannot be gone.
-            Some(answer) => drop(sender.send(answer)),
-            None => {
-                queue.group.waiters.push(sender);
-                drop(queue);
-                self.shared.work.notify_one();
-            }
-        }
-        receiver
+        Synced { shared: Arc::clone(&self.shared), lsn, registered: None }
     }
 
     /// Waits until the queue has room for another entry.
@@ -134,7 +179,7 @@ impl Wal {
             let room = self.shared.room.notified();
             {
                 let queue = self.shared.queue();
-                if queue.group.frames.len() < self.shared.options.group_bytes_max || queue.stopped.is_some() {
+                if queue.frames.len() < self.shared.options.group_bytes_max || queue.stopped.is_some() {
                     return;
                 }
             }
@@ -144,7 +189,7 @@ impl Wal {
 
     /// Everything up to here is on disk.
     pub(crate) fn durable(&self) -> Lsn {
-        Lsn::new(self.shared.durable.load(Ordering::Acquire))
+        self.shared.durable()
     }
 
     /// The place the next entry will take.
@@ -203,72 +248,87 @@ impl Drop for Wal {
 struct Committer {
     shared: Arc<Shared>,
     segment: Segment,
+    /// The buffer of the write before, for the next.
+    spare: Vec<u8>,
 }
 
 impl Committer {
     fn run(&mut self) {
-        while let Some(group) = self.take_group() {
+        while let Some((mut frames, last)) = self.take_frames() {
             self.shared.room.notify_waiters();
-            let answer = self.write(&group);
-            if let Err(stopped) = &answer {
-                self.stop(stopped);
+            if let Err(error) = self.write(&frames) {
+                error!(%error, "writing the log failed; nothing is acknowledged any more");
+                return self.stop(LogStopped(format!("writing the log failed: {error}").into()));
             }
-            for waiter in group.waiters {
-                // Nobody waits any more: the connection went away.
-                drop(waiter.send(answer.clone()));
-            }
-            if answer.is_err() {
-                return;
+            self.shared.durable.store(last.get(), Ordering::Release);
+            self.wake(last);
+            if frames.capacity() <= SPARE_BYTES_MAX {
+                frames.clear();
+                self.spare = frames;
             }
         }
+        self.stop(LogStopped(CLOSED.into()));
     }
 
-    fn take_group(&self) -> Option<Group> {
+    /// Waits for frames; the answer is all there are, and the number of the last. `None` in the end.
+    fn take_frames(&mut self) -> Option<(Vec<u8>, Lsn)> {
         let mut queue = self.shared.queue();
         loop {
-            if !queue.group.frames.is_empty() || !queue.group.waiters.is_empty() {
-                return Some(std::mem::take(&mut queue.group));
+            if !queue.frames.is_empty() {
+                let frames = std::mem::replace(&mut queue.frames, std::mem::take(&mut self.spare));
+                return Some((frames, Lsn::new(queue.next.get() - 1)));
             }
             if queue.closed {
                 return None;
             }
+            queue.idle = true;
             queue = self.shared.work.wait(queue).expect("no holder of the queue panics");
+            queue.idle = false;
         }
     }
 
-    fn write(&mut self, group: &Group) -> Result<(), LogStopped> {
-        if group.frames.is_empty() {
-            return Ok(());
-        }
-        self.write_frames(&group.frames).map_err(|error| {
-            error!(%error, "writing the log failed; nothing is acknowledged any more");
-            LogStopped(format!("writing the log failed: {error}").into())
-        })?;
-        self.shared.durable.store(group.last.get(), Ordering::Release);
-        Ok(())
-    }
-
-    fn write_frames(&mut self, frames: &[u8]) -> io::Result<()> {
-        if self.segment.bytes() >= self.shared.options.segment_bytes {
-            let first = Lsn::new(self.shared.durable.load(Ordering::Acquire)).next();
-            self.segment = Segment::create(&*self.shared.files, first)?;
+    fn write(&mut self, frames: &[u8]) -> io::Result<()> {
+        let options = &self.shared.options;
+        if self.segment.bytes() >= options.segment_bytes {
+            let first = self.shared.durable().next();
+            self.segment = Segment::create(&*self.shared.files, first, options.reserve_bytes)?;
             self.shared.segments.lock().expect("no holder of the segments panics").push_back(first);
         }
         self.segment.append(frames)
     }
 
-    fn stop(&self, stopped: &LogStopped) {
-        let mut queue = self.shared.queue();
-        let waiting = std::mem::take(&mut queue.group.waiters);
-        queue.group.frames = Vec::new();
-        queue.stopped = Some(stopped.clone());
+    /// Wakes who waits for a place up to `last`, outside of the lock.
+    fn wake(&self, last: Lsn) {
+        let woken: Vec<_> = self.shared.queue().waiting.extract_if(.., |(lsn, _)| *lsn <= last).collect();
+        woken.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+
+    /// Nothing more is written: tells everyone who waits, and everyone who will ask.
+    fn stop(&self, reason: LogStopped) {
+        let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.frames = Vec::new();
+        let closed = reason == LogStopped(CLOSED.into());
+        if !closed {
+            queue.stopped = Some(reason.clone());
+        }
+        queue.ended = Some(reason);
+        let waiting = std::mem::take(&mut queue.waiting);
         drop(queue);
         self.shared.room.notify_waiters();
         if !waiting.is_empty() {
             warn!(writes = waiting.len(), "writes that were queued are refused");
         }
-        for waiter in waiting {
-            drop(waiter.send(Err(stopped.clone())));
+        waiting.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+/// A thread that panics must not leave anybody waiting.
+impl Drop for Committer {
+    fn drop(&mut self) {
+        let ended =
+            |shared: &Shared| shared.queue.lock().unwrap_or_else(PoisonError::into_inner).ended.is_some();
+        if !ended(&self.shared) {
+            self.stop(LogStopped(ENDED.into()));
         }
     }
 }

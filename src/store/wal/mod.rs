@@ -17,6 +17,8 @@ pub(crate) mod reader;
 pub(crate) struct WalOptions {
     /// A segment that reached this size is followed by a new one.
     pub(crate) segment_bytes: u64,
+    /// How much room small writes reserve at a time; 0 for none.
+    pub(crate) reserve_bytes: usize,
     /// Writers wait while this much is queued for the next write.
     pub(crate) group_bytes_max: usize,
 }

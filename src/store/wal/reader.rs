@@ -1,5 +1,6 @@
 //! Reads the frames of one segment and reports what is wrong. Never repairs, never skips: what a
-//! fault means is for `recovery` to say.
+//! fault means is for `recovery` to say. Zeros up to the end of the file are the room that was reserved
+//! for more frames.
 
 use super::frame::{self, Frame, FrameFault};
 use super::position::Lsn;
@@ -91,7 +92,8 @@ impl<'a> Iterator for FrameReader<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = self.bytes.get(self.offset..).unwrap_or_default();
-        if self.done || rest.is_empty() {
+        // Ends at the first byte, or the first few, wherever there is a frame.
+        if self.done || rest.iter().all(|byte| *byte == 0) {
             return None;
         }
         let found = match frame::parse(rest) {
@@ -167,6 +169,24 @@ mod tests {
         bytes[starts[0] + 30] ^= 1;
         let fault = read(&bytes).1.expect("broken");
         assert!(!fault.was_synced);
+    }
+
+    #[test]
+    fn zeros_end_a_log_only_when_nothing_else_follows() {
+        let (mut bytes, starts) = log();
+        let end = bytes.len();
+        bytes.resize(end + 1_000, 0);
+        assert_eq!(read(&bytes), (4, None));
+        let mut torn = bytes.clone();
+        torn[starts[3] + 20..end].fill(0);
+        assert_eq!(read(&torn).1.expect("half a frame").offset, starts[3] as u64);
+        let mut lost = bytes.clone();
+        lost[starts[2]..starts[3]].fill(0);
+        let (good, fault) = read(&lost);
+        assert_eq!((good, fault.expect("a hole").was_synced), (2, true));
+        bytes[end + 500] = 1;
+        let (good, fault) = read(&bytes);
+        assert_eq!((good, fault.expect("no zeros").was_synced), (4, false));
     }
 
     #[test]

@@ -5,12 +5,12 @@
 //!   8..12  format version, u32 little endian: 1
 //!  12..20  LSN of the first frame, u64; the file is named after it: wal/<20 digits>.log
 //!  20..24  crc32c of the bytes before
-//!  24..    frames (see `frame`)
+//!  24..    frames (see `frame`), and behind the last one nothing, or zeros that later frames overwrite
 //! ```
 //!
 //! This file knows files, not frames.
 
-use std::io;
+use std::io::{self, ErrorKind};
 
 use super::position::Lsn;
 use crate::store::files::{AppendFile, Files};
@@ -20,6 +20,10 @@ pub(crate) const FOLDER: &str = "wal";
 
 /// How many bytes come before the first frame.
 pub(crate) const HEADER_BYTES: usize = 24;
+
+/// No room is reserved for appends that would use it up in fewer than this: writing every byte twice
+/// would cost them more than it saves.
+const FEW: usize = 16;
 
 const MAGIC: &[u8; 8] = b"TIDEWAL\n";
 pub(crate) const FORMAT: u32 = 1;
@@ -84,25 +88,44 @@ fn u64_at(header: &[u8; HEADER_BYTES], at: usize) -> u64 {
 pub(crate) struct Segment {
     file: Box<dyn AppendFile>,
     bytes: u64,
+    /// Up to here the file has room; later appends make it grow.
+    reserved: u64,
+    reserve_bytes: usize,
 }
 
 impl Segment {
     /// Creates the file and its directory entry, durably.
-    pub(crate) fn create(files: &dyn Files, first: Lsn) -> io::Result<Self> {
+    pub(crate) fn create(files: &dyn Files, first: Lsn, reserve_bytes: usize) -> io::Result<Self> {
         let mut file = files.create(&path(first))?;
         let header = header_of(FORMAT, first.get());
         file.append(&header)?;
         file.sync()?;
         // A file whose name is not on disk is lost with everything synced into it.
         files.sync_folder(FOLDER)?;
-        Ok(Self { file, bytes: HEADER_BYTES as u64 })
+        Ok(Self { file, bytes: HEADER_BYTES as u64, reserved: 0, reserve_bytes })
     }
 
     /// Appends `frames` and returns once they are on disk.
     pub(crate) fn append(&mut self, frames: &[u8]) -> io::Result<()> {
         self.file.append(frames)?;
         self.bytes += frames.len() as u64;
+        if self.bytes > self.reserved && frames.len() < self.reserve_bytes / FEW {
+            self.reserve()?;
+        }
         self.file.sync()
+    }
+
+    /// Makes room for many small appends at the price of one large one. A full disk may still have
+    /// room for frames.
+    fn reserve(&mut self) -> io::Result<()> {
+        match self.file.reserve(self.reserve_bytes) {
+            Ok(()) => self.reserved = self.bytes + self.reserve_bytes as u64,
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                self.reserved = u64::MAX;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     pub(crate) const fn bytes(&self) -> u64 {

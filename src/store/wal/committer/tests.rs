@@ -7,7 +7,7 @@ use crate::store::tests::disk::{Fault, SimDisk};
 use crate::store::wal::reader::FrameReader;
 
 fn start(disk: &SimDisk, segment_bytes: u64) -> Wal {
-    let options = WalOptions { segment_bytes, group_bytes_max: 1 << 20 };
+    let options = WalOptions { segment_bytes, reserve_bytes: 0, group_bytes_max: 1 << 20 };
     Wal::start(Arc::new(disk.clone()), Vec::new(), Lsn::new(1), options).expect("starts")
 }
 
@@ -24,7 +24,7 @@ async fn what_is_acknowledged_survives_the_loss_of_everything_unsynced() {
     for n in 0..50_u8 {
         let lsn = wal.enqueue(&[n]).expect("queued");
         assert_eq!(lsn, Lsn::new(u64::from(n) + 1));
-        wal.synced(lsn).await.expect("answered").expect("synced");
+        wal.synced(lsn).await.expect("synced");
         assert!(wal.durable() >= lsn);
         let after = disk.after_crash(0).await;
         assert_eq!(entries(&after, "wal/00000000000000000001.log").len(), usize::from(n) + 1);
@@ -42,7 +42,7 @@ async fn closing_writes_what_is_queued_and_refuses_the_rest() {
     assert_eq!(entries(&disk, "wal/00000000000000000001.log").len(), 100);
     assert!(wal.enqueue(b"late").is_err());
     assert_eq!((wal.stopped().is_some(), wal.failed()), (true, None));
-    wal.synced(Lsn::new(100)).await.expect("answered").expect("it is on disk");
+    wal.synced(Lsn::new(100)).await.expect("it is on disk");
 }
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn segments_follow_one_another_and_retire_from_the_oldest() {
     let wal = start(&disk, 100);
     for _ in 0..9 {
         let lsn = wal.enqueue(&[7; 40]).expect("queued");
-        wal.synced(lsn).await.expect("answered").expect("synced");
+        wal.synced(lsn).await.expect("synced");
     }
     let names = disk.log_files();
     assert_eq!(names.len(), 5, "two frames of 64 bytes each fill a segment: {names:?}");
@@ -70,7 +70,7 @@ async fn a_failed_sync_is_final_for_everyone_who_waits() {
         (0..20_u8).filter_map(|n| wal.enqueue(&[n]).ok()).map(|lsn| wal.synced(lsn)).collect();
     assert!(!waiting.is_empty());
     for synced in waiting {
-        let stopped = synced.await.expect("answered").expect_err("never synced");
+        let stopped = synced.await.expect_err("never synced");
         assert_eq!(stopped.to_string(), "writing the log failed: the disk could not sync");
     }
     assert_eq!(wal.durable(), Lsn::START);
