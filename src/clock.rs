@@ -1,7 +1,7 @@
 //! The only file that asks the machine for the time.
 //!
 //! Everything else is handed a [`Clock`]. Time is counted in nanoseconds since the Unix epoch, the
-//! precision Timestream stores (spec 4.1), and fits an `i64` until 2262-04-11.
+//! precision Timestream stores, and fits an `i64` until 2262-04-11.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -32,7 +32,7 @@ impl Timestamp {
         self.0.div_euclid(1_000_000)
     }
 
-    /// Seconds since the epoch with a fraction, the form AWS JSON uses for dates (spec 1.2).
+    /// Seconds since the epoch with a fraction, the form AWS JSON uses for dates.
     /// Milliseconds are kept, what lies below them is dropped.
     #[expect(
         clippy::cast_precision_loss,

@@ -1,6 +1,6 @@
 //! Rows on their way to a table: Timestream's record, after all defaults and merges.
 //!
-//! The identity of a row is its set of dimensions, its measure name and its time (spec 4.1). Nothing
+//! The identity of a row is its set of dimensions, its measure name and its time. Nothing
 //! here is checked against a table: `store` does that when the batch is written.
 //!
 //! Names are shared texts: a fleet repeats a few of them in every record, and whoever makes records
@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 
-/// The version of a record that names none (spec 4.1).
+/// The version of a record that names none.
 pub const DEFAULT_VERSION: i64 = 1;
 
-/// The longest dimension name, in bytes (spec 5.2).
+/// The longest dimension name, in bytes.
 pub const DIMENSION_NAME_BYTES_MAX: usize = 60;
-/// The longest measure or attribute name, in bytes (spec 5.2).
+/// The longest measure or attribute name, in bytes.
 pub const MEASURE_NAME_BYTES_MAX: usize = 256;
-/// The longest VARCHAR measure value, in bytes (spec 4.3).
+/// The longest VARCHAR measure value, in bytes.
 pub const VARCHAR_BYTES_MAX: usize = 2048;
 
 /// Why a text cannot name a dimension or a measure.
@@ -32,12 +32,12 @@ pub enum NameError {
     /// The name has a character that names may not have.
     #[error("it contains a colon, a double quote or a control character")]
     Character,
-    /// The name, or its beginning, belongs to the system (spec 5.2).
+    /// The name, or its beginning, belongs to the system.
     #[error("time and names that begin with ts_, measure_name or measure_value are reserved")]
     Reserved,
 }
 
-/// Checks the name of a dimension (spec 5.2).
+/// Checks the name of a dimension.
 ///
 /// # Errors
 /// When a column of a table cannot be called so.
@@ -46,7 +46,7 @@ pub fn check_dimension_name(name: &str) -> Result<(), NameError> {
     check_not_reserved(name)
 }
 
-/// Checks the name of an attribute of a multi-measure record, a column as a dimension is (spec 5.2).
+/// Checks the name of an attribute of a multi-measure record, a column as a dimension is.
 ///
 /// # Errors
 /// When a column of a table cannot be called so.
@@ -102,7 +102,7 @@ pub enum MeasureType {
     Varchar,
     /// True or false.
     Boolean,
-    /// A moment; only inside a multi-measure record (spec 4.3).
+    /// A moment; only inside a multi-measure record.
     Timestamp,
 }
 
@@ -177,7 +177,7 @@ pub struct Record {
     pub measure: Measure,
     /// The row's time.
     pub time: Timestamp,
-    /// The version; a higher one replaces the row (spec 4.5).
+    /// The version; a higher one replaces the row.
     pub version: i64,
 }
 

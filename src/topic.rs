@@ -128,7 +128,7 @@ impl TopicFilter {
     }
 
     /// Whether a rule with this filter in FROM sees `topic`: as [`TopicFilter::matches`], but `a/#`
-    /// does not match `a` itself (spec 1.2).
+    /// does not match `a` itself.
     pub fn matches_for_rule(&self, topic: &TopicName) -> bool {
         self.walk(topic, false)
     }

@@ -1,4 +1,4 @@
-//! Amazon Resource Names of what the store holds (spec 5.1).
+//! Amazon Resource Names of what the store holds.
 
 use super::error::ApiError;
 use crate::store::Resource;
@@ -54,7 +54,7 @@ impl Arns {
     }
 
     /// What stands for the service's own key where a database names none. The store encrypts
-    /// nothing; clients expect the member and its prefix (spec 2.4).
+    /// nothing; clients expect the member and its prefix.
     pub(crate) fn default_kms_key(&self) -> String {
         let key = "00000000-0000-0000-0000-000000000000";
         format!("arn:aws:kms:{}:{}:key/{key}", self.region, self.account_id)

@@ -1,4 +1,4 @@
-//! CreateDatabase, DescribeDatabase, ListDatabases, UpdateDatabase and DeleteDatabase (spec 2.2, 2.4).
+//! CreateDatabase, DescribeDatabase, ListDatabases, UpdateDatabase and DeleteDatabase.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! DescribeEndpoints: the address each SDK can use, from the Host header it sent (spec 3.2).
+//! DescribeEndpoints: the address each SDK can use, from the Host header it sent.
 //!
 //! SDKs that find this daemon through an environment variable ask for endpoints first and then use
 //! the answer, each in its own way: boto3 wants a whole URL, JavaScript a bare host name.

@@ -1,4 +1,4 @@
-//! The only place where AWS error codes, HTTP statuses and texts meet (spec 1.4, 1.5).
+//! The only place where AWS error codes, HTTP statuses and texts meet.
 //!
 //! A body carries its text as `message` and as `Message`: the models say one, the wire the other,
 //! and some SDKs read only one of them.
@@ -50,7 +50,7 @@ impl ApiError {
         Self { namespace: CORAL_SERVICE, ..error }
     }
 
-    /// No such operation. AWS sends no text (spec 1.4).
+    /// No such operation. AWS sends no text.
     pub(crate) fn unknown_operation() -> Self {
         Self {
             status: StatusCode::NOT_FOUND,
@@ -81,7 +81,7 @@ impl ApiError {
         Self::timestream(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerException", message)
     }
 
-    /// Some records were refused; the others are stored (spec 4.4).
+    /// Some records were refused; the others are stored.
     pub(crate) fn rejected_records(rejected: &[Rejected]) -> Self {
         let records: Vec<Value> = rejected.iter().map(rejected_record).collect();
         let status = StatusCode::from_u16(419).expect("419 is within the range of statuses");

@@ -1,4 +1,4 @@
-//! IoT's data plane over HTTP: publishing and reading retained messages (spec 7.2).
+//! IoT's data plane over HTTP: publishing and reading retained messages.
 //!
 //! A publish goes the way of an MQTT publish and is answered once it is durable, whichever QoS it
 //! has: an HTTP client waits for its answer anyway.
@@ -24,9 +24,9 @@ use crate::message::{Message, Properties, QoS};
 use crate::mqtt::Draft;
 use crate::topic::TopicName;
 
-/// AWS's limit for a payload (spec 6.5).
+/// AWS's limit for a payload.
 const PAYLOAD_BYTES_MAX: usize = 128 * 1024;
-/// AWS's limits for what MQTT 5 adds to a message (spec 6.5).
+/// AWS's limits for what MQTT 5 adds to a message.
 const CONTENT_TYPE_BYTES_MAX: usize = 256;
 const CORRELATION_DATA_BYTES_MAX: usize = 8 * 1024;
 const USER_PROPERTIES_BYTES_MAX: usize = 8 * 1024;

@@ -1,4 +1,4 @@
-//! IoT's control plane, as far as it concerns rules (spec 7.1).
+//! IoT's control plane, as far as it concerns rules.
 //!
 //! A rule made here is live when the call returns. Rules of the user's files can be read through this
 //! API, but only the user changes them.
@@ -20,7 +20,7 @@ use super::{Context, paging};
 use crate::rulebook::{RuleEntry, Rulebook, RulebookError, Tags};
 use crate::topic::{TopicFilter, TopicName};
 
-/// AWS's quota for a rule (spec 6.4).
+/// AWS's quota for a rule.
 const PAYLOAD_BYTES_MAX: usize = 128 * 1024;
 /// The longest rule name.
 const NAME_BYTES_MAX: usize = 128;
@@ -263,8 +263,7 @@ fn refused(context: &Context, error: RulebookError) -> Refusal {
     }
 }
 
-/// AWS does not say whether a rule exists to those who may not see it, and so never that it does not
-/// (spec 7.1).
+/// AWS does not say whether a rule exists to those who may not see it, and so never that it does not.
 fn denied(name: &str) -> Refusal {
     let message = format!("Access to topic rule '{name}' was denied");
     Refusal::new(StatusCode::UNAUTHORIZED, "UnauthorizedException", message)

@@ -1,4 +1,4 @@
-//! AWS JSON 1.0: bodies in, bodies out, and the headers around them (spec 1.1, 1.3).
+//! AWS JSON 1.0: bodies in, bodies out, and the headers around them.
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Response, header};

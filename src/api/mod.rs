@@ -1,8 +1,8 @@
 //! AWS's wire: both Timestream services and IoT's rules and data on one HTTP port, `/health`, `/metrics`.
 //!
-//! Timestream (spec 1): `target` says which operation a request asks for, `shape` what it may look like, one file per
+//! Timestream: `target` says which operation a request asks for, `shape` what it may look like, one file per
 //! group of operations does the work, `error` alone knows codes and statuses. A user's mistake is
-//! never answered with a 5xx, for SDKs would repeat it (spec 1.5). IoT: `rest` holds what its two
+//! never answered with a 5xx, for SDKs would repeat it. IoT: `rest` holds what its two
 //! groups of paths, `iot_rules` and `iot_data`, have in common.
 
 mod arn;

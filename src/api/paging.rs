@@ -1,4 +1,4 @@
-//! Pages of lists: `MaxResults` and `NextToken` (spec 2.1).
+//! Pages of lists: `MaxResults` and `NextToken`.
 //!
 //! A token names the last item of the page before, so that it stays right while items come and go.
 

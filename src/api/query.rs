@@ -1,4 +1,4 @@
-//! Query: the engine's page as the wire has it (spec 6.1, 6.2).
+//! Query: the engine's page as the wire has it.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -51,7 +51,7 @@ fn answer(page: Page) -> Value {
     answer
 }
 
-/// A column's name and type; elements of arrays and time series have no name (spec-sql 3.1).
+/// A column's name and type; elements of arrays and time series have no name.
 fn column(column: &ColumnInfo) -> Value {
     let kind = match &column.column_type {
         ColumnType::Scalar(scalar) => json!({ "ScalarType": scalar.api_name() }),

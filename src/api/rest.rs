@@ -1,4 +1,4 @@
-//! AWS's REST and JSON, as IoT speaks it: the error stands in a header, its text in the body (spec 7).
+//! AWS's REST and JSON, as IoT speaks it: the error stands in a header, its text in the body.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,7 @@
 //! What a request may look like: one declarative description per shape, checked before any handler
-//! runs, because SDKs check little of it themselves (spec 1.6).
+//! runs, because SDKs check little of it themselves.
 //!
-//! Violations are worded as AWS's framework words them (spec 1.4): paths in lower camel case, list
+//! Violations are worded as AWS's framework words them: paths in lower camel case, list
 //! positions from 1 with `.member.`, several violations in one text.
 
 use serde_json::Value;

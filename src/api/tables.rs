@@ -1,4 +1,4 @@
-//! CreateTable, DescribeTable, ListTables, UpdateTable and DeleteTable (spec 2.2, 2.4).
+//! CreateTable, DescribeTable, ListTables, UpdateTable and DeleteTable.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ const UPDATE: Shape = Shape::Structure(&[
     optional("MagneticStoreWriteProperties", MAGNETIC_WRITES),
     optional("Schema", SCHEMA),
 ]);
-/// Calls that read or delete check no pattern (spec 5.2); an unknown name is simply not found.
+/// Calls that read or delete check no pattern; an unknown name is simply not found.
 const ANY_NAME: Shape = Shape::Text(0, usize::MAX);
 const NAMED: Shape = Shape::Structure(&[required("DatabaseName", ANY_NAME), required("TableName", ANY_NAME)]);
 const LIST: Shape = Shape::Structure(&[

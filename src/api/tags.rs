@@ -1,5 +1,4 @@
-//! Tags: as create calls carry them, and TagResource, UntagResource and ListTagsForResource
-//! (spec 2.2, 2.3, 5.3).
+//! Tags: as create calls carry them, and TagResource, UntagResource and ListTagsForResource.
 //!
 //! Both services have the three operations under the same name; the ARN tells whose it is.
 

@@ -1,4 +1,4 @@
-//! Which operation a request asks for: `X-Amz-Target: Timestream_20181101.<Operation>` (spec 1.1).
+//! Which operation a request asks for: `X-Amz-Target: Timestream_20181101.<Operation>`.
 //!
 //! Both services share the prefix, so one port and one table serve both.
 

@@ -1,8 +1,8 @@
-//! WriteRecords: the request becomes a `WriteBatch` (spec 4).
+//! WriteRecords: the request becomes a `WriteBatch`.
 //!
 //! `request` is what may be written, `names` what records of a request have in common.
 //!
-//! Two classes of failure (spec 4.4): what is wrong with the request fails it whole, here; what is
+//! Two classes of failure: what is wrong with the request fails it whole, here; what is
 //! wrong with a record against its table is the store's to say, record by record.
 
 mod names;
@@ -87,7 +87,7 @@ struct RecordReader<'r, 'b> {
 }
 
 impl RecordReader<'_, '_> {
-    /// What `own` says, and what the common attributes say where it is silent; dimensions of both (spec 4.2).
+    /// What `own` says, and what the common attributes say where it is silent; dimensions of both.
     fn record(&mut self, own: &Attributes<'_>) -> Result<Record, ApiError> {
         let common = self.common;
         let unit = own.time_unit.as_deref().or(common.time_unit.as_deref());
@@ -199,7 +199,7 @@ fn multi(
 /// How much of a value that cannot be read is repeated in the answer, in characters.
 const ECHO_CHARS_MAX: usize = 64;
 
-/// The value `text` stands for (spec 4.3). A TIMESTAMP counts in the record's time unit.
+/// The value `text` stands for. A TIMESTAMP counts in the record's time unit.
 fn parsed(text: &str, value_type: &str, nanos_per_unit: i64) -> Result<MeasureValue, ApiError> {
     let value = match value_type {
         "DOUBLE" => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(MeasureValue::Double),

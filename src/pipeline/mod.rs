@@ -4,7 +4,7 @@
 //!   for it included.
 //! - A rule that fails costs that rule only: the failure is counted and logged, its error action runs, and
 //!   what no action could take goes to the dead-letter file. The publisher still gets its acknowledgement, as
-//!   on AWS (spec 6.2). Only a store that can no longer keep its promise withholds it.
+//!   on AWS. Only a store that can no longer keep its promise withholds it.
 //! - Lines of file actions are with the operating system before the acknowledgement. Requests of http
 //!   actions happen afterwards.
 //! - A republished message goes to rules like any other, then to subscribers. It is never far from its

@@ -167,7 +167,7 @@ impl Shared {
         Ok(failures)
     }
 
-    /// Runs the rule's error action for what failed, one for all failures (spec 6.1). What even that does
+    /// Runs the rule's error action for what failed, one for all failures. What even that does
     /// not take is a dead letter.
     async fn settle(
         self: &Arc<Self>,
@@ -181,7 +181,7 @@ impl Shared {
         let rules = firing.active.rules();
         let message = &firing.step.message;
         let of_action = failures.iter().any(|failure| failure.action.is_some());
-        // What fails before any action has no error action on AWS (spec 6.1).
+        // What fails before any action has no error action on AWS.
         let rule = firing.place.and_then(|place| rules.rules().get(place));
         if rule.is_some_and(|rule| rule.has_error_action() && (of_action || rule.error_action_for_sql())) {
             let effects = rules.error_effects(&firing.rule, message, &failures);

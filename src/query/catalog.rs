@@ -1,4 +1,4 @@
-//! `SHOW` and `DESCRIBE` (spec 1.3).
+//! `SHOW` and `DESCRIBE`.
 
 use super::error::{Position, QueryError};
 use super::names::{missing, no_database};

@@ -101,7 +101,7 @@ impl Dialect for TimestreamDialect {
         true
     }
 
-    /// Columns may be called `interval` (spec 2.1): `MIN(interval)`.
+    /// Columns may be called `interval`: `MIN(interval)`.
     fn is_reserved_for_identifier(&self, keyword: Keyword) -> bool {
         keyword != Keyword::INTERVAL && RESERVED_FOR_IDENTIFIER.contains(&keyword)
     }

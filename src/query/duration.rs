@@ -19,7 +19,7 @@ pub(crate) const MINUTE: i64 = 60 * SECOND;
 pub(crate) const HOUR: i64 = 60 * MINUTE;
 pub(crate) const DAY: i64 = 24 * HOUR;
 
-/// What one of a duration literal's units is long; nothing for a word that is no unit (spec 2.4).
+/// What one of a duration literal's units is long; nothing for a word that is no unit.
 pub(crate) fn literal_unit(unit: &str) -> Option<Duration> {
     Some(match unit.to_ascii_lowercase().as_str() {
         "ns" | "nanosecond" => Duration::DaySecond(1),

@@ -39,7 +39,7 @@ use super::table::SnapshotTable;
 use super::{branches, catalog, deadline, names, prepare, rewrite, rows, union};
 use crate::clock::Clock;
 
-/// Least bytes a query is metered with (spec 1.3).
+/// Least bytes a query is metered with.
 const METERED_BYTES_MIN: u64 = 10_000_000;
 
 /// A query, or the next page of one.

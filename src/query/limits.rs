@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::error::QueryError;
 
-/// The longest query text, in characters (spec 5.5).
+/// The longest query text, in characters.
 pub(crate) const TEXT_CHARS_MAX: usize = 262_144;
 
 /// How deep parentheses, brackets and cases may nest.

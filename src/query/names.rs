@@ -2,7 +2,7 @@
 //!
 //! Tables come out as snapshots, one per table however often the query names it; unknown tables and
 //! functions come out as errors that say where. Names of columns are put in the spelling of the table:
-//! an exact match is never touched, and a unique one up to case is taken for it (spec 2.1).
+//! an exact match is never touched, and a unique one up to case is taken for it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -154,7 +154,7 @@ impl Lookup<'_> {
                 self.tables.insert(key, Arc::new(snapshot));
                 Ok(())
             }
-            // What stands first in a name of three parts is taken for the database (spec 1.1).
+            // What stands first in a name of three parts is taken for the database.
             [first, ..] => Err(no_database(&first.value, &written, at)),
             [] => Err(syntax(at)),
         }
@@ -222,7 +222,7 @@ impl VisitorMut for Lookup<'_> {
     }
 }
 
-/// The words for a table that cannot be had (spec 5.6). `written` is the name as the user wrote it.
+/// The words for a table that cannot be had. `written` is the name as the user wrote it.
 pub(crate) fn missing(
     error: &SourceError,
     database: &str,

@@ -148,7 +148,7 @@ impl Source for Store {
     }
 }
 
-/// What `DESCRIBE` calls a column (spec 1.3).
+/// What `DESCRIBE` calls a column.
 fn attribute(kind: ColumnKind) -> &'static str {
     match kind {
         ColumnKind::Dimension => "DIMENSION",

@@ -1,4 +1,4 @@
-//! Values as Timestream spells them on the wire, and texts as it reads them (spec 3).
+//! Values as Timestream spells them on the wire, and texts as it reads them.
 //!
 //! Clients parse these with fixed patterns: a timestamp always has nine fraction digits, a double is
 //! printed the way Java prints it.

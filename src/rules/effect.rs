@@ -268,7 +268,7 @@ pub enum FailureReason {
     },
 }
 
-/// Why a value cannot be a measure (spec 5.2, 5.3).
+/// Why a value cannot be a measure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AttributeProblem {
     /// An empty VARCHAR.

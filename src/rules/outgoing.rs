@@ -79,8 +79,8 @@ impl RuleSet {
     }
 
     /// What the error action of the rule called `name` asks for, after `failures` of its actions on
-    /// `message`; nothing if the rule has none. The action sees AWS's error document as its result
-    /// (spec 6.1), its templates see the original message.
+    /// `message`; nothing if the rule has none. The action sees AWS's error document as its
+    /// result, its templates see the original message.
     pub fn error_effects(&self, name: &str, message: &Message, failures: &[FailedAction]) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let Some(rule) = self.get(name)
@@ -100,7 +100,7 @@ impl RuleSet {
     }
 }
 
-/// AWS's document of what failed (spec 6.1) as compact JSON, with the time in front: what is kept of a message
+/// AWS's document of what failed as compact JSON, with the time in front: what is kept of a message
 /// no action could take.
 pub fn dead_letter(rule: &str, message: &Message, failures: &[FailedAction], time: &str) -> String {
     let mut document = error_document(rule, message, message.origin.trace_id, failures);

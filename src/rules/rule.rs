@@ -14,7 +14,7 @@ use super::local_files::LocalFiles;
 use super::sql::error::SqlErrors;
 use super::sql::{self, Query, Version};
 
-/// The most actions a rule has (spec 6.4).
+/// The most actions a rule has.
 const ACTIONS_MAX: usize = 10;
 /// The longest rule name.
 const NAME_CHARACTERS_MAX: usize = 128;

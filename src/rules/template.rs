@@ -1,4 +1,4 @@
-//! Substitution templates: text with `${expression}` in it (spec section 4).
+//! Substitution templates: text with `${expression}` in it.
 //!
 //! Expressions see the original payload and the message around it, never the SELECT's aliases. Where
 //! an expression ends is found by parsing it, so a `}` inside a string or an object literal does not

@@ -1,7 +1,7 @@
 //! Finds the rules that see a topic without asking every rule: a tree of topic levels.
 //!
 //! A search visits only levels that match, so its cost follows the rules that match, not the rules
-//! there are. Messages to `$aws/rules/<name>` reach the one rule of that name (spec 6.6).
+//! there are. Messages to `$aws/rules/<name>` reach the one rule of that name.
 
 use std::collections::HashMap;
 

@@ -23,9 +23,9 @@ pub(crate) const RECORD_BYTES_MAX: usize = 1024 * 1024;
 const MINUTE: i64 = 60 * 1_000_000_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
-/// How far ahead of the clock a record may be (spec 4.6).
+/// How far ahead of the clock a record may be.
 const FUTURE: i64 = 15 * MINUTE;
-/// How much more than the retention AWS takes (spec 4.6).
+/// How much more than the retention AWS takes.
 const PAST_SLACK: i64 = 25 * MINUTE;
 
 /// The rules for one batch, with the clock read once.

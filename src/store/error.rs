@@ -183,7 +183,7 @@ impl StoreError {
     }
 }
 
-/// Why one record was not stored; the text is the one AWS sends where that is known (spec 4.5-4.9).
+/// Why one record was not stored; the text is the one AWS sends where that is known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RejectReason {
     /// The same version exists with another value.

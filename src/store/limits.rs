@@ -1,4 +1,4 @@
-//! How much there may be of what; AWS's quotas (spec 5.4) unless an operator says otherwise.
+//! How much there may be of what; AWS's quotas unless an operator says otherwise.
 
 use super::error::StoreError;
 

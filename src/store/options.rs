@@ -80,7 +80,7 @@ impl Default for StoreOptions {
     }
 }
 
-/// How long a table keeps its rows (spec 5.1).
+/// How long a table keeps its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Hours in the memory store, 1 to 8766.
@@ -122,7 +122,7 @@ pub struct MagneticWrites {
     pub rejected_data_location: Option<serde_json::Value>,
 }
 
-/// One item of a partition key (spec 4.8).
+/// One item of a partition key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PartitionKeyItem {
     /// The measure name.
@@ -169,7 +169,7 @@ impl PartitionKey {
     }
 }
 
-/// A key and a value a user attaches to a database or a table (spec 5.3).
+/// A key and a value a user attaches to a database or a table.
 pub type Tag = (String, String);
 
 /// How a database is created.
@@ -277,7 +277,7 @@ pub struct Table {
     pub updated: Timestamp,
 }
 
-/// Names of databases and tables: `[a-zA-Z0-9_.-]+`, 3 to 256 bytes on AWS (spec 5.2).
+/// Names of databases and tables: `[a-zA-Z0-9_.-]+`, 3 to 256 bytes on AWS.
 pub(crate) fn check_name(name: &str, compatibility: Compatibility) -> Result<(), StoreError> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     let bytes_min = if compatibility == Compatibility::Aws { 3 } else { 1 };

@@ -26,7 +26,7 @@ impl Retention {
         if self.magnetic_store_days >= FOR_EVER_DAYS {
             return None;
         }
-        // The periods add up (spec 4.6).
+        // The periods add up.
         let hours = i64::from(self.magnetic_store_days) * 24 + i64::from(self.memory_store_hours);
         Some(now.saturating_add(-hours.saturating_mul(HOUR_NANOS)))
     }

@@ -1,7 +1,7 @@
 //! The columns of a table and how they grow: by writes only, and never back.
 //!
 //! Dimensions and multi-measure attributes share one name space; the type of a measure and of an
-//! attribute is fixed by its first write (spec 4.7). Every column keeps its place for ever, so a
+//! attribute is fixed by its first write. Every column keeps its place for ever, so a
 //! place is how the rest of the store names it.
 
 use std::collections::HashMap;

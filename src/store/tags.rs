@@ -1,4 +1,4 @@
-//! Tags of databases and tables: what is legal and how they change (spec 5.3).
+//! Tags of databases and tables: what is legal and how they change.
 
 use super::Store;
 use super::error::StoreError;

@@ -1,4 +1,4 @@
-//! Aggregate functions (spec 4.9).
+//! Aggregate functions.
 //!
 //! The common ones are DataFusion's. Those it lacks are rewritten to ones it has where that is the same
 //! thing, and collected where it is not.

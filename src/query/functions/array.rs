@@ -1,4 +1,4 @@
-//! Functions of arrays (spec 4.6).
+//! Functions of arrays.
 //!
 //! Elements are compared by Arrow's row format, which knows every type, NULL and nested arrays. A
 //! result is described by the places its elements come from and gathered in one go.

@@ -1,4 +1,4 @@
-//! Bitwise functions (spec 4.3).
+//! Bitwise functions.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `greatest`, `least`, and comparisons of doubles that may be NaN (spec 4.1).
+//! `greatest`, `least`, and comparisons of doubles that may be NaN.
 
 use std::cmp::Ordering;
 

@@ -1,6 +1,6 @@
 //! `CAST`, `TRY_CAST`, `typeof`, rows, and the literals that have no literal in SQL.
 //!
-//! One cast for all types, by Trino's rules (spec 3.4): doubles round to integers, rows are cast by
+//! One cast for all types, by Trino's rules: doubles round to integers, rows are cast by
 //! position and not by name, text is read as the wire spells it. A value that cannot be cast is an
 //! error, or NULL under `TRY_CAST`.
 

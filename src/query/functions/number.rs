@@ -1,4 +1,4 @@
-//! Mathematical functions (spec 4.2).
+//! Mathematical functions.
 
 use std::sync::Arc;
 

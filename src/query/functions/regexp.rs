@@ -1,4 +1,4 @@
-//! Regular expressions (spec 4.5).
+//! Regular expressions.
 //!
 //! The engine is the one DataFusion brings: linear in the text whatever the pattern. What it refuses of
 //! Java's patterns (look-around, back-references, possessive quantifiers, atomic groups) goes to one that

@@ -33,7 +33,7 @@ pub(super) struct Def {
     pub(super) name: &'static str,
     pub(super) forms: &'static [(&'static str, Code)],
     pub(super) volatility: Volatility,
-    /// Whether a wrong call gets AWS's syntax text, as `ago('7d')` does (spec 5.6).
+    /// Whether a wrong call gets AWS's syntax text, as `ago('7d')` does.
     pub(super) wrong_call_is_syntax: bool,
 }
 

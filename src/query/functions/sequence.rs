@@ -12,7 +12,7 @@ use super::scalar::Call;
 use crate::query::duration::DAY;
 use crate::query::error::failed;
 
-/// Most entries of a sequence (spec 4.6).
+/// Most entries of a sequence.
 pub(super) const ENTRIES_MAX: usize = 10_000;
 
 /// How many entries there are from `start` to `stop`, both included.

@@ -1,4 +1,4 @@
-//! Timeseries: made by `CREATE_TIME_SERIES`, filled up by interpolation, and measured (spec 4.11).
+//! Timeseries: made by `CREATE_TIME_SERIES`, filled up by interpolation, and measured.
 //!
 //! A timeseries is sorted by time and has each time once; every function here may rely on it. What AWS
 //! leaves open is decided so: points without a value are left out when a series is made; an interpolated

@@ -3,7 +3,7 @@
 //! A function has one or more forms. A call takes the first form that fits its operands as they are;
 //! failing that, the one with the fewest casts that fits after Trino's widening (NULL to anything, INTEGER to BIGINT to
 //! DOUBLE, DATE to TIMESTAMP); failing that, after text is read as a timestamp, which Timestream does
-//! and Trino does not (spec 3.3). `T` and `U` stand for any type, the same wherever they appear; the
+//! and Trino does not. `T` and `U` stand for any type, the same wherever they appear; the
 //! last operand may be repeated: `concat(varchar...)`.
 
 use datafusion::arrow::datatypes::DataType;

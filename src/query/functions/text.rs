@@ -1,4 +1,4 @@
-//! String functions (spec 4.4). Positions count characters from one, not bytes.
+//! String functions. Positions count characters from one, not bytes.
 
 use std::sync::Arc;
 

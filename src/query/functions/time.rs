@@ -1,4 +1,4 @@
-//! Functions of moments and lengths of time (spec 4.8). Everything is UTC.
+//! Functions of moments and lengths of time. Everything is UTC.
 
 use std::sync::Arc;
 

@@ -11,11 +11,11 @@ use super::super::sql::eval::{Output, Scope};
 use super::super::template::Template;
 use super::shortened;
 
-/// The longest URL, in bytes (spec 6.4).
+/// The longest URL, in bytes.
 const URL_BYTES_MAX: usize = 2_048;
-/// The most headers (spec 6.4).
+/// The most headers.
 const HEADERS_MAX: usize = 100;
-/// The longest name of a header, in bytes (spec 6.4).
+/// The longest name of a header, in bytes.
 const HEADER_NAME_BYTES_MAX: usize = 256;
 /// How long one attempt may take, in milliseconds.
 const TIMEOUT_MS: (u64, u64) = (1, 60_000);

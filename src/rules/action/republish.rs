@@ -1,6 +1,6 @@
 //! The republish action: the result as a message of its own.
 //!
-//! A topic of the server's own begins with `$` and is written `$$` (spec section 4). Only the rule's author
+//! A topic of the server's own begins with `$` and is written `$$`. Only the rule's author
 //! can ask for one: a template whose value happens to begin with `$` fails the action.
 
 use base64::Engine as _;
@@ -17,7 +17,7 @@ use super::super::sql::eval::{Output, Scope};
 use super::super::template::Template;
 use super::shortened;
 
-/// The most user properties (spec 7.1).
+/// The most user properties.
 const USER_PROPERTIES_MAX: usize = 100;
 /// The largest payload, in bytes: what the broker takes of a client. It bounds what a loop can make.
 const PAYLOAD_BYTES_MAX: usize = 256 * 1024;

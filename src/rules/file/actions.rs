@@ -75,7 +75,7 @@ const fn yes() -> bool {
     true
 }
 
-/// AWS allows a request and its repetitions 3 s (spec 6.2); here each attempt has them.
+/// AWS allows a request and its repetitions 3 s; here each attempt has them.
 const fn three_seconds() -> u64 {
     3_000
 }

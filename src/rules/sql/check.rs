@@ -28,7 +28,7 @@ use super::value::{CastType, Value};
 /// How many levels a rule's topic filter may have: the index of rules is a tree as deep as that.
 const FILTER_LEVELS_MAX: usize = 128;
 
-/// The most variables SET may name (spec 1.3).
+/// The most variables SET may name.
 const VARIABLES_MAX: usize = 10;
 /// The longest name of a variable, in letters.
 const VARIABLE_NAME_MAX: usize = 64;

@@ -1,4 +1,4 @@
-//! Text to syntax tree: sqlparser's expressions inside the statement of AWS IoT SQL (spec 1.1).
+//! Text to syntax tree: sqlparser's expressions inside the statement of AWS IoT SQL.
 //!
 //! The dialect's hooks decide what an operand is and which operators exist; sqlparser does precedence,
 //! CASE, CAST, calls and lists. Only the SELECTs around the expressions are read by ourselves, in

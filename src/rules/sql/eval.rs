@@ -19,7 +19,7 @@ use super::query::{Called, Case, Expr, Item, Query, Select};
 use super::run::{Run, Site};
 use super::value::{Object, UNDEFINED, Value};
 
-/// How long one text may become: AWS's limit for a message (spec 6.5).
+/// How long one text may become: AWS's limit for a message.
 pub(crate) const TEXT_BYTES_MAX: usize = 128 * 1024;
 
 /// A value lent by the payload or the query, or made by the evaluation.

@@ -1,8 +1,8 @@
 //! AWS IoT SQL: text in, a checked [`Query`] out, and its evaluation over one message.
 //!
 //! The stages have a type each and a later one never sees an earlier one's: text, then the syntax
-//! tree (`statement`, `dialect`), then the checked query (`check`), then the outgoing payload (`eval`). The
-//! language is the one of spec sections 1 to 3; `docs/rules.md` lists what is left out.
+//! tree (`statement`, `dialect`), then the checked query (`check`), then the outgoing payload (`eval`).
+//! `docs/rules.md` describes the language.
 
 mod check;
 mod dialect;
@@ -31,10 +31,10 @@ use error::{Position, SqlError, SqlErrors};
 use number::Number;
 use value::Value;
 
-/// The longest statement, in bytes: AWS's quota for a whole rule (spec 6.4).
+/// The longest statement, in bytes: AWS's quota for a whole rule.
 pub(crate) const STATEMENT_BYTES_MAX: usize = 128 * 1024;
 
-/// The version of the language a rule is written in (spec 1.6).
+/// The version of the language a rule is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Version {
     /// 2015-10-08: whole-number decimals stay decimals.

@@ -1,4 +1,4 @@
-//! SELECT inside an expression (spec 1.2, 1.4): a list becomes a list, an object becomes one value.
+//! SELECT inside an expression: a list becomes a list, an object becomes one value.
 //!
 //! Names start at the element: its own name first, then its members, then whatever is around the
 //! SELECT, up to the message.

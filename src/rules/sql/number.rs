@@ -1,4 +1,4 @@
-//! Decimal numbers as AWS IoT SQL has them (spec 2.1): 34 digits, exponents within ±999.
+//! Decimal numbers as AWS IoT SQL has them: 34 digits, exponents within ±999.
 //!
 //! A [`Decimal`] is `Copy` and every one costs the same, whatever its exponent, so no payload can make
 //! a number expensive. Sums, products and quotients that leave 128

@@ -1,4 +1,4 @@
-//! The operators of spec 2.4: which operands they take and what they make of them.
+//! The operators: which operands they take and what they make of them.
 //!
 //! What the tables do not list is Undefined. Decisions where AWS's pages disagree or are silent stand in
 //! `docs/rules.md`.

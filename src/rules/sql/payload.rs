@@ -1,6 +1,6 @@
 //! A message's payload, read at most once per reading of numbers and only when a rule asks for it.
 //!
-//! Only an object or an array counts as JSON (spec 2.6); anything else stays raw bytes, whose
+//! Only an object or an array counts as JSON; anything else stays raw bytes, whose
 //! attributes are Undefined. Nesting is bounded by [`DEPTH_MAX`], numbers by [`Number`], so a payload
 //! costs no more than its length.
 

@@ -18,7 +18,7 @@ use super::value::Value;
 pub(crate) const MADE_BYTES_MAX: usize = 1024 * 1024;
 /// How many steps one rule may take for one message: a tenth of a second at most.
 pub(crate) const STEPS_MAX: usize = 1_000_000;
-/// How many bytes of JSON the variables of SET may hold together: AWS's limit (spec 1.3).
+/// How many bytes of JSON the variables of SET may hold together: AWS's limit.
 const VARIABLE_BYTES_MAX: usize = 128 * 1024;
 
 /// What a rule had too much of.

@@ -1,4 +1,4 @@
-//! The statement around the expressions: SET, SELECT, its list, FROM and WHERE (spec 1.1), and the same
+//! The statement around the expressions: SET, SELECT, its list, FROM and WHERE, and the same
 //! for a SELECT inside an expression.
 //!
 //! What cannot be read is noted, passed over up to the next comma or clause, and reading goes on, so

@@ -1,6 +1,6 @@
 //! A value of the language: what JSON has, plus Undefined, with numbers kept as decimals.
 //!
-//! Conversions are the tables of spec 2.2 (implicit) and 2.3 (`cast`); a conversion the tables do not
+//! Conversions are AWS's tables, implicit ones and those of `cast`; a conversion the tables do not
 //! know is `None`, which reads as Undefined.
 
 use std::borrow::Cow;
@@ -92,7 +92,7 @@ impl Value {
         }
     }
 
-    /// The number this is, or that a String spells (spec 2.2).
+    /// The number this is, or that a String spells.
     pub(crate) fn number(&self) -> Option<Number> {
         match self {
             Self::Int(value) => Some(Number::Int(*value)),
@@ -284,7 +284,7 @@ fn write_json_text(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Reads text as `^-?\d+(\.\d+)?((?i)E-?\d+)?$`, the only spelling the conversion knows (spec 2.2).
+/// Reads text as `^-?\d+(\.\d+)?((?i)E-?\d+)?$`, the only spelling the conversion knows.
 pub(crate) fn numeric_text(text: &str) -> Option<Decimal> {
     /// Far more digits than a number of 34 with an exponent of 999 can need.
     const BYTES_MAX: usize = 4_096;
@@ -317,7 +317,7 @@ impl CastType {
         })
     }
 
-    /// `cast(value AS self)` (spec 2.3).
+    /// `cast(value AS self)`.
     pub(crate) fn apply(self, value: &Value) -> Value {
         match self {
             Self::Decimal => match value {

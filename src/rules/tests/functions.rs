@@ -1,7 +1,7 @@
 //! Runs the tables of `tests/rules/functions/*.toml`: calls of functions and their values.
 //!
 //! A table has `rows` of an expression and its value as JSON text, or `undefined`. `numbers` are calls whose `?`
-//! takes what the specification's class N1 takes, `texts` those whose `?` takes what class S takes.
+//! takes what class N1 of `sql/functions` takes, `texts` those whose `?` takes what class S takes.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -28,7 +28,7 @@ fn check(compatibility: Compatibility, magnetic: bool, record: &Record) -> Resul
     .check(record, Fit::Nothing)
 }
 
-/// Hours from now, as awswrangler's and users' reports have them (spec 4.6).
+/// Hours from now, as awswrangler's and users' reports have them.
 fn at_hours(hours: i64) -> Record {
     record(NOW.saturating_add(hours * HOUR))
 }

@@ -9,7 +9,7 @@ use super::fixture::{Machine, Rows, compact, finish, merges, row, rows, write};
 /// Version and value by host and time.
 type Model = BTreeMap<(u64, i64), (i64, i64)>;
 
-/// Whether spec 4.5 takes the record; changes the model when it does.
+/// Whether the rules of versions take the record; changes the model when it does.
 fn expect(model: &mut Model, host: u64, time: i64, version: i64, value: i64) -> bool {
     match model.get(&(host, time)) {
         Some((existing, stored)) if version == *existing => value == *stored,

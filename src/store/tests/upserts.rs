@@ -1,4 +1,4 @@
-//! The table of spec 4.5, wherever the existing row is.
+//! Every case of an upsert, wherever the existing row is.
 
 use super::fixture::{Machine, measured, multi, rejections, row, rows, versions, write};
 use crate::record::MeasureValue;

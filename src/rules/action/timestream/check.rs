@@ -1,4 +1,4 @@
-//! A Timestream action as written becomes a checked one (spec 5.1).
+//! A Timestream action as written becomes a checked one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use super::super::super::sql::Version;
 use super::measure::NumericPolicy;
 use super::{Selection, TimeUnit, TimestreamAction};
 
-/// The most dimensions an action has (spec 5.1).
+/// The most dimensions an action has.
 const DIMENSIONS_MAX: usize = 128;
 
 impl TimestreamAction {

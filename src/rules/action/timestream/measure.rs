@@ -1,4 +1,4 @@
-//! What an attribute's value becomes as a measure (spec 5.2), and what the action's `numeric` makes of numbers.
+//! What an attribute's value becomes as a measure, and what the action's `numeric` makes of numbers.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! The Timestream action (spec section 5): every attribute of the result becomes a measure.
+//! The Timestream action: every attribute of the result becomes a measure.
 //!
 //! One single-measure record per attribute, or with `multi_measure_name` one record holding them all.
 //! An attribute that cannot be a measure is reported and left out; the others are written. AWS stops

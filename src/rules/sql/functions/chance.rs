@@ -1,4 +1,4 @@
-//! Functions of chance: newuuid(), rand(), traceid() (spec 3.3).
+//! Functions of chance: newuuid(), rand(), traceid().
 //!
 //! Rules have no chance of their own. What looks random is a hash of the service's seed, the message,
 //! the rule and the number of the draw: two draws differ, and evaluating a message again gives the same.

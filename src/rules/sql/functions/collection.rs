@@ -1,4 +1,4 @@
-//! Functions on collections, and tests for the absent (spec 3.3).
+//! Functions on collections, and tests for the absent.
 
 use std::borrow::Cow;
 
@@ -124,6 +124,6 @@ pub(super) fn transform<'a>(arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> O
         other => other.clone(),
     });
     let enriched = Value::Array(enriched.collect());
-    // AWS's limit for what it returns (spec 3.3).
+    // AWS's limit for what it returns.
     if scope.charge_text(enriched.json_bytes()) { Cow::Owned(enriched) } else { undefined() }
 }

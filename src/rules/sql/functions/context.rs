@@ -1,4 +1,4 @@
-//! Functions that look at the message around the payload (spec 3.3).
+//! Functions that look at the message around the payload.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! Hashes of a value's string form, as lower-case hexadecimal text (spec 3.2).
+//! Hashes of a value's string form, as lower-case hexadecimal text.
 //!
 //! MD2 is written out below, because no kept crate has it; nobody should choose it today.
 

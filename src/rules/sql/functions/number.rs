@@ -1,4 +1,4 @@
-//! Functions on numbers (spec 3.1).
+//! Functions on numbers.
 //!
 //! Roots, powers, logarithms and angles are computed in double precision, as on AWS; an imaginary or
 //! infinite result is Undefined. Everything else is exact.

@@ -1,4 +1,4 @@
-//! decode(value, 'proto', bucket, key, file, message): protobuf to JSON (spec 3.2).
+//! decode(value, 'proto', bucket, key, file, message): protobuf to JSON.
 //!
 //! AWS reads the descriptor set from S3; here it is a file `rules.proto_path`/bucket/key, read when the rule
 //! is loaded. The value is `*`, the payload as it came, or a Base64 text; what does not decode is null.

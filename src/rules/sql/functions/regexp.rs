@@ -1,4 +1,4 @@
-//! regexp_matches(), regexp_replace(), regexp_substr() (spec 3.2).
+//! regexp_matches(), regexp_replace(), regexp_substr().
 //!
 //! A pattern in quotes is compiled when the rule is loaded; any other is compiled when it is met and kept
 //! until another comes. A pattern that is none makes the result Undefined. One that backtracks too much

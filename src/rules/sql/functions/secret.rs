@@ -1,4 +1,4 @@
-//! get_secret(id, type[, key], role): a secret from a local folder (spec 3.4).
+//! get_secret(id, type[, key], role): a secret from a local folder.
 //!
 //! The secret is read when the rule is loaded, so its arguments are texts in quotes. The role is AWS's
 //! business and not looked at.

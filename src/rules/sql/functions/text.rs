@@ -1,4 +1,4 @@
-//! Functions on strings (spec 3.2). Characters are Unicode code points.
+//! Functions on strings. Characters are Unicode code points.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,4 @@
-//! parse_time(pattern, milliseconds[, zone]): a moment as text, in Joda-Time's pattern letters, English
-//! (spec 3.3).
+//! parse_time(pattern, milliseconds[, zone]): a moment as text, in Joda-Time's pattern letters, English.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
 //! time_to_epoch(text, pattern): a text as milliseconds since 1970, in java.time's pattern letters (JDK 11),
-//! English (spec 3.3).
+//! English.
 //!
 //! Reading follows `DateTimeFormatter.ofPattern`: a strict parse, numbers side by side share their digits
 //! (`yyyyMMddHHmmss`), `[…]` may be absent; what was read is then made a moment by `time_resolve`. Week-based

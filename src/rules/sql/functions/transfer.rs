@@ -1,4 +1,4 @@
-//! encode() and decode(): Base64 here, protobuf in `proto` (spec 3.2).
+//! encode() and decode(): Base64 here, protobuf in `proto`.
 
 use std::borrow::Cow;
 
