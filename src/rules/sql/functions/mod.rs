@@ -1,8 +1,8 @@
 //! The functions of AWS's reference, found by name once, when a rule is loaded.
 //!
 //! A function gets its arguments evaluated and answers Undefined for what its table does not list.
-//! Conversion classes: N1 takes numbers and numeric strings, S takes everything with a string form. What can be prepared when a rule is loaded (patterns, descriptors,
-//! secrets) is: see [`Prepared`].
+//! Conversion classes: N1 takes numbers and numeric strings, S takes everything with a string form.
+//! What can be prepared when a rule is loaded (patterns, descriptors, secrets) is: see [`Prepared`].
 
 mod chance;
 mod collection;
