@@ -98,24 +98,8 @@ impl Daemon {
         let mut files = RuleFolder::new(&config.rules_path).reading(&rule_options.files);
         files.refresh()?;
 
-        let store_options = StoreOptions {
-            compatibility: config.compatibility,
-            url: config.store_url,
-            memory_bytes: config.store_memory,
-            limits: config.limits,
-            accept_loss,
-            ..StoreOptions::new(config.store_path)
-        };
-        let path = store_options.path.clone();
-        let dead_letters = path.clone();
-        let opened = Store::open(store_options, Arc::clone(&clock)).await;
-        let store = opened.map_err(|source| match source {
-            StoreError::Storage { .. } | StoreError::Moved { .. } => StartError::Storage(source),
-            source => StartError::Store { path: path.clone(), source },
-        })?;
-        let source = Arc::new(store.clone());
-        let engine = Engine::new(source, QueryOptions::default(), Arc::clone(&clock))?;
-
+        let store = open_store(&config, accept_loss, &clock).await?;
+        let engine = Engine::new(Arc::new(store.clone()), QueryOptions::default(), Arc::clone(&clock))?;
         let times = Arc::new(ProcessingTime::default());
         let (republished, to_subscribers) = mpsc::channel(REPUBLISHED_WAITING_MAX);
         let parts = PipelineParts {
@@ -124,29 +108,19 @@ impl Daemon {
             times: Arc::clone(&times),
             republished,
         };
-        let options = PipelineOptions {
-            dead_letters,
-            files: config.rule_files_path,
-            hops_max: config.republish_hops_max,
-        };
-        let pipeline = Pipeline::new(RuleSet::from_rules(Vec::new()), parts, options);
+        let pipeline = build_pipeline(&config, parts);
         let swapped = pipeline.clone();
         let swap = Box::new(move |rules| swapped.swap_rules(rules));
-        let rulebook =
-            Rulebook::open(files, &path.join(STORED_RULES), rule_options, Arc::clone(&clock), swap)?;
+        let stored_rules = config.store_path.join(STORED_RULES);
+        let rulebook = Rulebook::open(files, &stored_rules, rule_options, Arc::clone(&clock), swap)?;
+
         let broker = Broker::new(BrokerOptions::default(), Arc::new(pipeline.clone()), clock, times);
         tokio::spawn(publish(to_subscribers, broker.clone()));
         let broker_room = Room::new("broker", mqtt_address);
-        let (keeper, stop) = (broker.clone(), broker_room.stop.clone());
-        broker_room.stop.spawn(async move { keeper.keep(stop).await });
-        let (serving, stop) = (broker.clone(), broker_room.stop.clone());
-        broker_room.stop.spawn(async move { serving.serve(mqtt, stop).await });
+        let (keeper, serving) = (broker.clone(), broker.clone());
+        broker_room.spawn(|stop| async move { keeper.keep(stop).await });
+        broker_room.spawn(|stop| async move { serving.serve(mqtt, stop).await });
 
-        let options = ApiOptions {
-            region: config.region,
-            account_id: config.account_id,
-            compatibility: config.compatibility,
-        };
         let rooms = Rooms {
             store: store.clone(),
             engine: engine.clone(),
@@ -154,12 +128,10 @@ impl Daemon {
             rulebook: rulebook.clone(),
             pipeline: pipeline.clone(),
         };
-        let api = Api::new(options, rooms);
+        let api = build_api(config, rooms);
         let api_room = Room::new("api", http_address);
-        let stop = api_room.stop.clone();
-        api_room.stop.spawn(async move { rulebook.watch(stop).await });
-        let stop = api_room.stop.clone();
-        api_room.stop.spawn(async move { api.serve(http, stop).await });
+        api_room.spawn(|stop| async move { rulebook.watch(stop).await });
+        api_room.spawn(|stop| async move { api.serve(http, stop).await });
 
         Ok(Self { store, engine, pipeline, broker: broker_room, api: api_room })
     }
@@ -204,6 +176,11 @@ impl Room {
         Self { name, address, stop: Shutdown::new() }
     }
 
+    /// Runs a task of the room, which ends when it is told to.
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, task: impl FnOnce(Shutdown) -> F) {
+        self.stop.spawn(task(self.stop.clone()));
+    }
+
     async fn stop(&self) {
         let (room, draining) = (self.name, self.stop.running());
         info!(room, draining, "stopping");
@@ -229,6 +206,41 @@ async fn publish(mut republished: mpsc::Receiver<Arc<Message>>, broker: Broker) 
     while let Some(message) = republished.recv().await {
         broker.publish(&message);
     }
+}
+
+async fn open_store(config: &Config, accept_loss: bool, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
+    let path = config.store_path.clone();
+    let options = StoreOptions {
+        compatibility: config.compatibility,
+        url: config.store_url.clone(),
+        memory_bytes: config.store_memory,
+        limits: config.limits,
+        accept_loss,
+        ..StoreOptions::new(path.clone())
+    };
+    Store::open(options, Arc::clone(clock)).await.map_err(|source| match source {
+        StoreError::Storage { .. } | StoreError::Moved { .. } => StartError::Storage(source),
+        source => StartError::Store { path, source },
+    })
+}
+
+/// A pipeline without rules: the rulebook hands them in.
+fn build_pipeline(config: &Config, parts: PipelineParts) -> Pipeline {
+    let options = PipelineOptions {
+        dead_letters: config.store_path.clone(),
+        files: config.rule_files_path.clone(),
+        hops_max: config.republish_hops_max,
+    };
+    Pipeline::new(RuleSet::from_rules(Vec::new()), parts, options)
+}
+
+fn build_api(config: Config, rooms: Rooms) -> Api {
+    let options = ApiOptions {
+        region: config.region,
+        account_id: config.account_id,
+        compatibility: config.compatibility,
+    };
+    Api::new(options, rooms)
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

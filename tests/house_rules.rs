@@ -47,6 +47,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("parquet", &["store", "query"]),
     ("sqlparser", &["rules", "query"]),
     ("clap", &["cli"]),
+    ("mimalloc", &["main"]),
     ("anyhow", &["cli", "main"]),
     ("reqwest", &["pipeline"]),
     ("std::fs", &["store", "config", "rules", "rulebook", "outlet", "cli"]),
