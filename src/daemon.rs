@@ -1,4 +1,4 @@
-//! Builds every room in order and stops them in reverse: store, pipeline, broker, API.
+//! Builds every room in order and stops them in reverse: store, query engine, pipeline, rulebook, broker, API.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -12,8 +12,8 @@
 //! - Every buffer, queue and table has a bound in [`BrokerOptions`], and everything a client sends is
 //!   checked before it is believed.
 //!
-//! No session outlives its connection yet, and retained messages live in memory; docs/mqtt.md says so
-//! to our readers.
+//! A session may outlive its connection. Sessions and retained messages live in memory, so a restart
+//! ends them; docs/mqtt.md says so to our readers.
 //!
 //! The map, in the order a PUBLISH passes:
 //!

@@ -172,7 +172,8 @@ impl RuleFolder {
     fn look_at(&mut self, path: PathBuf, format: Format) -> bool {
         let stamp = Stamp::of(&path);
         let known = self.files.get_mut(&path);
-        if known.as_ref().is_some_and(|known| known.settled && stamp.is_some() && known.stamp == stamp) {
+        let is_same = |known: &&mut FileState| known.settled && stamp.is_some() && known.stamp == stamp;
+        if known.as_ref().is_some_and(|known| is_same(known) && known.mistakes.is_empty()) {
             return false;
         }
         let text = read_text(&path);
@@ -181,7 +182,7 @@ impl RuleFolder {
             Some(known) if known.content == content => {
                 known.settled = known.stamp == stamp;
                 known.stamp = stamp;
-                return false;
+                return known.try_again(&path, format, text, &self.local);
             }
             known => known.and_then(|known| known.rule.take()),
         };
@@ -193,6 +194,30 @@ impl RuleFolder {
         }
         self.files.insert(path, state);
         true
+    }
+}
+
+impl FileState {
+    /// Reads a file with mistakes again although it has not changed, because a secret or a descriptor it
+    /// names may be there now; says whether that makes a difference.
+    fn try_again(
+        &mut self,
+        path: &Path,
+        format: Format,
+        text: Result<String, String>,
+        local: &LocalFiles,
+    ) -> bool {
+        if self.mistakes.is_empty() {
+            return false;
+        }
+        let before = match read_rule(path, format, text, local) {
+            Ok(rule) => {
+                self.rule = Some(Arc::new(rule));
+                std::mem::take(&mut self.mistakes)
+            }
+            Err(mistakes) => std::mem::replace(&mut self.mistakes, mistakes),
+        };
+        before != self.mistakes
     }
 }
 
@@ -412,6 +437,22 @@ mod tests {
         fs::remove_dir_all(watched.folder.path()).expect("a folder to remove");
         assert!(watched.rules.refresh().is_err());
         assert_eq!(watched.rules.rules().0.len(), 1, "what was known stays");
+    }
+
+    #[test]
+    fn a_secret_that_was_missing_mends_the_rule_once_it_is_there() {
+        let secrets = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("a folder");
+        let local = LocalFiles { secrets: Some(secrets.path().to_owned()), ..LocalFiles::default() };
+        let rules = RuleFolder::new(folder.path()).reading(&local);
+        let mut watched = Watched { folder, rules };
+        let sql = "SELECT get_secret('key', 'SecretString', 'role') AS k FROM 'a'";
+        watched.write("one.toml", &format!("sql = \"{sql}\"\n"));
+        assert_eq!(watched.look(), (true, Vec::new(), 1));
+        assert_eq!(watched.look(), (false, Vec::new(), 1));
+        fs::write(secrets.path().join("key"), "open sesame").expect("a secret");
+        assert_eq!(watched.look(), (true, vec![format!("one {sql}")], 0));
+        assert!(!watched.look().0);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The databases and tables, in one transactional file: `catalog.redb`.
 //!
 //! Rows are JSON under readable keys, so that a row can gain a member without a migration.
-//! A table is dropped by removing its row; its log entries and files are ignored from then on.
+//! A table is dropped by removing its row; its log entries and files are ignored from then on, and its id
+//! stays until none of them is left.
 
 use std::collections::HashSet;
 use std::fmt;
