@@ -124,11 +124,19 @@ def until(done, what):
         time.sleep(0.05)
 
 
-def parts(wire):
+def objects(wire):
     """The objects in the bucket, asked of the server itself."""
     client = boto3.client("s3", endpoint_url="http://%s:%d" % wire.server)
     listed = client.list_objects_v2(Bucket=with_s3.BUCKET).get("Contents", [])
-    return sorted(thing["Key"] for thing in listed if thing["Key"].endswith(".parquet"))
+    return sorted(thing["Key"] for thing in listed)
+
+
+def parts(wire):
+    return [key for key in objects(wire) if key.endswith(".parquet")]
+
+
+def manifests(wire):
+    return [key for key in objects(wire) if "/manifest/" in key]
 
 
 def create(daemon):
@@ -142,7 +150,9 @@ def test_a_lost_connection_delays_parts_and_loses_nothing(site, wire, pytestconf
         create(daemon)
         write(daemon, 0, 50)
         daemon.process.send_signal(signal.SIGUSR1)
-        until(lambda: len(parts(wire)) == 1, "no part in the bucket")
+        # The manifest is the last thing a flush writes.
+        until(lambda: manifests(wire), "no manifest in the bucket")
+        assert len(parts(wire)) == 1
         assert not list((site / "data").rglob("*.parquet")), "parts are in the bucket only"
         assert parts(wire)[0].startswith("fleet/")
 
