@@ -33,6 +33,7 @@ class Tidemill:
 
     def __init__(self, binary, folder):
         self.data = folder / "data"
+        (folder / "rules").mkdir()
         config = folder / "config.toml"
         config.write_text(f'[mqtt]\nlisten = "127.0.0.1:0"\n[http]\nlisten = "127.0.0.1:0"\n'
                           f'[store]\npath = "{self.data}"\n')
