@@ -14,6 +14,7 @@ pub mod clock;
 pub mod shutdown;
 pub mod topic;
 
+pub mod buckets;
 pub mod message;
 pub mod outlet;
 pub mod record;

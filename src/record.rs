@@ -6,9 +6,13 @@
 //! Names are shared texts: a fleet repeats a few of them in every record, and whoever makes records
 //! makes each name once.
 
+mod text;
+
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
+
+pub use text::TimeUnit;
 
 /// The version of a record that names none (spec 4.1).
 pub const DEFAULT_VERSION: i64 = 1;

@@ -14,10 +14,11 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("message", &["clock", "topic"]),
     ("record", &["clock"]),
     ("outlet", &[]),
+    ("buckets", &[]),
     ("mqtt", &["clock", "shutdown", "topic", "message"]),
     ("rules", &["clock", "topic", "message", "record"]),
-    ("store", &["clock", "shutdown", "record"]),
-    ("query", &["clock", "shutdown", "record", "store"]),
+    ("store", &["clock", "shutdown", "record", "buckets"]),
+    ("query", &["clock", "shutdown", "record", "buckets", "store"]),
     ("pipeline", &["clock", "shutdown", "topic", "message", "record", "outlet", "mqtt", "rules", "store"]),
     ("rulebook", &["clock", "shutdown", "rules"]),
     (
@@ -27,11 +28,11 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "rulebook",
         ],
     ),
-    ("config", &["store"]),
+    ("config", &["buckets", "store"]),
     (
         "daemon",
         &[
-            "clock", "shutdown", "config", "message", "record", "mqtt", "rules", "store", "query",
+            "clock", "shutdown", "buckets", "config", "message", "record", "mqtt", "rules", "store", "query",
             "pipeline", "rulebook", "api",
         ],
     ),
@@ -50,7 +51,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("mimalloc", &["main"]),
     ("anyhow", &["cli", "main"]),
     ("reqwest", &["pipeline"]),
-    ("std::fs", &["store", "config", "rules", "rulebook", "outlet", "cli"]),
+    ("std::fs", &["buckets", "store", "config", "rules", "rulebook", "outlet", "cli"]),
     ("tokio::fs", &[]),
 ];
 

@@ -10,17 +10,15 @@
 //! table is created, and `place.json` is looked for at every start: a store that is pointed
 //! elsewhere would find no manifest and take its tables for empty.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::client::SpawnedReqwestConnector;
+use object_store::aws::AmazonS3;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, ClientConfigKey, Error, ObjectStore, RetryConfig};
+use object_store::{Error, ObjectStore};
 
 use super::Disks;
 use super::catalog::{Catalog, Contents};
@@ -30,16 +28,10 @@ use super::objects::{Creation, Objects};
 use super::options::StoreOptions;
 use super::paths::WriterId;
 use super::url::StoreUrl;
+use crate::buckets::{Encryption, S3Place, line, one_line};
 
 /// How long a start waits for the storage, all attempts together.
 const START_WITHIN: Duration = Duration::from_secs(30);
-
-/// How long one request may take: a part of 30 MB over a line of 4 Mbit/s.
-const REQUEST_WITHIN: Duration = Duration::from_secs(60);
-
-/// Repetitions of a request that failed, while somebody waits for it. Flushes try again by
-/// themselves, for as long as it takes.
-const RETRIES: usize = 3;
 
 fn marker() -> Path {
     Path::from("place.json")
@@ -87,50 +79,10 @@ pub(crate) fn make_folder(url: Option<&StoreUrl>, writer: &WriterId) -> Result<(
     })
 }
 
-/// A bucket, with everything else about it from the environment, as AWS's own tools read it.
+/// A bucket, with everything else about it from the environment.
 pub(crate) fn s3(bucket: &str) -> Result<AmazonS3, String> {
-    let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
-    let endpoint = builder
-        .get_config_value(&AmazonS3ConfigKey::S3Endpoint)
-        .or_else(|| builder.get_config_value(&AmazonS3ConfigKey::Endpoint));
-    let allow_http = AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp);
-    let builder = match endpoint {
-        Some(endpoint) if is_loopback(&endpoint) => builder.with_allow_http(true),
-        Some(endpoint) if endpoint.starts_with("http://") => {
-            if builder.get_config_value(&allow_http).as_deref() != Some("true") {
-                return Err(format!(
-                    "the endpoint {endpoint} would carry the rows over the network unencrypted; use https, or \
-                     set AWS_ALLOW_HTTP=true"
-                ));
-            }
-            builder
-        }
-        _ => builder,
-    };
-    let backoff = BackoffConfig {
-        init_backoff: Duration::from_millis(100),
-        max_backoff: Duration::from_secs(2),
-        ..BackoffConfig::default()
-    };
-    let timeout = AmazonS3ConfigKey::Client(ClientConfigKey::Timeout);
-    builder
-        .with_config(timeout, format!("{} seconds", REQUEST_WITHIN.as_secs()))
-        .with_retry(RetryConfig { backoff, max_retries: RETRIES, retry_timeout: REQUEST_WITHIN })
-        // Connections live on the runtime of the store: a query's may be busy, or gone.
-        .with_http_connector(SpawnedReqwestConnector::new(tokio::runtime::Handle::current()))
-        .build()
-        .map_err(|error| line(&error))
-}
-
-/// Whether an endpoint is on this machine, where nobody listens in.
-fn is_loopback(endpoint: &str) -> bool {
-    let Some(rest) = endpoint.strip_prefix("http://") else { return false };
-    let authority = rest.split('/').next().unwrap_or(rest);
-    if let Ok(address) = authority.parse::<SocketAddr>() {
-        return address.ip().is_loopback();
-    }
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let place = S3Place { bucket, endpoint: None, encryption: &Encryption::Storage };
+    place.connect(&tokio::runtime::Handle::current())
 }
 
 /// Makes sure that the parts of this store are where `url` says, or may be put there from now on.
@@ -232,42 +184,4 @@ fn meaning(error: &Error) -> String {
         _ => "it cannot be used",
     };
     format!("{hint}: {}", line(error))
-}
-
-/// The error with its first cause, which texts of HTTP clients leave out.
-fn line(error: &Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    let (text, cause) = (one_line(&error.to_string()), one_line(&cause.to_string()));
-    if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-}
-
-/// An answer of a server, which may be a page of XML, as part of a sentence.
-fn one_line(text: &str) -> String {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").chars().take(500).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn plain_http_is_for_this_machine() {
-        for endpoint in
-            ["http://127.0.0.1:5000", "http://localhost:9000/x", "http://[::1]:9000", "http://127.9.9.9"]
-        {
-            assert!(is_loopback(endpoint), "{endpoint}");
-        }
-        for endpoint in [
-            "http://10.0.0.1:9000",
-            "https://127.0.0.1",
-            "http://127.0.0.1.example.com",
-            "http://localhost.example.com:1",
-        ] {
-            assert!(!is_loopback(endpoint), "{endpoint}");
-        }
-    }
 }
