@@ -1,8 +1,9 @@
-//! The databases and tables, in one transactional file: `catalog.redb`.
+//! The databases, the tables and the documents of other rooms, in one transactional file: `catalog.redb`.
 //!
-//! Rows are JSON under readable keys, so that a row can gain a member without a migration.
-//! A table is dropped by removing its row; its log entries and files are ignored from then on, and its id
+//! `rows` says what databases and tables look like in it. A table is dropped by removing its row; its log entries and files are ignored from then on, and its id
 //! stays until none of them is left.
+
+mod rows;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,15 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::backends::InMemoryBackend;
 use redb::{ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
-use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::options::{
-    Database, MagneticWrites, PartitionKey, PartitionKeyItem, Retention, Table, TableStatus, Tag,
-};
+use super::options::{Database, Table};
 use super::paths::{TableId, WriterId};
 use super::wal::position::Lsn;
-use crate::clock::Timestamp;
 
 const DATABASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("databases");
 const TABLES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("tables");
@@ -62,34 +59,6 @@ pub(crate) struct Contents {
     pub(crate) tables: Vec<Table>,
     /// Tables that were deleted and may still have files or entries in the log.
     pub(crate) deleted: HashSet<TableId>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct DatabaseRow {
-    kms_key_id: Option<String>,
-    tags: Vec<Tag>,
-    created: i64,
-    updated: i64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct TableRow {
-    id: String,
-    memory_store_hours: u32,
-    magnetic_store_days: u32,
-    magnetic_writes: bool,
-    rejected_data_location: Option<serde_json::Value>,
-    partition_key: Vec<KeyRow>,
-    tags: Vec<Tag>,
-    created: i64,
-    updated: i64,
-}
-
-/// An item of the partition key; without a name it is the measure.
-#[derive(Serialize, Deserialize)]
-struct KeyRow {
-    dimension: Option<String>,
-    required: bool,
 }
 
 fn failed<E: Into<redb::Error>>(doing: &'static str) -> impl FnOnce(E) -> StoreError {
@@ -156,13 +125,7 @@ impl Catalog {
 
     /// Stores a database, new or changed.
     pub(crate) fn put_database(&self, database: &Database) -> Result<(), StoreError> {
-        let row = DatabaseRow {
-            kms_key_id: database.kms_key_id.clone(),
-            tags: database.tags.clone(),
-            created: database.created.nanos(),
-            updated: database.updated.nanos(),
-        };
-        let row = json(&row);
+        let row = rows::of_database(database);
         self.write(|transaction| {
             transaction.open_table(DATABASES)?.insert(database.name.as_str(), row.as_slice())?;
             Ok(())
@@ -179,7 +142,7 @@ impl Catalog {
 
     /// Stores a table, new or changed.
     pub(crate) fn put_table(&self, table: &Table) -> Result<(), StoreError> {
-        let row = json(&TableRow::from(table));
+        let row = rows::of_table(table);
         self.write(|transaction| {
             let key = (table.database.as_str(), table.name.as_str());
             transaction.open_table(TABLES)?.insert(key, row.as_slice())?;
@@ -236,22 +199,51 @@ impl Catalog {
         self.file.lock().expect("no holder of the catalog panics")
     }
 
-    fn write(
+    /// Changes the file and commits the change.
+    pub(super) fn write<T>(
         &self,
-        change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
-    ) -> Result<(), StoreError> {
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        self.write_if(|transaction| change(transaction).map(Change::Commit))
+    }
+
+    /// Changes the file and commits the change if it says so.
+    pub(super) fn write_if<T>(
+        &self,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<Change<T>, redb::Error>,
+    ) -> Result<T, StoreError> {
         let mut file = self.file();
-        if let File::Failed(_) = *file {
-            *file = File::Open((self.opener)().map_err(failed("opened again"))?);
-        }
-        let File::Open(open) = &*file else {
-            return Err(StoreError::Unavailable { reason: "the store is closed".to_owned() });
-        };
-        let written = write(open, change);
+        let written = write(opened(&mut file, &self.opener)?, change);
         if let Err(error) = &written {
             *file = File::Failed(error.to_string());
         }
         written
+    }
+
+    /// Reads from the file as it is now.
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, StoreError> {
+        let transaction = opened(&mut self.file(), &self.opener)?.begin_read().map_err(failed("read"))?;
+        read(&transaction).map_err(failed("read"))
+    }
+}
+
+/// What becomes of a transaction that went well.
+pub(super) enum Change<T> {
+    Commit(T),
+    /// Nothing of it is kept.
+    Abandon(T),
+}
+
+fn opened<'a>(file: &'a mut File, opener: &Opener) -> Result<&'a redb::Database, StoreError> {
+    if let File::Failed(_) = *file {
+        *file = File::Open(opener().map_err(failed("opened again"))?);
+    }
+    match file {
+        File::Open(open) => Ok(open),
+        _ => Err(StoreError::Unavailable { reason: "the store is closed".to_owned() }),
     }
 }
 
@@ -261,16 +253,18 @@ impl fmt::Debug for Catalog {
     }
 }
 
-fn write(
+fn write<T>(
     file: &redb::Database,
-    change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
-) -> Result<(), StoreError> {
+    change: impl FnOnce(&redb::WriteTransaction) -> Result<Change<T>, redb::Error>,
+) -> Result<T, StoreError> {
     let mut transaction = file.begin_write().map_err(failed("changed"))?;
     // Otherwise redb would take a damaged newest state for one that a crash left, and go back to the one
     // before: tables created last would count as deleted.
     transaction.set_two_phase_commit(true);
-    change(&transaction).map_err(failed("changed"))?;
-    transaction.commit().map_err(failed("changed"))
+    match change(&transaction).map_err(failed("changed"))? {
+        Change::Commit(answer) => transaction.commit().map_err(failed("changed")).map(|()| answer),
+        Change::Abandon(answer) => transaction.abort().map_err(failed("changed")).map(|()| answer),
+    }
 }
 
 /// Makes sure that all tables are there, checks the format, and returns the writer id.
@@ -300,7 +294,7 @@ fn prepare(file: &redb::Database) -> Result<WriterId, StoreError> {
         let mut store = transaction.open_table(STORE)?;
         store.insert("format", FORMAT)?;
         store.insert("writer", writer.id())?;
-        Ok(())
+        Ok(Change::Commit(()))
     })?;
     Ok(writer)
 }
@@ -342,207 +336,14 @@ fn read(file: &redb::Database, writer: WriterId) -> Result<Contents, StoreError>
         deleted,
         databases: databases
             .into_iter()
-            .map(|(name, row)| Ok(parse::<DatabaseRow>(&row)?.into_database(name)))
+            .map(|(name, row)| rows::database(name, &row))
             .collect::<Result<_, StoreError>>()?,
         tables: tables
             .into_iter()
-            .map(|(database, name, row)| parse::<TableRow>(&row)?.into_table(database, name))
+            .map(|(database, name, row)| rows::table(database, name, &row))
             .collect::<Result<_, StoreError>>()?,
     })
 }
 
-fn json(row: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(row).expect("rows have text keys only")
-}
-
-fn parse<'a, T: Deserialize<'a>>(row: &'a [u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(row).map_err(|error| StoreError::damaged("catalog.redb", 0, error))
-}
-
-impl DatabaseRow {
-    fn into_database(self, name: String) -> Database {
-        Database {
-            name,
-            kms_key_id: self.kms_key_id,
-            tags: self.tags,
-            table_count: 0,
-            created: Timestamp::from_nanos(self.created),
-            updated: Timestamp::from_nanos(self.updated),
-        }
-    }
-}
-
-impl From<&Table> for TableRow {
-    fn from(table: &Table) -> Self {
-        let key = |item: &PartitionKeyItem| match item {
-            PartitionKeyItem::Measure => KeyRow { dimension: None, required: false },
-            PartitionKeyItem::Dimension { name, required } => {
-                KeyRow { dimension: Some(name.clone()), required: *required }
-            }
-        };
-        Self {
-            id: table.id.to_string(),
-            memory_store_hours: table.retention.memory_store_hours,
-            magnetic_store_days: table.retention.magnetic_store_days,
-            magnetic_writes: table.magnetic_writes.enabled,
-            rejected_data_location: table.magnetic_writes.rejected_data_location.clone(),
-            partition_key: table.partition_key.0.iter().map(key).collect(),
-            tags: table.tags.clone(),
-            created: table.created.nanos(),
-            updated: table.updated.nanos(),
-        }
-    }
-}
-
-impl TableRow {
-    fn into_table(self, database: String, name: String) -> Result<Table, StoreError> {
-        let id = TableId::parse(&self.id)
-            .ok_or_else(|| StoreError::damaged("catalog.redb", 0, format!("{} is no table id", self.id)))?;
-        let key = |row: KeyRow| match row.dimension {
-            None => PartitionKeyItem::Measure,
-            Some(name) => PartitionKeyItem::Dimension { name, required: row.required },
-        };
-        Ok(Table {
-            database,
-            name,
-            id,
-            status: TableStatus::Active,
-            retention: Retention {
-                memory_store_hours: self.memory_store_hours,
-                magnetic_store_days: self.magnetic_store_days,
-            },
-            magnetic_writes: MagneticWrites {
-                enabled: self.magnetic_writes,
-                rejected_data_location: self.rejected_data_location,
-            },
-            partition_key: PartitionKey(self.partition_key.into_iter().map(key).collect()),
-            tags: self.tags,
-            created: Timestamp::from_nanos(self.created),
-            updated: Timestamp::from_nanos(self.updated),
-        })
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use std::io;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use redb::StorageBackend;
-    use redb::backends::InMemoryBackend;
-
-    use super::*;
-
-    fn table() -> Table {
-        Table {
-            database: "iot".to_owned(),
-            name: "telemetry".to_owned(),
-            id: TableId::random(),
-            status: TableStatus::Active,
-            retention: Retention { memory_store_hours: 7, magnetic_store_days: 8 },
-            magnetic_writes: MagneticWrites {
-                enabled: true,
-                rejected_data_location: Some(serde_json::json!({"S3Configuration": {"BucketName": "b"}})),
-            },
-            partition_key: PartitionKey(vec![PartitionKeyItem::Dimension {
-                name: "host".to_owned(),
-                required: true,
-            }]),
-            tags: vec![("team".to_owned(), "a".to_owned())],
-            created: Timestamp::from_nanos(1_700_000_000_123_456_789),
-            updated: Timestamp::from_nanos(i64::MAX),
-        }
-    }
-
-    #[test]
-    fn what_was_stored_is_there_after_opening_again() {
-        let folder = tempfile::tempdir().expect("temporary folder");
-        let (catalog, empty) = Catalog::open(folder.path()).expect("new");
-        assert!(empty.databases.is_empty() && empty.tables.is_empty());
-        let database = Database {
-            name: "iot".to_owned(),
-            kms_key_id: Some("key".to_owned()),
-            tags: vec![("cost".to_owned(), String::new())],
-            table_count: 0,
-            created: Timestamp::from_nanos(5),
-            updated: Timestamp::from_nanos(6),
-        };
-        let other = Database { name: "other".to_owned(), ..database.clone() };
-        let gone = Table { name: "gone".to_owned(), id: TableId::random(), ..table() };
-        let kept = table();
-        catalog.put_database(&database).expect("stored");
-        catalog.put_database(&other).expect("stored");
-        catalog.put_table(&kept).expect("stored");
-        catalog.put_table(&gone).expect("stored");
-        catalog.put_url(Some("s3://first")).expect("stored");
-        catalog.put_url(None).expect("removed");
-        catalog.put_url(Some("s3://bucket")).expect("stored");
-        catalog.remove_table(&gone).expect("removed");
-        catalog.remove_database("other").expect("removed");
-        catalog.close();
-        assert!(matches!(catalog.put_database(&other), Err(StoreError::Unavailable { .. })));
-
-        let (catalog, contents) = Catalog::open(folder.path()).expect("again");
-        assert_eq!(contents.writer.id(), empty.writer.id());
-        assert_eq!((empty.url, contents.url.as_deref()), (None, Some("s3://bucket")));
-        assert_eq!(contents.databases, [database]);
-        assert_eq!(contents.tables, [kept]);
-        assert_eq!(contents.deleted, HashSet::from([gone.id]));
-        catalog.forget_deleted(&[gone.id]).expect("forgotten");
-        catalog.close();
-        assert!(Catalog::open(folder.path()).expect("again").1.deleted.is_empty());
-    }
-
-    /// A file in memory that fails to write while it is told to.
-    #[derive(Debug, Clone, Default)]
-    struct Failing {
-        bytes: Arc<InMemoryBackend>,
-        full: Arc<AtomicBool>,
-    }
-
-    impl StorageBackend for Failing {
-        fn len(&self) -> io::Result<u64> {
-            self.bytes.len()
-        }
-
-        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-            self.bytes.read(offset, out)
-        }
-
-        fn set_len(&self, len: u64) -> io::Result<()> {
-            self.bytes.set_len(len)
-        }
-
-        fn sync_data(&self) -> io::Result<()> {
-            if self.full.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-        }
-
-        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            if self.full.load(Ordering::SeqCst) {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.bytes.write(offset, data)
-        }
-    }
-
-    #[test]
-    fn a_full_disk_is_told_and_forgotten_once_there_is_room() {
-        let disk = Failing::default();
-        let opened = disk.clone();
-        let opener = Box::new(move || redb::Builder::new().create_with_backend(opened.clone()));
-        let (catalog, _) = Catalog::open_with(opener).expect("a new catalog");
-        let table = table();
-        disk.full.store(true, Ordering::SeqCst);
-        for _ in 0..2 {
-            assert!(matches!(catalog.put_table(&table), Err(StoreError::Catalog { .. })));
-            assert!(catalog.failure().is_some());
-        }
-        disk.full.store(false, Ordering::SeqCst);
-        catalog.put_table(&table).expect("room again");
-        assert_eq!(catalog.failure(), None);
-        let again =
-            Catalog::open_with(Box::new(move || redb::Builder::new().create_with_backend(disk.clone())));
-        catalog.close();
-        assert_eq!(again.expect("a readable catalog").1.tables, [table]);
-    }
-}
+mod tests;

@@ -26,6 +26,7 @@ mod wal;
 
 mod catalog;
 mod directory;
+mod documents;
 mod ground;
 mod place;
 mod table;
@@ -88,6 +89,7 @@ use crate::clock::Clock;
 use crate::record::WriteBatch;
 use crate::shutdown::Shutdown;
 
+pub use self::documents::{DOCUMENT_BYTES_MAX, Document};
 pub use self::error::{RejectReason, StoreError};
 pub use self::examine::{Finding, Report, Severity};
 pub use self::limits::Limits;
@@ -99,7 +101,7 @@ pub use self::part::Part;
 pub use self::paths::TableId;
 pub use self::schema::{Column, ColumnKind, MeasureInfo, TableSchema};
 pub use self::snapshot::TableSnapshot;
-pub use self::tags::Resource;
+pub use self::tags::{Resource, merge_tags};
 pub use self::url::{StoreUrl, StoreUrlError};
 pub use self::write::{Pending, Rejected, Written};
 

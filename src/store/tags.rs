@@ -33,7 +33,7 @@ impl Store {
     /// # Errors
     /// When there is no such resource, a tag is not allowed, or there would be too many.
     pub fn tag(&self, resource: &Resource, tags: Vec<Tag>) -> Result<(), StoreError> {
-        self.change_tags(resource, |present| merge(present, tags))
+        self.change_tags(resource, |present| merge_tags(present, tags))
     }
 
     /// Takes tags off a resource; keys it does not have are no error.
@@ -76,11 +76,15 @@ impl Store {
 /// The tags a resource is created with, checked; of two with the same key the later one counts.
 pub(super) fn checked(tags: Vec<Tag>) -> Result<Vec<Tag>, StoreError> {
     let mut present = Vec::new();
-    merge(&mut present, tags)?;
+    merge_tags(&mut present, tags)?;
     Ok(present)
 }
 
-fn merge(present: &mut Vec<Tag>, tags: Vec<Tag>) -> Result<(), StoreError> {
+/// Adds tags to those a resource has; a key that is there already gets the new value.
+///
+/// # Errors
+/// When a tag is not allowed, or there would be too many.
+pub fn merge_tags(present: &mut Vec<Tag>, tags: Vec<Tag>) -> Result<(), StoreError> {
     for (key, value) in tags {
         check(&key, &value)?;
         match present.iter_mut().find(|(known, _)| *known == key) {
