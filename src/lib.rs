@@ -17,6 +17,7 @@ pub mod topic;
 pub mod buckets;
 pub mod message;
 pub mod outlet;
+pub mod posts;
 pub mod record;
 
 pub mod mqtt;

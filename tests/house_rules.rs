@@ -14,12 +14,16 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("message", &["clock", "topic"]),
     ("record", &["clock"]),
     ("outlet", &[]),
+    ("posts", &["shutdown"]),
     ("buckets", &[]),
     ("mqtt", &["clock", "shutdown", "topic", "message"]),
     ("rules", &["clock", "topic", "message", "record"]),
     ("store", &["clock", "shutdown", "record", "buckets"]),
     ("query", &["clock", "shutdown", "record", "buckets", "store"]),
-    ("pipeline", &["clock", "shutdown", "topic", "message", "record", "outlet", "mqtt", "rules", "store"]),
+    (
+        "pipeline",
+        &["clock", "shutdown", "topic", "message", "record", "outlet", "posts", "mqtt", "rules", "store"],
+    ),
     ("rulebook", &["clock", "shutdown", "rules"]),
     (
         "api",
@@ -50,7 +54,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("mimalloc", &["main"]),
     ("anyhow", &["cli", "main"]),
-    ("reqwest", &["pipeline"]),
+    ("reqwest", &["posts"]),
     ("std::fs", &["buckets", "store", "config", "rules", "rulebook", "outlet", "cli"]),
     ("tokio::fs", &[]),
 ];

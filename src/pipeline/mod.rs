@@ -14,7 +14,6 @@
 //! active       the rules in force, and the counters of each
 //! steps        one message, rule by rule, effect by effect
 //! timestream   records to the store
-//! http         requests
 //! dead_letter  what no action could take
 //! counters     what happened, by rule
 //! ```
@@ -22,7 +21,6 @@
 mod active;
 mod counters;
 mod dead_letter;
-mod http;
 mod steps;
 mod timestream;
 
@@ -36,13 +34,13 @@ use tokio::sync::mpsc;
 use active::Active;
 use counters::Tally;
 pub use counters::{ActionCounters, LastError, PipelineCounters, RuleCounters};
-use http::Posts;
 use steps::Work;
 
 use crate::clock::{Clock, ProcessingTime};
 use crate::message::Message;
 use crate::mqtt::{Ingest, Receipt};
 use crate::outlet::{Bound, Outlet};
+use crate::posts::Posts;
 use crate::rules::RuleSet;
 use crate::shutdown::Shutdown;
 use crate::store::Store;

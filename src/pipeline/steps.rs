@@ -9,11 +9,11 @@ use tracing::{debug, error};
 
 use super::active::Active;
 use super::counters::{Role, RuleTally};
-use super::http::{Place, without_query};
 use super::{REPUBLISHED_MAX, Shared, append, dead_letter, timestream};
 use crate::message::{Message, Origin};
 use crate::mqtt::IngestError;
 use crate::outlet::Bound;
+use crate::posts::{Place, Post, without_query};
 use crate::rules::{
     ActionKind, Effect, FailedAction, Failure, FileLine, HttpPost, Republish, RuleRun, TimestreamWrite,
 };
@@ -287,6 +287,8 @@ impl Shared {
         place: Place,
         role: Role,
     ) -> BoxFuture<'static, ()> {
+        let HttpPost { url, headers, body, timeout_ms, retries } = post;
+        let post = Post { url, headers, body, timeout_ms, retries };
         Box::pin(async move {
             let sent = place.deliver(&post, &self.background).await;
             drop(place);

@@ -151,7 +151,7 @@ async fn a_silent_destination_costs_its_own_rule_only() {
     until("quick answers", || site.actions("quick", ActionKind::Http) == (1_001, 0)).await;
     assert_eq!(site.actions("silent", ActionKind::Http), (0, 1));
     let error = site.rule("silent").last_error.expect("a last error").text;
-    assert_eq!(error, "http: 1000 requests of the rule are waiting already");
+    assert_eq!(error, "http: 1000 requests for it are waiting already");
     assert_eq!(site.pipeline.counters().http_waiting, 1_000);
 }
 

@@ -1,24 +1,25 @@
-//! The requests of http actions: bounded, each rule beside the others, repeated while it may help.
+//! HTTP requests the daemon makes: bounded, each lane beside the others, repeated while it may help.
 //!
-//! No message waits for an answer. A rule has [`WAITING_MAX`] requests waiting or under way and
-//! [`AT_ONCE`] of them under way; one more fails at once. So a destination that does not answer costs its
-//! own rule only. What waits is in memory: a crash loses it, an orderly stop does not.
+//! A lane is what one sender has to say: the http actions of a rule, the notifications of a topic. Nobody
+//! waits for an answer. A lane has [`WAITING_MAX`] requests waiting or under way and [`AT_ONCE`] of them under
+//! way; one more fails at once. So a destination that does not answer costs its own lane only. What waits
+//! is in memory: a crash loses it, an orderly stop does not.
 
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use tokio::sync::Semaphore;
 
-use crate::rules::HttpPost;
 use crate::shutdown::Shutdown;
 
-/// Requests of one rule that wait or are under way.
+/// Requests of one lane that wait or are under way.
 const WAITING_MAX: usize = 1_000;
-/// Requests of one rule under way.
+/// Requests of one lane under way.
 const AT_ONCE: usize = 8;
 /// Bytes of all requests that wait or are under way.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -29,9 +30,24 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// The longest wait between two attempts.
 const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 
-/// All requests.
+/// A request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Post {
+    /// Where to.
+    pub url: String,
+    /// The headers, in this order.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+    /// How long one attempt may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// How often a failed attempt is repeated.
+    pub retries: u32,
+}
+
+/// All requests of one owner.
 #[derive(Debug, Default)]
-pub(super) struct Posts {
+pub struct Posts {
     /// Made for the first request: reading the machine's certificates takes a while.
     client: OnceLock<Result<Client, String>>,
     queue: Mutex<Queue>,
@@ -43,7 +59,7 @@ struct Queue {
     bytes: usize,
 }
 
-/// The requests of one rule.
+/// The requests of one sender.
 #[derive(Debug)]
 struct Lane {
     turns: Arc<Semaphore>,
@@ -52,9 +68,9 @@ struct Lane {
 
 /// A place in the queue; dropped when the request is over.
 #[derive(Debug)]
-pub(super) struct Place {
+pub struct Place {
     posts: Arc<Posts>,
-    rule: Arc<str>,
+    lane: Arc<str>,
     bytes: usize,
     turns: Arc<Semaphore>,
 }
@@ -63,40 +79,40 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut queue = self.posts.queue();
         queue.bytes = queue.bytes.saturating_sub(self.bytes);
-        if let Some(lane) = queue.lanes.get_mut(&self.rule) {
+        if let Some(lane) = queue.lanes.get_mut(&self.lane) {
             lane.waiting -= 1;
             if lane.waiting == 0 {
-                queue.lanes.remove(&self.rule);
+                queue.lanes.remove(&self.lane);
             }
         }
     }
 }
 
 impl Posts {
-    /// Takes a place for a request of `rule` that holds `bytes` of memory.
+    /// Takes a place for a request of `lane` that holds `bytes` of memory.
     ///
     /// # Errors
     /// When the queue is full; the text says which.
-    pub(super) fn enter(self: &Arc<Self>, rule: &Arc<str>, bytes: usize) -> Result<Place, String> {
+    pub fn enter(self: &Arc<Self>, name: &Arc<str>, bytes: usize) -> Result<Place, String> {
         let mut queue = self.queue();
         if queue.bytes.saturating_add(bytes) > BYTES_MAX {
             return Err(format!("requests of {BYTES_MAX} bytes are waiting already"));
         }
         let lane = queue
             .lanes
-            .entry(Arc::clone(rule))
+            .entry(Arc::clone(name))
             .or_insert_with(|| Lane { turns: Arc::new(Semaphore::new(AT_ONCE)), waiting: 0 });
         if lane.waiting >= WAITING_MAX {
-            return Err(format!("{WAITING_MAX} requests of the rule are waiting already"));
+            return Err(format!("{WAITING_MAX} requests for it are waiting already"));
         }
         lane.waiting += 1;
         let turns = Arc::clone(&lane.turns);
         queue.bytes += bytes;
-        Ok(Place { posts: Arc::clone(self), rule: Arc::clone(rule), bytes, turns })
+        Ok(Place { posts: Arc::clone(self), lane: Arc::clone(name), bytes, turns })
     }
 
     /// How many requests wait or are under way.
-    pub(super) fn waiting(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.queue().lanes.values().map(|lane| lane.waiting).sum()
     }
 
@@ -106,7 +122,7 @@ impl Posts {
     }
 
     fn client(&self) -> Result<&Client, String> {
-        // A redirect could lead where the rule's author did not want to call.
+        // A redirect could lead where nobody asked to call.
         let build = || Client::builder().redirect(Policy::none()).build().map_err(|error| cause(&error));
         self.client.get_or_init(build).as_ref().map_err(Clone::clone)
     }
@@ -117,7 +133,7 @@ impl Place {
     ///
     /// # Errors
     /// Why the last attempt failed, as a sentence.
-    pub(super) async fn deliver(&self, post: &HttpPost, stop: &Shutdown) -> Result<(), String> {
+    pub async fn deliver(&self, post: &Post, stop: &Shutdown) -> Result<(), String> {
         let stopped = || "the daemon stopped before it was sent".to_owned();
         let _turn = tokio::select! {
             biased;
@@ -163,7 +179,7 @@ struct Refused {
     is_final: bool,
 }
 
-async fn attempt(client: &Client, post: &HttpPost) -> Result<(), Refused> {
+async fn attempt(client: &Client, post: &Post) -> Result<(), Refused> {
     let timeout = Duration::from_millis(post.timeout_ms);
     let mut request = client.post(&post.url).timeout(timeout).body(post.body.clone());
     for (name, value) in &post.headers {
@@ -202,6 +218,6 @@ fn cause(error: &reqwest::Error) -> String {
 }
 
 /// A URL without its query, which may hold a secret: what failures name.
-pub(super) fn without_query(url: &str) -> &str {
+pub fn without_query(url: &str) -> &str {
     url.find(['?', '#']).map_or(url, |end| &url[..end])
 }
