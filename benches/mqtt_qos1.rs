@@ -7,15 +7,13 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use support::mqtt::{PAYLOAD_BYTES, Publisher, subscribe};
-use support::{
-    Folder, Server, Tidemill, argument, configure, free_address, median, percentile, write_and_sync,
-};
+use support::peers::mosquitto;
+use support::{Folder, Server, Tidemill, argument, configure, median, percentile, write_and_sync};
 
 const CONNECTIONS: usize = 8;
 const IN_FLIGHT: usize = 50;
@@ -33,10 +31,10 @@ fn main() {
     let tidemill = Tidemill::start(&folder);
     let mut sides =
         vec![Side::new("tidemill: one rule, rows on disk", &tidemill.server, tidemill.mqtt, None)];
-    let peers = [0, 1].map(|qos| mosquitto(&folder, qos));
-    for (server, address, qos) in &peers {
+    let peers = [0, 1].map(|qos| (mosquitto(&folder, &format!("subscriber-{qos}")), qos));
+    for ((server, address), qos) in &peers {
         let received = Arc::new(AtomicU64::new(0));
-        subscribe(*address, *qos, Arc::clone(&received)).expect("a subscriber");
+        subscribe(*address, 0, *qos, Arc::clone(&received)).expect("a subscriber");
         let name = format!("mosquitto: subscriber of QoS {qos}, nothing on disk");
         sides.push(Side::new(&name, server, *address, Some(received)));
     }
@@ -142,19 +140,6 @@ impl<'a> Side<'a> {
             self.cpu.push((end - start) as f64 * 10_000.0 / count);
         }
     }
-}
-
-fn mosquitto(folder: &Folder, qos: u8) -> (Server, SocketAddr, u8) {
-    let address = free_address();
-    let config = folder.path(&format!("mosquitto-{qos}.conf"));
-    let text = format!(
-        "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n\
-         max_inflight_messages 0\nmax_queued_messages 0\nlog_dest none\n",
-        address.port()
-    );
-    std::fs::write(&config, text).expect("a configuration");
-    let program: String = argument("mosquitto", "/usr/sbin/mosquitto".to_owned());
-    (Server::start(Command::new(program).arg("-c").arg(config), address), address, qos)
 }
 
 /// One connection that waits for every acknowledgement, against a loop that appends as many bytes as

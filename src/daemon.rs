@@ -14,7 +14,7 @@ use crate::api::{Api, ApiOptions, Rooms};
 use crate::clock::{Clock, ProcessingTime, SystemClock};
 use crate::config::Config;
 use crate::message::Message;
-use crate::mqtt::{Broker, BrokerOptions};
+use crate::mqtt::{Broker, BrokerOptions, Upstream, UpstreamOptions};
 use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
 use crate::query::{Engine, EngineError, QueryOptions};
 use crate::rulebook::{Rulebook, RulebookError};
@@ -92,10 +92,10 @@ impl Daemon {
     pub async fn start(config: Config, accept_loss: bool) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // What an operator gets wrong most often is tried first, before the store replays its log.
-        let (mqtt, mqtt_address) = listen("mqtt.listen", config.mqtt_listen).await?;
-        let (http, http_address) = listen("http.listen", config.http_listen).await?;
+        let (mqtt, mqtt_address) = listen("mqtt.listen", config.mqtt.listen).await?;
+        let (http, http_address) = listen("http.listen", config.http.listen).await?;
         let rule_options = rule_options(&config);
-        let mut files = RuleFolder::new(&config.rules_path).reading(&rule_options.files);
+        let mut files = RuleFolder::new(&config.rules.path).reading(&rule_options.files);
         files.refresh()?;
 
         let store = open_store(&config, accept_loss, &clock).await?;
@@ -111,20 +111,25 @@ impl Daemon {
         let pipeline = build_pipeline(&config, parts);
         let swapped = pipeline.clone();
         let swap = Box::new(move |rules| swapped.swap_rules(rules));
-        let stored_rules = config.store_path.join(STORED_RULES);
+        let stored_rules = config.store.path.join(STORED_RULES);
         let rulebook = Rulebook::open(files, &stored_rules, rule_options, Arc::clone(&clock), swap)?;
 
+        let upstreams = upstreams(&config, &store, &pipeline, &clock, &times);
         let broker = Broker::new(BrokerOptions::default(), Arc::new(pipeline.clone()), clock, times);
         tokio::spawn(publish(to_subscribers, broker.clone()));
         let broker_room = Room::new("broker", mqtt_address);
         let (keeper, serving) = (broker.clone(), broker.clone());
         broker_room.spawn(|stop| async move { keeper.keep(stop).await });
         broker_room.spawn(|stop| async move { serving.serve(mqtt, stop).await });
+        for upstream in upstreams.clone() {
+            broker_room.spawn(|stop| async move { upstream.run(stop).await });
+        }
 
         let rooms = Rooms {
             store: store.clone(),
             engine: engine.clone(),
             broker,
+            upstreams,
             rulebook: rulebook.clone(),
             pipeline: pipeline.clone(),
         };
@@ -195,7 +200,10 @@ impl Room {
 fn rule_options(config: &Config) -> RuleOptions {
     RuleOptions {
         account_id: config.account_id.clone(),
-        files: LocalFiles { proto: config.proto_path.clone(), secrets: config.secrets_path.clone() },
+        files: LocalFiles {
+            proto: config.rules.proto_path.clone(),
+            secrets: config.rules.secrets_path.clone(),
+        },
         seed: Uuid::new_v4().as_u128(),
         ..RuleOptions::default()
     }
@@ -209,11 +217,11 @@ async fn publish(mut republished: mpsc::Receiver<Arc<Message>>, broker: Broker) 
 }
 
 async fn open_store(config: &Config, accept_loss: bool, clock: &Arc<dyn Clock>) -> Result<Store, StartError> {
-    let path = config.store_path.clone();
+    let path = config.store.path.clone();
     let options = StoreOptions {
         compatibility: config.compatibility,
-        url: config.store_url.clone(),
-        memory_bytes: config.store_memory,
+        url: config.store.url.clone(),
+        memory_bytes: config.store.memory,
         limits: config.limits,
         accept_loss,
         ..StoreOptions::new(path.clone())
@@ -227,11 +235,30 @@ async fn open_store(config: &Config, accept_loss: bool, clock: &Arc<dyn Clock>) 
 /// A pipeline without rules: the rulebook hands them in.
 fn build_pipeline(config: &Config, parts: PipelineParts) -> Pipeline {
     let options = PipelineOptions {
-        dead_letters: config.store_path.clone(),
-        files: config.rule_files_path.clone(),
-        hops_max: config.republish_hops_max,
+        dead_letters: config.store.path.clone(),
+        files: config.rules.files_path.clone(),
+        hops_max: config.rules.republish_hops_max,
     };
     Pipeline::new(RuleSet::from_rules(Vec::new()), parts, options)
+}
+
+/// The upstreams of the configuration. Their default client id is the store's, so that it stays the same and
+/// two daemons with one configuration have two.
+fn upstreams(
+    config: &Config,
+    store: &Store,
+    pipeline: &Pipeline,
+    clock: &Arc<dyn Clock>,
+    times: &Arc<ProcessingTime>,
+) -> Vec<Upstream> {
+    let upstream = |options: &UpstreamOptions| {
+        let mut options = options.clone();
+        if options.client_id.is_empty() {
+            options.client_id = format!("tidemill-{}-{}", options.name, store.id());
+        }
+        Upstream::new(options, Arc::new(pipeline.clone()), Arc::clone(clock), Arc::clone(times))
+    };
+    config.upstreams.iter().map(upstream).collect()
 }
 
 fn build_api(config: Config, rooms: Rooms) -> Api {

@@ -32,7 +32,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "rulebook",
         ],
     ),
-    ("config", &["buckets", "store"]),
+    ("config", &["topic", "message", "buckets", "mqtt", "store"]),
     (
         "daemon",
         &[

@@ -1,8 +1,9 @@
-//! MQTT 3.1.1 by hand: what a publisher of QoS 1 and a counting subscriber need, and no more.
+//! MQTT 3.1.1 by hand: what a publisher of QoS 0 or 1 and a counting subscriber need, and no more.
 //!
-//! A publisher keeps a window full with blocking calls: it reads what acknowledgements there are and
+//! A publisher of QoS 1 keeps a window full with blocking calls: it reads what acknowledgements there are and
 //! answers with as many publishes in one write, which costs as little as a generator can.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -15,9 +16,14 @@ pub(crate) const TOPIC: &str = "iot/topic";
 pub(crate) const PAYLOAD_BYTES: usize = 200;
 /// Messages that are prepared and sent in turn.
 const PREPARED: usize = 1000;
-/// Flags and remaining length (two bytes at this size), and the topic; then comes the packet id.
-const ID_AT: usize = 3 + 2 + TOPIC.len();
 const PUBACK_BYTES: usize = 4;
+/// How many bytes of QoS 0 are sent in one write.
+const BURST_BYTES: usize = 16 * 1024;
+
+/// Where the packet id is: behind flags, remaining length (two bytes at this size) and topic.
+fn id_at(topic: &str) -> usize {
+    3 + 2 + topic.len()
+}
 
 /// One connection that publishes.
 #[derive(Debug)]
@@ -25,17 +31,45 @@ pub(crate) struct Publisher {
     stream: TcpStream,
     packets: Vec<Vec<u8>>,
     next: usize,
+    /// Where the packet id goes, for QoS 1.
+    id_at: Option<usize>,
 }
 
 impl Publisher {
     pub(crate) fn connect(address: SocketAddr, number: usize) -> io::Result<Self> {
-        let stream = connect(address, &format!("publisher-{number}"))?;
-        let packets = (0..PREPARED).map(|index| packet(number * PREPARED + index)).collect();
-        Ok(Self { stream, packets, next: 0 })
+        Self::to(address, number, TOPIC, 1)
+    }
+
+    /// Connects to publish to `topic` with `qos`.
+    pub(crate) fn to(address: SocketAddr, number: usize, topic: &str, qos: u8) -> io::Result<Self> {
+        let stream = connect(address, &format!("publisher-{number}-{qos}"))?;
+        let packets = (0..PREPARED).map(|index| packet(topic, qos, number * PREPARED + index)).collect();
+        Ok(Self { stream, packets, next: 0, id_at: (qos > 0).then(|| id_at(topic)) })
+    }
+
+    /// Publishes `count` messages of QoS 0 and waits until the server has read them all.
+    pub(crate) fn pour(&mut self, count: usize) -> io::Result<()> {
+        let mut out = Vec::with_capacity(BURST_BYTES + PAYLOAD_BYTES * 2);
+        for sent in 0..count {
+            self.put(&mut out, sent);
+            if out.len() >= BURST_BYTES {
+                self.stream.write_all(&out)?;
+                out.clear();
+            }
+        }
+        // PINGREQ; its answer tells that everything before it was read.
+        out.extend([0xC0, 0]);
+        self.stream.write_all(&out)?;
+        let mut answer = [0; 2];
+        self.stream.read_exact(&mut answer)?;
+        if answer != [0xD0, 0] {
+            return Err(io::Error::other(format!("not a PINGRESP: {answer:02x?}")));
+        }
+        Ok(())
     }
 
     /// Publishes `count` messages with `window` of them in flight and waits for every
-    /// acknowledgement. With a window of 1 the seconds of each are pushed to `latencies`.
+    /// acknowledgement. The seconds each took are pushed to `latencies`.
     pub(crate) fn publish(
         &mut self,
         count: usize,
@@ -44,15 +78,17 @@ impl Publisher {
     ) -> io::Result<()> {
         let (mut sent, mut acknowledged) = (0, 0);
         let mut out = Vec::with_capacity(window * (PAYLOAD_BYTES + 32));
+        let mut under_way = VecDeque::with_capacity(window);
         let mut answers = [0; 4096];
         let mut rest = 0;
         while acknowledged < count {
             out.clear();
+            let now = Instant::now();
             while sent < count && sent - acknowledged < window {
                 self.put(&mut out, sent);
+                under_way.push_back(now);
                 sent += 1;
             }
-            let before = Instant::now();
             self.stream.write_all(&out)?;
             let read = self.stream.read(&mut answers[rest..])?;
             if read == 0 {
@@ -60,14 +96,14 @@ impl Publisher {
             }
             let there = rest + read;
             let whole = there / PUBACK_BYTES * PUBACK_BYTES;
+            let now = Instant::now();
             for answer in answers[..whole].chunks_exact(PUBACK_BYTES) {
                 if answer[..2] != [0x40, 2] {
                     return Err(io::Error::other(format!("not a PUBACK: {answer:02x?}")));
                 }
+                let began = under_way.pop_front().ok_or_else(|| io::Error::other("a PUBACK too many"))?;
+                latencies.push((now - began).as_secs_f64());
                 acknowledged += 1;
-            }
-            if window == 1 {
-                latencies.push(before.elapsed().as_secs_f64());
             }
             answers.copy_within(whole..there, 0);
             rest = there - whole;
@@ -78,16 +114,23 @@ impl Publisher {
     fn put(&mut self, out: &mut Vec<u8>, sent: usize) {
         let packet = &mut self.packets[self.next];
         self.next = (self.next + 1) % PREPARED;
-        let id = u16::try_from(sent % 65_535 + 1).expect("1 to 65535");
-        packet[ID_AT..ID_AT + 2].copy_from_slice(&id.to_be_bytes());
+        if let Some(at) = self.id_at {
+            let id = u16::try_from(sent % 65_535 + 1).expect("1 to 65535");
+            packet[at..at + 2].copy_from_slice(&id.to_be_bytes());
+        }
         out.extend_from_slice(packet);
     }
 }
 
 /// Connects at QoS `qos` to everything that is published, counts it in `received` and acknowledges
 /// it, until the server goes away.
-pub(crate) fn subscribe(address: SocketAddr, qos: u8, received: Arc<AtomicU64>) -> io::Result<()> {
-    let mut stream = connect(address, &format!("subscriber-{qos}"))?;
+pub(crate) fn subscribe(
+    address: SocketAddr,
+    number: usize,
+    qos: u8,
+    received: Arc<AtomicU64>,
+) -> io::Result<()> {
+    let mut stream = connect(address, &format!("subscriber-{number}-{qos}"))?;
     let mut body = vec![0, 1];
     text(&mut body, TOPIC);
     body.push(qos);
@@ -123,7 +166,7 @@ fn drain(stream: &mut TcpStream, qos: u8, received: &AtomicU64) -> io::Result<()
                 break;
             }
             if qos > 0 {
-                let id = at + ID_AT;
+                let id = at + id_at(TOPIC);
                 acknowledgements.extend_from_slice(&[0x40, 2, buffer[id], buffer[id + 1]]);
             }
             received.fetch_add(1, Ordering::Relaxed);
@@ -135,7 +178,8 @@ fn drain(stream: &mut TcpStream, qos: u8, received: &AtomicU64) -> io::Result<()
     }
 }
 
-fn connect(address: SocketAddr, client_id: &str) -> io::Result<TcpStream> {
+/// A connection that has been accepted.
+pub(crate) fn connect(address: SocketAddr, client_id: &str) -> io::Result<TcpStream> {
     let mut stream = super::connect(address)?;
     let mut body = Vec::new();
     text(&mut body, "MQTT");
@@ -153,14 +197,15 @@ fn connect(address: SocketAddr, client_id: &str) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// A PUBLISH of QoS 1 with a reading of [`PAYLOAD_BYTES`]; its packet id is still zero.
-fn packet(device: usize) -> Vec<u8> {
+/// A PUBLISH with a reading of [`PAYLOAD_BYTES`]; its packet id, if it has one, is still zero.
+fn packet(topic: &str, qos: u8, device: usize) -> Vec<u8> {
     let payload = payload(device);
-    let length = 2 + TOPIC.len() + 2 + payload.len();
+    let id = vec![0; if qos > 0 { 2 } else { 0 }];
+    let length = 2 + topic.len() + id.len() + payload.len();
     let low = u8::try_from(length & 0x7f).expect("seven bits") | 0x80;
-    let mut packet = vec![0x32, low, u8::try_from(length >> 7).expect("a short payload")];
-    text(&mut packet, TOPIC);
-    packet.extend([0, 0]);
+    let mut packet = vec![0x30 | qos << 1, low, u8::try_from(length >> 7).expect("a short payload")];
+    text(&mut packet, topic);
+    packet.extend(id);
     packet.extend(payload);
     packet
 }

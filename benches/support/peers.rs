@@ -1,4 +1,4 @@
-//! The databases that Tidemill is compared with, from Debian's packages, with their folders inside the
+//! The brokers and databases that Tidemill is compared with, from Debian's packages, with their folders inside the
 //! folder of the measurement.
 
 use std::net::SocketAddr;
@@ -41,4 +41,32 @@ pub(crate) fn influxdb(folder: &Folder) -> (Server, SocketAddr) {
     let head = "POST /query?q=CREATE%20DATABASE%20bench HTTP/1.1\r\n";
     Client::connect(address).and_then(|mut client| client.post(head, b"").map(drop)).expect("a database");
     (server, address)
+}
+
+/// Mosquitto without persistence and without limits on its queues.
+pub(crate) fn mosquitto(folder: &Folder, name: &str) -> (Server, SocketAddr) {
+    let address = free_address();
+    let config = folder.path(&format!("mosquitto-{name}.conf"));
+    let text = format!(
+        "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n\
+         max_inflight_messages 0\nmax_queued_messages 0\nlog_dest none\n",
+        address.port()
+    );
+    std::fs::write(&config, text).expect("a configuration");
+    let program: String = argument("mosquitto", "/usr/sbin/mosquitto".to_owned());
+    (Server::start(Command::new(program).arg("-c").arg(config), address), address)
+}
+
+/// NATS with JetStream, which keeps messages of QoS 1 in files, and its door for MQTT.
+pub(crate) fn nats(folder: &Folder) -> (Server, SocketAddr) {
+    let (address, own) = (free_address(), free_address());
+    let config = folder.path("nats.conf");
+    let text = format!(
+        "server_name: bench\nlisten: {own}\njetstream {{ store_dir: \"{}\" }}\n\
+         mqtt {{ listen: {address}, max_ack_pending: 65535 }}\n",
+        folder.path("nats").display()
+    );
+    std::fs::write(&config, text).expect("a configuration");
+    let program: String = argument("nats-server", "/usr/sbin/nats-server".to_owned());
+    (Server::start(Command::new(program).arg("-c").arg(config), address), address)
 }

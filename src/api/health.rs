@@ -13,6 +13,7 @@ pub(crate) fn health(context: &Context) -> (StatusCode, Value) {
     }
     let mut reasons = context.store.troubles();
     reasons.extend(context.rulebook.problems());
+    reasons.extend(context.upstreams.iter().filter_map(|upstream| upstream.report().trouble));
     match reasons {
         reasons if reasons.is_empty() => (StatusCode::OK, json!({ "status": "ok" })),
         reasons => (StatusCode::OK, json!({ "status": "degraded", "reasons": reasons })),

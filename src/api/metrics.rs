@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use crate::mqtt::BrokerCounters;
+use crate::mqtt::{BrokerCounters, UpstreamCounters, UpstreamReport};
 use crate::pipeline::{ActionCounters, PipelineCounters, RuleCounters};
 
 /// What Prometheus calls the text format.
@@ -119,6 +119,7 @@ fn labelled(sample: &Sample) -> Value {
 
 fn metrics(context: &Context) -> Vec<Metric> {
     let mut all = broker(context.broker.counters());
+    all.extend(upstreams(context));
     all.extend(store(context));
     all.extend(rulebook(context));
     all.extend(pipeline(&context.pipeline.counters()));
@@ -193,6 +194,49 @@ fn broker(counted: BrokerCounters) -> Vec<Metric> {
         gauge("tidemill_mqtt_retained_messages", "Topics with a retained message.", retained_messages),
         gauge("tidemill_mqtt_subscriptions", "Subscriptions.", subscriptions),
         gauge("tidemill_mqtt_absent_sessions", "Sessions kept for clients that are away.", absent_sessions),
+    ]
+}
+
+/// One sample for each upstream; nothing when there is none.
+fn upstreams(context: &Context) -> Vec<Metric> {
+    let reports: Vec<UpstreamReport> = context.upstreams.iter().map(|upstream| upstream.report()).collect();
+    if reports.is_empty() {
+        return Vec::new();
+    }
+    let each = |metric: Metric, value: fn(&UpstreamCounters) -> u64| {
+        let sample = |report: &UpstreamReport| Sample {
+            labels: vec![("upstream", report.name.clone())],
+            value: value(&report.counters),
+        };
+        Metric { samples: reports.iter().map(sample).collect(), ..metric }
+    };
+    let total = |name, help, value| each(counter(name, help, 0), value);
+    let now = |name, help, value| each(gauge(name, help, 0), value);
+    vec![
+        now("tidemill_upstream_connected", "1 while there is a connection.", |c| c.connected),
+        total("tidemill_upstream_connects_total", "Connections made.", |c| c.connects),
+        total("tidemill_upstream_received_total", "Messages received.", |c| c.received),
+        total(
+            "tidemill_upstream_acknowledged_total",
+            "Messages acknowledged, because their rows are durable.",
+            |c| c.acknowledged,
+        ),
+        total(
+            "tidemill_upstream_not_stored_total",
+            "Messages that could not be stored and will come again.",
+            |c| c.not_stored,
+        ),
+        total(
+            "tidemill_upstream_unusable_total",
+            "Messages with a topic that is not legal; they are acknowledged and lost.",
+            |c| c.unusable,
+        ),
+        now("tidemill_upstream_waiting", "Messages received and not yet acknowledged.", |c| c.waiting),
+        now(
+            "tidemill_upstream_oldest_waiting_milliseconds",
+            "How long the oldest of them has waited.",
+            |c| c.oldest_waiting_ms,
+        ),
     ]
 }
 

@@ -39,7 +39,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tracing::{debug, error};
 
-use crate::mqtt::Broker;
+use crate::mqtt::{Broker, Upstream};
 use crate::pipeline::Pipeline;
 use crate::query::Engine;
 use crate::rulebook::Rulebook;
@@ -75,6 +75,8 @@ pub struct Rooms {
     pub engine: Engine,
     /// Where messages are published.
     pub broker: Broker,
+    /// Where messages come from beside it.
+    pub upstreams: Vec<Upstream>,
     /// Where rules are kept.
     pub rulebook: Rulebook,
     /// Where rules are run, and counted.
@@ -87,6 +89,7 @@ struct Context {
     store: Store,
     engine: Engine,
     broker: Broker,
+    upstreams: Vec<Upstream>,
     rulebook: Rulebook,
     pipeline: Pipeline,
     arns: Arns,
@@ -119,10 +122,10 @@ pub struct Api {
 impl Api {
     /// An API over `rooms`.
     pub fn new(options: ApiOptions, rooms: Rooms) -> Self {
-        let Rooms { store, engine, broker, rulebook, pipeline } = rooms;
+        let Rooms { store, engine, broker, upstreams, rulebook, pipeline } = rooms;
         let arns = Arns::new(options.region, options.account_id);
         let compatibility = options.compatibility;
-        let context = Context { store, engine, broker, rulebook, pipeline, arns, compatibility };
+        let context = Context { store, engine, broker, upstreams, rulebook, pipeline, arns, compatibility };
         Self { context: Arc::new(context) }
     }
 

@@ -56,7 +56,7 @@ impl Site {
         let ingest = Arc::new(pipeline.clone());
         let broker = Broker::new(BrokerOptions::default(), ingest, Arc::clone(&clock), times);
         let engine = Engine::new(Arc::new(store.clone()), QueryOptions::default(), clock).expect("an engine");
-        let rooms = Rooms { store, engine, broker, rulebook, pipeline };
+        let rooms = Rooms { store, engine, broker, upstreams: Vec::new(), rulebook, pipeline };
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

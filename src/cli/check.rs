@@ -16,22 +16,22 @@ use crate::store::{Store, StoreError, StoreUrl};
 #[expect(clippy::print_stdout, reason = "the command's result")]
 pub(super) fn check(path: &Path, store: bool) -> anyhow::Result<()> {
     let config = Config::load(path)?;
-    let files = LocalFiles { proto: config.proto_path, secrets: config.secrets_path };
+    let files = LocalFiles { proto: config.rules.proto_path, secrets: config.rules.secrets_path };
     let options = RuleOptions { account_id: config.account_id, files, ..RuleOptions::default() };
-    let loaded = RuleSet::load(&config.rules_path, &options)
+    let loaded = RuleSet::load(&config.rules.path, &options)
         .map_err(|error| anyhow::anyhow!("rules.path: {error}"))?;
     if !loaded.problems.is_empty() {
         let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
         bail!("{}", problems.join("\n"));
     }
     if store {
-        examine(&config.store_path, config.store_url)?;
+        examine(&config.store.path, config.store.url)?;
     }
     println!(
         "ok: {} is valid, {} rules in {}",
         path.display(),
         loaded.rules.len(),
-        config.rules_path.display()
+        config.rules.path.display()
     );
     Ok(())
 }

@@ -33,6 +33,7 @@
 //!   mailbox     where messages wait for one session
 //!   keeper      once a second: sessions whose time is over, wills that are due
 //!   inside      the daemon's own rooms publish and read what is retained
+//! upstream      other brokers whose messages go to the same rules
 //! ```
 
 mod error;
@@ -60,6 +61,7 @@ mod listener;
 mod outbound;
 mod reader;
 mod receipts;
+mod upstream;
 
 #[cfg(test)]
 mod tests;
@@ -71,6 +73,9 @@ pub use counters::BrokerCounters;
 pub use ingest::{Ingest, IngestError, Receipt};
 pub use inside::Draft;
 pub use options::BrokerOptions;
+pub use upstream::{
+    ProtocolVersion, Upstream, UpstreamCounters, UpstreamOptions, UpstreamReport, UpstreamTls,
+};
 
 /// Locks `mutex`. A panic elsewhere does not make what it guards wrong: every change under a lock of
 /// this room is complete before anything that could panic.

@@ -283,6 +283,11 @@ impl Store {
         self.inner.wal.failed().map_or(Ok(()), |failed| Err(failed.into()))
     }
 
+    /// What tells this store from all others; the same every time it is opened.
+    pub fn id(&self) -> &str {
+        self.inner.writer.id()
+    }
+
     /// Whether what is written becomes durable.
     ///
     /// # Errors

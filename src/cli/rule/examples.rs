@@ -22,7 +22,7 @@ pub(super) fn test(path: Option<&Path>, config: &Path) -> anyhow::Result<ExitCod
         None => {
             let config = Config::load(config)?;
             options.account_id = config.account_id;
-            folder(&config.rules_path)?
+            folder(&config.rules.path)?
         }
     };
     for problem in &problems {

@@ -75,6 +75,16 @@ impl Ingest for FakeIngest {
 }
 
 impl FakeIngest {
+    /// A pipeline that stores at once.
+    pub(crate) fn storing() -> Arc<Self> {
+        Arc::new(Self {
+            messages: Mutex::default(),
+            hold: AtomicBool::new(false),
+            held: Mutex::default(),
+            room: Semaphore::new(Semaphore::MAX_PERMITS),
+        })
+    }
+
     /// From now on receipts resolve when told.
     pub(crate) fn hold(&self) {
         self.hold.store(true, Ordering::SeqCst);
@@ -120,12 +130,7 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) async fn start(options: BrokerOptions) -> Self {
-        let ingest = Arc::new(FakeIngest {
-            messages: Mutex::default(),
-            hold: AtomicBool::new(false),
-            held: Mutex::default(),
-            room: Semaphore::new(Semaphore::MAX_PERMITS),
-        });
+        let ingest = FakeIngest::storing();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
         let times = Arc::new(ProcessingTime::default());
         let broker = Broker::new(options, Arc::clone(&ingest) as _, Arc::clone(&clock) as _, times);
@@ -135,6 +140,10 @@ impl Daemon {
         let (serving, stop) = (broker.clone(), shutdown.clone());
         shutdown.spawn(async move { serving.serve(listener, stop).await });
         Self { broker, ingest, clock, address, shutdown }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// A socket that has sent nothing.
@@ -173,6 +182,12 @@ pub(crate) struct Wire {
 impl Wire {
     async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// Publishes with QoS 1 in 3.1.1 and waits for the PUBACK.
+    pub(crate) async fn publish(&mut self, topic: &str, payload: &[u8]) {
+        self.send(&wire::publish(4, 1, 1, topic, payload)).await;
+        assert_eq!(self.packet().await[0], 0x40);
     }
 
     /// The next packet, whole.

@@ -1,0 +1,77 @@
+//! What the checks of several sections need: what they check against, and how they say what is wrong.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::store::Compatibility;
+
+/// What a key is checked against, beside itself.
+pub(super) struct Scope<'a> {
+    /// Where relative paths start.
+    pub(super) folder: &'a Path,
+    /// Whether other machines may be listened to without authentication.
+    pub(super) insecure: bool,
+    pub(super) compatibility: Compatibility,
+}
+
+/// A key whose value is not acceptable.
+pub(super) struct Wrong {
+    /// The key, with its table.
+    pub(super) key: &'static str,
+    /// What is wrong and what would be right.
+    pub(super) reason: String,
+}
+
+/// Makes a reason an error of `key`.
+pub(super) fn wrong(key: &'static str) -> impl Fn(String) -> Wrong {
+    move |reason| Wrong { key, reason }
+}
+
+impl Scope<'_> {
+    /// An address to listen on.
+    pub(super) fn listen(&self, address: &str) -> Result<SocketAddr, String> {
+        let parsed: SocketAddr = address
+            .parse()
+            .map_err(|_| format!("`{address}` is not an IP address and port such as 127.0.0.1:1883"))?;
+        if !parsed.ip().is_loopback() && !self.insecure {
+            return Err(format!(
+                "`{address}` can be reached from other machines and there is no authentication; \
+                 set insecure = true to allow it"
+            ));
+        }
+        Ok(parsed)
+    }
+
+    /// A path, from the file's own folder when it is relative.
+    pub(super) fn path(&self, path: &Path) -> Result<PathBuf, String> {
+        if path.as_os_str().is_empty() {
+            return Err("the path is empty".into());
+        }
+        Ok(self.folder.join(path))
+    }
+
+    /// A path that may be absent.
+    pub(super) fn path_if_any(&self, path: Option<&Path>) -> Result<Option<PathBuf>, String> {
+        path.map(|path| self.path(path)).transpose()
+    }
+}
+
+/// A number of bytes, alone or as text with a unit; `None` when it is neither.
+pub(super) fn bytes(written: &toml::Value) -> Option<usize> {
+    match written {
+        toml::Value::Integer(bytes) => usize::try_from(*bytes).ok(),
+        toml::Value::String(text) => {
+            let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+            let shift = match text[digits.len()..].trim_start() {
+                "" => Some(0),
+                "KiB" => Some(10),
+                "MiB" => Some(20),
+                "GiB" => Some(30),
+                _ => None,
+            };
+            let number: Option<usize> = digits.parse().ok();
+            number.zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift))
+        }
+        _ => None,
+    }
+}

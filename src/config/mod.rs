@@ -1,0 +1,157 @@
+//! The TOML as written becomes the checked options of each room.
+//!
+//! Two stages: `Written` is the file, key by key, with nothing but its shape checked; [`Config`] has
+//! passed every check. Each section has a file with both; `check` holds what several need. An error is one
+//! sentence that names the key or the path to change.
+
+mod check;
+mod error;
+
+mod http;
+mod limits;
+mod mqtt;
+mod rules;
+mod store;
+mod upstream;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::mqtt::UpstreamOptions;
+use crate::store::{Compatibility, Limits};
+use check::{Scope, wrong};
+pub use error::ConfigError;
+pub use http::HttpConfig;
+pub use mqtt::MqttConfig;
+pub use rules::RulesConfig;
+pub use store::StoreConfig;
+
+/// The largest configuration file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The daemon's configuration, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The region in ARNs.
+    pub region: String,
+    /// The twelve-digit account in ARNs and of `accountid()`.
+    pub account_id: String,
+    /// Whether to answer as AWS does where a local service may be kinder.
+    pub compatibility: Compatibility,
+    /// Where MQTT clients connect.
+    pub mqtt: MqttConfig,
+    /// Where AWS SDKs connect.
+    pub http: HttpConfig,
+    /// Where rows are.
+    pub store: StoreConfig,
+    /// How many databases, tables and columns there may be.
+    pub limits: Limits,
+    /// Where rules and what they use are.
+    pub rules: RulesConfig,
+    /// Brokers whose messages go to the rules. An empty client id is the daemon's to fill in.
+    pub upstreams: Vec<UpstreamOptions>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Written {
+    region: String,
+    account_id: String,
+    compatibility: String,
+    insecure: bool,
+    mqtt: mqtt::Written,
+    http: http::Written,
+    store: store::Written,
+    limits: limits::Written,
+    rules: rules::Written,
+    upstream: Vec<upstream::Written>,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self {
+            region: "us-east-1".into(),
+            account_id: "000000000000".into(),
+            compatibility: "local".into(),
+            insecure: false,
+            mqtt: mqtt::Written::default(),
+            http: http::Written::default(),
+            store: store::Written::default(),
+            limits: limits::Written::default(),
+            rules: rules::Written::default(),
+            upstream: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks the file at `path`. Relative paths in it start at its own folder.
+    ///
+    /// # Errors
+    /// When the file cannot be read or any key is not acceptable.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };
+        let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(unreadable(format!("it is larger than {FILE_BYTES_MAX} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks `text` as if it had been read from `path`.
+    ///
+    /// # Errors
+    /// When any key is not acceptable.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let written: Written =
+            toml::from_str(text).map_err(|error| ConfigError::malformed(text, path, &error))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        written.check(folder).map_err(|wrong| ConfigError::of_key(path, wrong))
+    }
+}
+
+impl Written {
+    fn check(self, folder: &Path) -> Result<Config, check::Wrong> {
+        let compatibility = compatibility(&self.compatibility).map_err(wrong("compatibility"))?;
+        let scope = Scope { folder, insecure: self.insecure, compatibility };
+        Ok(Config {
+            region: region(self.region).map_err(wrong("region"))?,
+            account_id: account(self.account_id).map_err(wrong("account_id"))?,
+            compatibility,
+            mqtt: self.mqtt.check(&scope)?,
+            http: self.http.check(&scope)?,
+            store: self.store.check(&scope)?,
+            limits: self.limits.check(&scope)?,
+            rules: self.rules.check(&scope)?,
+            upstreams: upstream::check(self.upstream, &scope)?,
+        })
+    }
+}
+
+fn region(region: String) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if region.is_empty() || region.len() > 64 || !region.chars().all(legal) {
+        return Err(format!("`{region}` is not a region name such as us-east-1"));
+    }
+    Ok(region)
+}
+
+fn account(account: String) -> Result<String, String> {
+    if account.len() != 12 || !account.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!("`{account}` is not a twelve-digit account number"));
+    }
+    Ok(account)
+}
+
+fn compatibility(word: &str) -> Result<Compatibility, String> {
+    match word {
+        "local" => Ok(Compatibility::Local),
+        "aws" => Ok(Compatibility::Aws),
+        other => Err(format!("`{other}` is neither \"local\" nor \"aws\"")),
+    }
+}
