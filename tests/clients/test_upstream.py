@@ -31,7 +31,8 @@ def free_port():
 def mosquitto(folder, extra=""):
     """A Mosquitto that keeps what waits for absent clients in memory."""
     port = free_port()
-    settings = "allow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n"
+    # As root it would become another user, who cannot read the folder of a test.
+    settings = "user root\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages 0\n"
     (folder / "mosquitto.conf").write_text(f"listener {port} 127.0.0.1\n{settings}{extra}")
     with open(folder / "mosquitto.log", "w") as log:
         process = subprocess.Popen([MOSQUITTO, "-c", folder / "mosquitto.conf"], stdout=log, stderr=log)
