@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::api::{Api, ApiOptions, Rooms};
+use crate::api::{Api, ApiOptions, BodyLimits, HttpOptions, Rooms};
 use crate::clock::{Clock, ProcessingTime, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, HttpConfig, QueryConfig};
 use crate::message::Message;
 use crate::mqtt::{Broker, BrokerOptions, Upstream, UpstreamOptions};
 use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
@@ -99,7 +99,7 @@ impl Daemon {
         files.refresh()?;
 
         let store = open_store(&config, accept_loss, &clock).await?;
-        let engine = Engine::new(Arc::new(store.clone()), QueryOptions::default(), Arc::clone(&clock))?;
+        let engine = Engine::new(Arc::new(store.clone()), query_options(&config), Arc::clone(&clock))?;
         let times = Arc::new(ProcessingTime::default());
         let (republished, to_subscribers) = mpsc::channel(REPUBLISHED_WAITING_MAX);
         let parts = PipelineParts {
@@ -261,11 +261,34 @@ fn upstreams(
     config.upstreams.iter().map(upstream).collect()
 }
 
+fn query_options(config: &Config) -> QueryOptions {
+    let QueryConfig { timeout, first_page_within, concurrency, queue, memory } = config.query;
+    QueryOptions {
+        timeout,
+        first_page_within,
+        concurrency,
+        queue,
+        memory_bytes: memory,
+        ..QueryOptions::default()
+    }
+}
+
+fn http_options(config: HttpConfig) -> HttpOptions {
+    let HttpConfig { advertise, connections, body, bodies, client_timeout, .. } = config;
+    HttpOptions {
+        advertise,
+        connections,
+        bodies: BodyLimits { one: body, all: bodies, within: client_timeout },
+        answers_within: client_timeout,
+    }
+}
+
 fn build_api(config: Config, rooms: Rooms) -> Api {
     let options = ApiOptions {
         region: config.region,
         account_id: config.account_id,
         compatibility: config.compatibility,
+        http: http_options(config.http),
     };
     Api::new(options, rooms)
 }

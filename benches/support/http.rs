@@ -1,23 +1,31 @@
 //! Enough HTTP/1.1 for a client that sends what it has prepared and looks at the status.
+//!
+//! A connection is kept if the server keeps it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-/// One connection that is kept.
+/// One connection at a time.
 #[derive(Debug)]
 pub(crate) struct Client {
+    address: SocketAddr,
     stream: TcpStream,
+    /// Whether the server ends the connection.
+    ended: bool,
     answer: Vec<u8>,
 }
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { stream: super::connect(address)?, answer: Vec::new() })
+        Ok(Self { address, stream: super::connect(address)?, ended: false, answer: Vec::new() })
     }
 
     /// Sends `head`, which is everything up to but without the length, and `body`; answers with the
     /// body of a 2xx and fails otherwise.
     pub(crate) fn post(&mut self, head: &str, body: &[u8]) -> io::Result<&[u8]> {
+        if self.ended {
+            self.stream = super::connect(self.address)?;
+        }
         let head = format!("{head}Host: localhost\r\nContent-Length: {}\r\n\r\n", body.len());
         self.stream.write_all(head.as_bytes())?;
         self.stream.write_all(body)?;
@@ -38,6 +46,7 @@ impl Client {
             if self.answer.len() < end + 4 + length {
                 continue;
             }
+            self.ended = head.contains("\r\nconnection: close");
             if !head.starts_with("http/1.1 2") {
                 return Err(io::Error::other(String::from_utf8_lossy(&self.answer).into_owned()));
             }
@@ -56,5 +65,14 @@ pub(crate) fn timestream_head(operation: &str) -> String {
     format!(
         "POST / HTTP/1.1\r\nContent-Type: application/x-amz-json-1.0\r\n\
          X-Amz-Target: Timestream_20181101.{operation}\r\n"
+    )
+}
+
+/// The same with the header in which servers for many services look for the service. The signature is none.
+pub(crate) fn signed_head(operation: &str) -> String {
+    format!(
+        "{}Authorization: AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/timestream/aws4_request, \
+         SignedHeaders=host, Signature=0\r\n",
+        timestream_head(operation)
     )
 }

@@ -47,11 +47,12 @@ impl Request {
         &self.bytes
     }
 
-    fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.bytes.extend_from_slice(text.as_bytes());
     }
 
-    fn time(&mut self) {
+    /// Leaves room for the time in milliseconds.
+    pub(crate) fn time(&mut self) {
         self.times.push(self.bytes.len());
         self.text("0000000000000");
     }
@@ -94,6 +95,16 @@ pub(crate) fn line_protocol() -> Vec<Request> {
             request.text("000000\n");
         }
     })
+}
+
+/// `count` requests of another kind.
+pub(crate) fn requests_of(count: usize, write: impl Fn(&mut Request, usize)) -> Vec<Request> {
+    let request = |index| {
+        let mut request = Request { bytes: Vec::new(), times: Vec::new() };
+        write(&mut request, index);
+        request
+    };
+    (0..count).map(request).collect()
 }
 
 struct Row {

@@ -6,20 +6,18 @@ use serde_json::{Value, json};
 use super::Context;
 use super::error::ApiError;
 use super::paging::{self, MAX_RESULTS, PAGING_TOKEN};
-use super::shape::{Shape, optional, required};
+use super::shape::{RESOURCE_NAME, STRING, Shape, optional, required};
 use super::tags::{TAGS, Tag, pairs};
 use crate::store::{Database, DatabaseOptions};
 
 const CREATE: Shape = Shape::Structure(&[
-    required("DatabaseName", Shape::Name),
+    required("DatabaseName", RESOURCE_NAME),
     optional("KmsKeyId", Shape::Text(1, 2048)),
     optional("Tags", TAGS),
 ]);
-const NAMED: Shape = Shape::Structure(&[required("DatabaseName", Shape::Text(0, usize::MAX))]);
-const UPDATE: Shape = Shape::Structure(&[
-    required("DatabaseName", Shape::Text(0, usize::MAX)),
-    required("KmsKeyId", Shape::Text(1, 2048)),
-]);
+const NAMED: Shape = Shape::Structure(&[required("DatabaseName", STRING)]);
+const UPDATE: Shape =
+    Shape::Structure(&[required("DatabaseName", STRING), required("KmsKeyId", Shape::Text(1, 2048))]);
 const LIST: Shape =
     Shape::Structure(&[optional("NextToken", PAGING_TOKEN), optional("MaxResults", MAX_RESULTS)]);
 

@@ -11,16 +11,20 @@ use super::error::ApiError;
 /// How long an SDK may keep the address, in minutes; AWS's own value.
 const CACHE_PERIOD_MINUTES: u32 = 1440;
 
-/// Answers DescribeEndpoints.
-pub(crate) fn describe_endpoints(headers: &HeaderMap) -> Result<Value, ApiError> {
+/// Answers DescribeEndpoints. `advertise` stands for the host the caller asked, where the operator knows
+/// better.
+pub(crate) fn describe_endpoints(advertise: Option<&str>, headers: &HeaderMap) -> Result<Value, ApiError> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST)
-        .filter(|host| !host.is_empty())
-        .ok_or_else(|| ApiError::validation("The Host header is missing."))?;
+    let asked = text(header::HOST).filter(|host| !host.is_empty());
+    let host = advertise.or(asked).ok_or_else(|| ApiError::validation("The Host header is missing."))?;
     let agent = text(header::USER_AGENT).unwrap_or("");
-    let scheme = text(header::HeaderName::from_static("x-forwarded-proto"))
-        .filter(|scheme| matches!(*scheme, "http" | "https"))
-        .unwrap_or("http");
+    let (scheme, host) = match host.split_once("://") {
+        Some((scheme, host)) => (scheme, host),
+        None => {
+            let forwarded = text(header::HeaderName::from_static("x-forwarded-proto"));
+            (forwarded.filter(|scheme| matches!(*scheme, "http" | "https")).unwrap_or("http"), host)
+        }
+    };
     let address = if agent.contains("aws-sdk-js/3") {
         without_port(host).to_owned()
     } else if agent.contains("aws-sdk-rust") || agent.contains("aws-sdk-java/2") {
@@ -58,9 +62,26 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, host.parse().expect("header"));
             headers.insert(header::USER_AGENT, agent.parse().expect("header"));
-            let answer = describe_endpoints(&headers).expect("an answer");
+            let answer = describe_endpoints(None, &headers).expect("an answer");
             assert_eq!(answer["Endpoints"][0]["Address"], address, "{agent}");
         }
-        assert!(describe_endpoints(&HeaderMap::new()).is_err());
+        assert!(describe_endpoints(None, &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn the_operator_may_know_better() {
+        let cases = [
+            ("Boto3/1.43", "https://mill.example:8443", "https://mill.example:8443"),
+            ("Boto3/1.43", "mill.example", "http://mill.example"),
+            ("aws-sdk-js/3.1138", "https://mill.example:8443", "mill.example"),
+            ("aws-sdk-rust/1.3", "https://mill.example:8443", "mill.example:8443"),
+        ];
+        for (agent, advertise, address) in cases {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "10.0.0.1:8686".parse().expect("header"));
+            headers.insert(header::USER_AGENT, agent.parse().expect("header"));
+            let answer = describe_endpoints(Some(advertise), &headers).expect("an answer");
+            assert_eq!(answer["Endpoints"][0]["Address"], address, "{agent}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! AWS JSON 1.0: bodies in, bodies out, and the headers around them (spec 1.1, 1.3).
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderValue, Response, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -34,23 +34,33 @@ pub(crate) fn read<T: DeserializeOwned>(shape: &Shape, input: Value) -> Result<T
 }
 
 /// The HTTP response of an operation.
-pub(crate) fn respond(result: Result<Value, ApiError>) -> Response<Body> {
+pub(crate) fn respond(result: Result<Bytes, ApiError>) -> Response<Body> {
     let (status, body, code) = match result {
         Ok(body) => (axum::http::StatusCode::OK, body, None),
-        Err(error) => (error.status(), error.body(), Some(error.code())),
+        Err(error) => (error.status(), error.body().to_string().into(), Some(error.code())),
     };
-    let mut response = Response::new(Body::from(body.to_string()));
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, AWS_JSON);
-    mark(response.headers_mut(), code);
+    mark(response.headers_mut(), &request_id(), code);
     response
 }
 
 /// What every answer's headers say: which request it answers, and the name of its error.
-pub(crate) fn mark(headers: &mut HeaderMap, code: Option<&'static str>) {
-    let id = Uuid::new_v4().to_string();
-    headers.insert("x-amzn-requestid", HeaderValue::from_str(&id).expect("a UUID is visible ASCII"));
+pub(crate) fn mark(headers: &mut HeaderMap, id: &str, code: Option<&'static str>) {
+    headers.insert("x-amzn-requestid", HeaderValue::from_str(id).expect("ids are visible ASCII"));
     if let Some(code) = code {
         headers.insert("x-amzn-errortype", HeaderValue::from_static(code));
     }
+}
+
+/// The id of a request as Timestream's hosts give them: 26 characters of base 32 (spec 1.3).
+fn request_id() -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let chance = Uuid::new_v4().as_u128();
+    let digit = |place: u32| {
+        let five_bits = (chance >> (place * 5)) & 31;
+        char::from(ALPHABET[usize::try_from(five_bits).expect("less than 32")])
+    };
+    (0..26).map(digit).collect()
 }

@@ -5,7 +5,9 @@
 //! never answered with a 5xx, for SDKs would repeat it (spec 1.5). IoT: `rest` holds what its two
 //! groups of paths, `iot_rules` and `iot_data`, have in common.
 
+mod account;
 mod arn;
+mod body;
 mod databases;
 mod endpoints;
 mod error;
@@ -15,6 +17,7 @@ mod iot_rules;
 mod json;
 mod metrics;
 mod paging;
+mod patience;
 mod query;
 mod rest;
 mod server;
@@ -33,9 +36,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Response, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Response, header};
 use axum::routing::{get, post};
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tracing::{debug, error};
 
@@ -46,13 +49,14 @@ use crate::rulebook::Rulebook;
 use crate::shutdown::Shutdown;
 use crate::store::{Compatibility, Store, StoreError};
 use arn::Arns;
+use body::Bodies;
+pub use body::BodyLimits;
 use error::ApiError;
+use query::{RateControl, Repeats};
+pub use server::HttpOptions;
 use target::Operation;
 
-/// The largest request body, in bytes. 100 records at AWS's 2 KB are 200 KB; a local service has
-/// room for larger records.
-const BODY_BYTES_MAX: usize = 8 << 20;
-/// How long a client may take to send a body.
+/// How long a client may take to send the body of a call to IoT.
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the API needs to know about the installation.
@@ -64,6 +68,8 @@ pub struct ApiOptions {
     pub account_id: String,
     /// Whether to refuse what only a local service accepts.
     pub compatibility: Compatibility,
+    /// How HTTP is served.
+    pub http: HttpOptions,
 }
 
 /// The rooms behind the API.
@@ -94,6 +100,12 @@ struct Context {
     pipeline: Pipeline,
     arns: Arns,
     compatibility: Compatibility,
+    bodies: Bodies,
+    advertise: Option<String>,
+    repeats: Repeats,
+    insights_rate: RateControl,
+    /// Held while account settings change.
+    account_changes: tokio::sync::Mutex<()>,
 }
 
 impl Context {
@@ -117,6 +129,7 @@ impl Context {
 #[derive(Debug, Clone)]
 pub struct Api {
     context: Arc<Context>,
+    http: HttpOptions,
 }
 
 impl Api {
@@ -125,26 +138,44 @@ impl Api {
         let Rooms { store, engine, broker, upstreams, rulebook, pipeline } = rooms;
         let arns = Arns::new(options.region, options.account_id);
         let compatibility = options.compatibility;
-        let context = Context { store, engine, broker, upstreams, rulebook, pipeline, arns, compatibility };
-        Self { context: Arc::new(context) }
+        let context = Context {
+            store,
+            engine,
+            broker,
+            upstreams,
+            rulebook,
+            pipeline,
+            arns,
+            compatibility,
+            bodies: Bodies::new(options.http.bodies),
+            advertise: options.http.advertise.clone(),
+            repeats: Repeats::default(),
+            insights_rate: RateControl::default(),
+            account_changes: tokio::sync::Mutex::default(),
+        };
+        Self { context: Arc::new(context), http: options.http }
     }
 
     /// Serves requests on `listener` until `shutdown` is requested.
     pub async fn serve(&self, listener: TcpListener, shutdown: Shutdown) {
-        server::serve(listener, self.router(), shutdown).await;
+        server::serve(listener, &self.http, self.router(), shutdown).await;
     }
 
     fn router(&self) -> Router {
         Router::new()
-            .route("/", post(aws_json))
+            .route("/", post(aws_json).fallback(unknown_operation))
             .route("/health", get(answer_health))
             .route("/metrics", get(answer_metrics))
             .route("/metrics.json", get(answer_metrics_json))
             .merge(iot_rules::router())
             .merge(iot_data::router())
-            .fallback(async || json::respond(Err(ApiError::unknown_operation())))
+            .fallback(unknown_operation)
             .with_state(Arc::clone(&self.context))
     }
+}
+
+async fn unknown_operation() -> Response<Body> {
+    json::respond(Err(ApiError::unknown_operation()))
 }
 
 async fn answer_health(State(context): State<Arc<Context>>) -> Response<Body> {
@@ -166,53 +197,47 @@ async fn answer_metrics_json(State(context): State<Arc<Context>>) -> Response<Bo
 
 async fn aws_json(State(context): State<Arc<Context>>, request: Request) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let result = match Operation::of(&head.headers) {
-        Ok(operation) => match read_body(body).await {
-            Ok(body) => run(&context, operation, &head.headers, &body).await,
-            Err(error) => Err(error),
-        },
-        Err(error) => Err(error),
-    };
+    let result = answer(&context, &head, body).await;
     if let Err(error) = &result {
         debug!(code = error.code(), status = error.status().as_u16(), "request refused");
     }
     json::respond(result)
 }
 
-async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    let reading = axum::body::to_bytes(body, BODY_BYTES_MAX);
-    match tokio::time::timeout(BODY_WITHIN, reading).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(ApiError::validation(format!(
-            "The request body cannot be read or is larger than {BODY_BYTES_MAX} bytes: {error}"
-        ))),
-        Err(_) => Err(ApiError::validation("The request body did not arrive in time.")),
-    }
+async fn answer(context: &Context, head: &Parts, body: Body) -> Result<Bytes, ApiError> {
+    let operation = Operation::of(&head.headers)?;
+    let received = context.bodies.read(&head.headers, body).await?;
+    let body = context.bodies.unpacked(&received).await?;
+    run(context, operation, head, &body).await
 }
 
-async fn run(
-    context: &Context,
-    operation: Operation,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Value, ApiError> {
+/// Carries out one operation; its answer is JSON.
+async fn run(context: &Context, operation: Operation, head: &Parts, body: &[u8]) -> Result<Bytes, ApiError> {
     let input = || json::parse(body);
-    match operation {
+    let answer = match operation {
+        // A page is written straight as text: a tree of values would cost more than the rest of a small query.
+        Operation::Query => return query::query(context, input()?).await,
+        Operation::CancelQuery => query::cancel(context, input()?),
         Operation::CreateDatabase => databases::create(context, input()?).await,
-        Operation::DescribeDatabase => databases::describe(context, input()?).await,
-        Operation::ListDatabases => databases::list(context, input()?).await,
-        Operation::DeleteDatabase => databases::delete(context, input()?).await,
-        Operation::UpdateDatabase => databases::update(context, input()?).await,
         Operation::CreateTable => tables::create(context, input()?).await,
-        Operation::DescribeTable => tables::describe(context, input()?).await,
-        Operation::ListTables => tables::list(context, input()?).await,
-        Operation::UpdateTable => tables::update(context, input()?).await,
+        Operation::DeleteDatabase => databases::delete(context, input()?).await,
         Operation::DeleteTable => tables::delete(context, input()?).await,
+        Operation::DescribeAccountSettings => account::describe(context, input()?).await,
+        Operation::DescribeDatabase => databases::describe(context, input()?).await,
+        Operation::DescribeEndpoints => {
+            endpoints::describe_endpoints(context.advertise.as_deref(), &head.headers)
+        }
+        Operation::DescribeTable => tables::describe(context, input()?).await,
+        Operation::ListDatabases => databases::list(context, input()?).await,
+        Operation::ListTables => tables::list(context, input()?).await,
+        Operation::ListTagsForResource => tags::list(context, input()?).await,
+        Operation::PrepareQuery => query::prepare(context, input()?).await,
         Operation::TagResource => tags::tag(context, input()?).await,
         Operation::UntagResource => tags::untag(context, input()?).await,
-        Operation::ListTagsForResource => tags::list(context, input()?).await,
+        Operation::UpdateAccountSettings => account::update(context, input()?).await,
+        Operation::UpdateDatabase => databases::update(context, input()?).await,
+        Operation::UpdateTable => tables::update(context, input()?).await,
         Operation::WriteRecords => write_records::write(context, body).await,
-        Operation::Query => query::query(context, input()?).await,
-        Operation::DescribeEndpoints => endpoints::describe_endpoints(headers),
-    }
+    };
+    Ok(answer?.to_string().into())
 }

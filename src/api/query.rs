@@ -1,89 +1,135 @@
-//! Query: the engine's page as the wire has it (spec 6.1, 6.2).
+//! Query, CancelQuery and PrepareQuery: the engine's answers as the wire has them (spec 6).
+//!
+//! `page` writes a page, `insights` what a query has read, `repeats` keeps answers for requests that
+//! are sent again.
 
+mod insights;
+mod page;
+mod repeats;
+
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::Context;
 use super::error::ApiError;
-use super::shape::{Shape, optional, required};
-use crate::query::{ColumnInfo, ColumnType, Datum, Page, QueryRequest};
+use super::shape::{Pattern, Shape, optional, required};
+use crate::query::{Cancelled, PreparedColumn, QueryRequest};
+use crate::store::Compatibility;
+pub(crate) use insights::RateControl;
+pub(crate) use repeats::Repeats;
 
-const REQUEST: Shape = Shape::Structure(&[
-    required("QueryString", Shape::Text(1, 262_144)),
-    optional("ClientToken", Shape::Text(32, 128)),
+/// A query's text.
+const QUERY_STRING: Shape = Shape::Text(1, 262_144);
+const QUERY: Shape = Shape::Structure(&[
+    required("QueryString", QUERY_STRING).sensitive(),
+    optional("ClientToken", Shape::Text(32, 128)).sensitive(),
     optional("NextToken", Shape::Text(1, 2048)),
     optional("MaxRows", Shape::Integer(1, 1000)),
     optional("QueryInsights", INSIGHTS),
 ]);
-/// Checked as AWS does; no insights are given yet, and the answer's member is optional.
 const INSIGHTS: Shape =
     Shape::Structure(&[required("Mode", Shape::Choice(&["ENABLED_WITH_RATE_CONTROL", "DISABLED"]))]);
+const CANCEL: Shape = Shape::Structure(&[required("QueryId", Shape::Matching(Pattern::QueryId, 1, 64))]);
+const PREPARE: Shape = Shape::Structure(&[
+    required("QueryString", QUERY_STRING).sensitive(),
+    optional("ValidateOnly", Shape::Boolean),
+]);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Request {
+struct Query {
     query_string: String,
+    client_token: Option<String>,
     next_token: Option<String>,
     max_rows: Option<usize>,
+    query_insights: Option<QueryInsights>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct QueryInsights {
+    mode: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Cancel {
+    query_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Prepare {
+    query_string: String,
+    validate_only: Option<bool>,
 }
 
 /// Query.
-pub(crate) async fn query(context: &Context, input: Value) -> Result<Value, ApiError> {
-    let Request { query_string, next_token, max_rows } = super::json::read(&REQUEST, input)?;
-    let page = context.engine.query(QueryRequest { sql: query_string, max_rows, next_token }).await?;
-    Ok(answer(page))
-}
-
-fn answer(page: Page) -> Value {
-    let mut answer = json!({
-        "QueryId": page.query_id,
-        "Rows": page.rows.into_iter().map(row).collect::<Vec<Value>>(),
-        "ColumnInfo": page.columns.iter().map(column).collect::<Vec<Value>>(),
-        "QueryStatus": {
-            "ProgressPercentage": page.progress,
-            "CumulativeBytesScanned": page.bytes_scanned,
-            "CumulativeBytesMetered": page.bytes_metered,
-        },
-    });
-    if let Some(token) = page.next_token {
-        answer["NextToken"] = json!(token);
+pub(crate) async fn query(context: &Context, input: Value) -> Result<Bytes, ApiError> {
+    let Query { query_string, client_token, next_token, max_rows, query_insights } =
+        super::json::read(&QUERY, input)?;
+    let insights = query_insights.is_some_and(|insights| insights.mode != "DISABLED");
+    // SDKs make a new token for every page; there it means nothing (spec 2.1).
+    let token = client_token.filter(|_| next_token.is_none());
+    let asked = Sha256::digest(format!("{max_rows:?} {insights} {query_string}")).into();
+    let request = QueryRequest { sql: query_string, max_rows, next_token, insights };
+    match token {
+        Some(token) => context.repeats.once(&token, asked, || run(context, request)).await,
+        None => run(context, request).await,
     }
-    answer
 }
 
-/// A column's name and type; elements of arrays and time series have no name (spec-sql 3.1).
-fn column(column: &ColumnInfo) -> Value {
-    let kind = match &column.column_type {
-        ColumnType::Scalar(scalar) => json!({ "ScalarType": scalar.api_name() }),
-        ColumnType::Array(element) => json!({ "ArrayColumnInfo": self::column(element) }),
-        ColumnType::TimeSeries(value) => json!({ "TimeSeriesMeasureValueColumnInfo": self::column(value) }),
-        ColumnType::Row(fields) => {
-            json!({ "RowColumnInfo": fields.iter().map(self::column).collect::<Vec<Value>>() })
-        }
+async fn run(context: &Context, request: QueryRequest) -> Result<Bytes, ApiError> {
+    if request.insights && context.compatibility == Compatibility::Aws {
+        context.insights_rate.take()?;
+    }
+    let page = context.engine.query(request).await?;
+    let insights = match &page.insights {
+        Some(found) => Some(insights::response(context, found).await),
+        None => None,
     };
-    let mut info = Map::new();
-    if let Some(name) = &column.name {
-        info.insert("Name".into(), json!(name));
-    }
-    info.insert("Type".into(), kind);
-    Value::Object(info)
+    Ok(page::text(&page, insights).into())
 }
 
-fn row(data: Vec<Datum>) -> Value {
-    json!({ "Data": data.into_iter().map(datum).collect::<Vec<Value>>() })
+/// CancelQuery. A second request for the same query is told so.
+pub(crate) fn cancel(context: &Context, input: Value) -> Result<Value, ApiError> {
+    let Cancel { query_id } = super::json::read(&CANCEL, input)?;
+    Ok(match context.engine.cancel(&query_id)? {
+        Cancelled::Now => json!({}),
+        Cancelled::Before => {
+            json!({ "CancellationMessage": format!("The query {query_id} has been cancelled already.") })
+        }
+    })
 }
 
-fn datum(datum: Datum) -> Value {
-    match datum {
-        Datum::Null => json!({ "NullValue": true }),
-        Datum::Scalar(text) => json!({ "ScalarValue": text }),
-        Datum::Array(items) => {
-            json!({ "ArrayValue": items.into_iter().map(self::datum).collect::<Vec<Value>>() })
-        }
-        Datum::Row(fields) => json!({ "RowValue": row(fields) }),
-        Datum::TimeSeries(points) => {
-            let point = |(time, value)| json!({ "Time": time, "Value": self::datum(value) });
-            json!({ "TimeSeriesValue": points.into_iter().map(point).collect::<Vec<Value>>() })
-        }
+/// PrepareQuery, which plans a query and runs nothing.
+pub(crate) async fn prepare(context: &Context, input: Value) -> Result<Value, ApiError> {
+    let Prepare { query_string, validate_only } = super::json::read(&PREPARE, input)?;
+    // AWS stores no prepared queries either (spec 2.4).
+    if validate_only != Some(true) {
+        return Err(ApiError::validation("PrepareQuery stores no queries: set ValidateOnly to true."));
     }
+    let prepared = context.engine.prepare(&query_string).await?;
+    let parameter = |name: String| json!({ "Name": name, "Type": { "ScalarType": "TIMESTAMP" } });
+    Ok(json!({
+        "QueryString": query_string,
+        "Columns": prepared.columns.iter().map(column).collect::<Vec<Value>>(),
+        "Parameters": prepared.parameters.into_iter().map(parameter).collect::<Vec<Value>>(),
+    }))
+}
+
+fn column(column: &PreparedColumn) -> Value {
+    let mut answer = Map::new();
+    if let Some(name) = &column.info.name {
+        answer.insert("Name".into(), json!(name));
+    }
+    answer.insert("Type".into(), json!(page::Type(&column.info.column_type)));
+    if let Some((database, table)) = &column.table {
+        answer.insert("DatabaseName".into(), json!(database));
+        answer.insert("TableName".into(), json!(table));
+    }
+    answer.insert("Aliased".into(), json!(column.aliased));
+    Value::Object(answer)
 }

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tracing::debug;
+use uuid::Uuid;
 
 use super::json;
 
@@ -64,7 +65,7 @@ pub(crate) fn respond(result: Result<Option<Value>, Refusal>) -> Response<Body> 
     let mut response = Response::new(body.map_or_else(Body::empty, |body| Body::from(body.to_string())));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, JSON);
-    json::mark(response.headers_mut(), code);
+    json::mark(response.headers_mut(), &Uuid::new_v4().to_string(), code);
     response
 }
 

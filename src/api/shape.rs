@@ -22,8 +22,8 @@ pub(crate) enum Shape {
     List(&'static Shape, usize, usize),
     /// Text of `min..=max` characters.
     Text(usize, usize),
-    /// Text that matches `[a-zA-Z0-9_.-]+`, the pattern of database and table names.
-    Name,
+    /// Text of `min..=max` characters that matches a pattern.
+    Matching(Pattern, usize, usize),
     /// One of a set of words.
     Choice(&'static [&'static str]),
     /// A whole number within `min..=max`.
@@ -32,22 +32,92 @@ pub(crate) enum Shape {
     Boolean,
 }
 
+/// Any text.
+pub(crate) const STRING: Shape = Shape::Text(0, usize::MAX);
+/// Any text but the empty one.
+pub(crate) const FILLED_STRING: Shape = Shape::Text(1, usize::MAX);
+/// Any whole number of 32 bits.
+pub(crate) const INTEGER: Shape = Shape::Integer(i32::MIN as i64, i32::MAX as i64);
+/// Any whole number of 64 bits.
+pub(crate) const LONG: Shape = Shape::Integer(i64::MIN, i64::MAX);
+/// The name of a database or a table that is created or written to.
+pub(crate) const RESOURCE_NAME: Shape = Shape::Matching(Pattern::Name, 0, usize::MAX);
+
+/// The patterns of the models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    /// Names of databases and tables.
+    Name,
+    /// The id of a query.
+    QueryId,
+    /// The name of a bucket.
+    Bucket,
+    /// The key of an object in a bucket, or how it begins.
+    ObjectKey,
+}
+
+impl Pattern {
+    /// The pattern as the models and AWS's answers spell it.
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Name => "[a-zA-Z0-9_.-]+",
+            Self::QueryId => "[a-zA-Z0-9]+",
+            Self::Bucket => r"[a-z0-9][\.\-a-z0-9]{1,61}[a-z0-9]",
+            Self::ObjectKey => r"[a-zA-Z0-9|!\-_*'\(\)]([a-zA-Z0-9]|[!\-_*'\(\)\/.])+",
+        }
+    }
+
+    fn matches(self, text: &str) -> bool {
+        let all = |legal: fn(u8) -> bool| !text.is_empty() && text.bytes().all(legal);
+        match self {
+            Self::Name => all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte)),
+            Self::QueryId => all(|byte| byte.is_ascii_alphanumeric()),
+            Self::Bucket => {
+                let edge = |byte: Option<&u8>| byte.is_some_and(|byte| is_lower_or_digit(*byte));
+                (3..=63).contains(&text.len())
+                    && edge(text.as_bytes().first())
+                    && edge(text.as_bytes().last())
+                    && text.bytes().all(|byte| is_lower_or_digit(byte) || b".-".contains(&byte))
+            }
+            Self::ObjectKey => {
+                let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"!-_*'()/.".contains(&byte);
+                let first = |byte: u8| byte.is_ascii_alphanumeric() || b"|!-_*'()".contains(&byte);
+                let (head, tail) = text.as_bytes().split_at(text.len().min(1));
+                head.iter().all(|byte| first(*byte)) && !tail.is_empty() && tail.iter().all(|b| inner(*b))
+            }
+        }
+    }
+}
+
+fn is_lower_or_digit(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
 /// A member of a structure.
 #[derive(Debug)]
 pub(crate) struct Member {
     name: &'static str,
     required: bool,
+    sensitive: bool,
     shape: Shape,
+}
+
+impl Member {
+    /// The same, and answers do not repeat its value.
+    pub(crate) const fn sensitive(mut self) -> Self {
+        self.sensitive = true;
+        self
+    }
 }
 
 /// A member that may be absent or null.
 pub(crate) const fn optional(name: &'static str, shape: Shape) -> Member {
-    Member { name, required: false, shape }
+    Member { name, required: false, sensitive: false, shape }
 }
 
 /// A member that must be there.
 pub(crate) const fn required(name: &'static str, shape: Shape) -> Member {
-    Member { name, required: true, shape }
+    Member { name, required: true, sensitive: false, shape }
 }
 
 impl Shape {
@@ -57,7 +127,7 @@ impl Shape {
     /// A ValidationException that lists every violation, or a SerializationException when a value is
     /// of another JSON type than its shape.
     pub(crate) fn check(&self, value: &Value) -> Result<(), ApiError> {
-        let mut check = Check { violations: Vec::new(), path: Vec::new() };
+        let mut check = Check { violations: Vec::new(), path: Vec::new(), sensitive: false };
         check.value(self, value)?;
         if check.violations.is_empty() { Ok(()) } else { Err(ApiError::constraints(&check.violations)) }
     }
@@ -73,7 +143,9 @@ impl Shape {
                 !text.is_empty() || matches!(self, Self::Text(0, _))
             }
             Self::Text(min, max) => (*min..=*max).contains(&text.chars().count()),
-            Self::Name => is_name(text),
+            Self::Matching(pattern, min, max) => {
+                (*min..=*max).contains(&text.chars().count()) && pattern.matches(text)
+            }
             Self::Choice(words) => words.contains(&text),
             _ => false,
         }
@@ -85,14 +157,12 @@ impl Shape {
     }
 }
 
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte))
-}
-
 struct Check {
     violations: Vec<String>,
     /// Where the check is. It becomes text only when there is something to say about the place.
     path: Vec<Step>,
+    /// Whether the value it is at must not be repeated.
+    sensitive: bool,
 }
 
 enum Step {
@@ -119,10 +189,14 @@ impl Check {
             (Shape::Text(min, max), Value::String(text)) => {
                 self.length(value, text.chars().count(), *min, *max);
             }
-            (Shape::Name, Value::String(text)) => {
-                if !is_name(text) {
-                    let constraint = "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+";
-                    self.violation(value, constraint);
+            (Shape::Matching(pattern, min, max), Value::String(text)) => {
+                self.length(value, text.chars().count(), *min, *max);
+                if !pattern.matches(text) {
+                    let pattern = pattern.text();
+                    self.violation(
+                        value,
+                        &format!("Member must satisfy regular expression pattern: {pattern}"),
+                    );
                 }
             }
             (Shape::Choice(words), Value::String(text)) => {
@@ -148,14 +222,17 @@ impl Check {
     }
 
     fn member(&mut self, member: &Member, value: &Value) -> Result<(), ApiError> {
-        self.within(Step::Member(member.name), |check| match value {
+        let outer = std::mem::replace(&mut self.sensitive, member.sensitive);
+        let checked = self.within(Step::Member(member.name), |check| match value {
             Value::Null if member.required => {
                 check.violation(value, "Member must not be null");
                 Ok(())
             }
             Value::Null => Ok(()),
             value => check.value(&member.shape, value),
-        })
+        });
+        self.sensitive = outer;
+        checked
     }
 
     fn within(
@@ -191,12 +268,12 @@ impl Check {
             return;
         }
         let shown = match value {
-            Value::Null => "null".to_owned(),
-            Value::String(text) => format!("'{}'", shortened(text)),
-            other => format!("'{}'", shortened(&other.to_string())),
+            _ if self.sensitive => String::new(),
+            Value::Null => " null".to_owned(),
+            Value::String(text) => format!(" '{}'", shortened(text)),
+            other => format!(" '{}'", shortened(&other.to_string())),
         };
-        let clause =
-            format!("Value {shown} at '{}' failed to satisfy constraint: {constraint}", self.place());
+        let clause = format!("Value{shown} at '{}' failed to satisfy constraint: {constraint}", self.place());
         self.violations.push(clause);
     }
 
@@ -211,7 +288,7 @@ impl Shape {
         match self {
             Self::Structure(_) => "an object",
             Self::List(..) => "a list",
-            Self::Text(..) | Self::Name | Self::Choice(_) => "a string",
+            Self::Text(..) | Self::Matching(..) | Self::Choice(_) => "a string",
             Self::Integer(..) => "a whole number",
             Self::Boolean => "true or false",
         }
@@ -245,7 +322,8 @@ mod tests {
         optional("Version", Shape::Integer(1, 9)),
     ]);
     const REQUEST: Shape = Shape::Structure(&[
-        required("DatabaseName", Shape::Name),
+        required("DatabaseName", RESOURCE_NAME),
+        optional("QueryString", Shape::Text(1, 9)).sensitive(),
         required("Records", Shape::List(&RECORD, 1, 2)),
     ]);
 
@@ -271,6 +349,38 @@ mod tests {
         let text = text(&request);
         assert!(text.starts_with("2 validation errors detected: Value 'a b' at 'databaseName'"), "{text}");
         assert!(text.contains("pattern: [a-zA-Z0-9_.-]+; Value '[]' at 'records'"), "{text}");
+    }
+
+    #[test]
+    fn sensitive_values_are_not_repeated() {
+        let request = json!({ "DatabaseName": "d", "QueryString": "SELECT secret", "Records": [{}] });
+        let expected = "1 validation error detected: Value at 'queryString' failed to satisfy constraint: \
+                        Member must have length less than or equal to 9";
+        assert_eq!(text(&request), expected);
+    }
+
+    #[test]
+    fn patterns_match_whole_texts() {
+        let cases = [
+            (Pattern::Name, "a.b-c_D9", true),
+            (Pattern::Name, "", false),
+            (Pattern::Name, "a b", false),
+            (Pattern::QueryId, "AED9", true),
+            (Pattern::QueryId, "a-b", false),
+            (Pattern::Bucket, "my-bucket.1", true),
+            (Pattern::Bucket, "ab", false),
+            (Pattern::Bucket, "-ab", false),
+            (Pattern::Bucket, "Abc", false),
+            (Pattern::ObjectKey, "a/b.c", true),
+            (Pattern::ObjectKey, "a", false),
+            (Pattern::ObjectKey, "", false),
+            (Pattern::ObjectKey, "/a", false),
+            (Pattern::ObjectKey, "a|", false),
+            (Pattern::ObjectKey, "ä/b", false),
+        ];
+        for (pattern, text, matches) in cases {
+            assert_eq!(pattern.matches(text), matches, "{pattern:?} {text}");
+        }
     }
 
     #[test]

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::Context;
 use super::error::ApiError;
 use super::paging::{self, MAX_RESULTS, PAGING_TOKEN};
-use super::shape::{Shape, optional, required};
+use super::shape::{FILLED_STRING, Pattern, RESOURCE_NAME, STRING, Shape, optional, required};
 use super::tags::{TAGS, Tag, pairs};
+use crate::record::check_dimension_name;
 use crate::store::{
     MagneticWrites, PartitionKey, PartitionKeyItem, Retention, Table, TableOptions, TableStatus, TableUpdate,
 };
@@ -17,8 +18,8 @@ const RETENTION: Shape = Shape::Structure(&[
     required("MagneticStoreRetentionPeriodInDays", Shape::Integer(1, 73_000)),
 ]);
 const S3_CONFIGURATION: Shape = Shape::Structure(&[
-    optional("BucketName", Shape::Text(3, 63)),
-    optional("ObjectKeyPrefix", Shape::Text(1, 928)),
+    optional("BucketName", Shape::Matching(Pattern::Bucket, 3, 63)),
+    optional("ObjectKeyPrefix", Shape::Matching(Pattern::ObjectKey, 1, 928)),
     optional("EncryptionOption", Shape::Choice(&["SSE_S3", "SSE_KMS"])),
     optional("KmsKeyId", Shape::Text(1, 2048)),
 ]);
@@ -29,14 +30,14 @@ const MAGNETIC_WRITES: Shape = Shape::Structure(&[
 ]);
 const PARTITION_KEY: Shape = Shape::Structure(&[
     required("Type", Shape::Choice(&["DIMENSION", "MEASURE"])),
-    optional("Name", Shape::Text(1, usize::MAX)),
+    optional("Name", FILLED_STRING),
     optional("EnforcementInRecord", Shape::Choice(&["REQUIRED", "OPTIONAL"])),
 ]);
 const SCHEMA: Shape =
-    Shape::Structure(&[optional("CompositePartitionKey", Shape::List(&PARTITION_KEY, 1, 100))]);
+    Shape::Structure(&[optional("CompositePartitionKey", Shape::List(&PARTITION_KEY, 1, usize::MAX))]);
 const CREATE: Shape = Shape::Structure(&[
-    required("DatabaseName", Shape::Name),
-    required("TableName", Shape::Name),
+    required("DatabaseName", RESOURCE_NAME),
+    required("TableName", RESOURCE_NAME),
     optional("RetentionProperties", RETENTION),
     optional("MagneticStoreWriteProperties", MAGNETIC_WRITES),
     optional("Schema", SCHEMA),
@@ -50,7 +51,7 @@ const UPDATE: Shape = Shape::Structure(&[
     optional("Schema", SCHEMA),
 ]);
 /// Calls that read or delete check no pattern (spec 5.2); an unknown name is simply not found.
-const ANY_NAME: Shape = Shape::Text(0, usize::MAX);
+const ANY_NAME: Shape = STRING;
 const NAMED: Shape = Shape::Structure(&[required("DatabaseName", ANY_NAME), required("TableName", ANY_NAME)]);
 const LIST: Shape = Shape::Structure(&[
     optional("DatabaseName", ANY_NAME),
@@ -188,27 +189,40 @@ impl From<RetentionProperties> for Retention {
 
 impl From<MagneticStoreWriteProperties> for MagneticWrites {
     fn from(given: MagneticStoreWriteProperties) -> Self {
-        Self {
-            enabled: given.enable_magnetic_store_writes,
-            rejected_data_location: given.magnetic_store_rejected_data_location,
+        let mut location = given.magnetic_store_rejected_data_location;
+        let bucket = location.as_mut().and_then(|location| location.get_mut("S3Configuration"));
+        if let Some(bucket) = bucket.and_then(Value::as_object_mut) {
+            bucket.entry("EncryptionOption").or_insert_with(|| json!("SSE_S3"));
         }
+        Self { enabled: given.enable_magnetic_store_writes, rejected_data_location: location }
     }
 }
 
+/// The partition key a request gives a table. AWS knows keys of one element only (spec 4.8).
 fn partition_key(schema: Option<Schema>) -> Result<Option<PartitionKey>, ApiError> {
     let Some(keys) = schema.and_then(|schema| schema.composite_partition_key) else {
         return Ok(None);
     };
-    let item = |key: Key| match (key.key_type.as_str(), key.name) {
-        ("MEASURE", None) => Ok(PartitionKeyItem::Measure),
-        ("MEASURE", Some(_)) => Err(ApiError::validation("A partition key of type MEASURE has no name.")),
-        (_, Some(name)) => {
-            let required = key.enforcement_in_record.as_deref() == Some("REQUIRED");
-            Ok(PartitionKeyItem::Dimension { name, required })
-        }
-        (_, None) => Err(ApiError::validation("A partition key of type DIMENSION needs a name.")),
+    let Ok([key]) = <[Key; 1]>::try_from(keys) else {
+        return Err(ApiError::validation("A CompositePartitionKey has exactly one element."));
     };
-    Ok(Some(PartitionKey(keys.into_iter().map(item).collect::<Result<_, _>>()?)))
+    let item = match (key.key_type.as_str(), key.name, key.enforcement_in_record) {
+        ("MEASURE", None, None) => PartitionKeyItem::Measure,
+        ("MEASURE", ..) => {
+            let message = "A partition key of type MEASURE has neither Name nor EnforcementInRecord.";
+            return Err(ApiError::validation(message));
+        }
+        (_, Some(name), enforcement) => {
+            check_dimension_name(&name).map_err(|why| {
+                ApiError::validation(format!("The dimension name '{name}' is invalid: {why}."))
+            })?;
+            PartitionKeyItem::Dimension { name, required: enforcement.as_deref() == Some("REQUIRED") }
+        }
+        (_, None, _) => {
+            return Err(ApiError::validation("A partition key of type DIMENSION needs a Name."));
+        }
+    };
+    Ok(Some(PartitionKey(vec![item])))
 }
 
 fn described(context: &Context, table: &Table) -> Value {

@@ -9,22 +9,39 @@ use super::error::ApiError;
 /// The prefix both Timestream services use.
 const PREFIX: &str = "Timestream_20181101.";
 
-/// The operations that exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Operation {
+/// Declares the operations and finds one by its name.
+macro_rules! operations {
+    ($($name:ident,)*) => {
+        /// The operations that exist.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Operation {
+            $($name,)*
+        }
+
+        impl Operation {
+            const ALL: &[(&str, Self)] = &[$((stringify!($name), Self::$name),)*];
+        }
+    };
+}
+
+operations! {
+    CancelQuery,
     CreateDatabase,
     CreateTable,
     DeleteDatabase,
     DeleteTable,
+    DescribeAccountSettings,
     DescribeDatabase,
     DescribeEndpoints,
     DescribeTable,
     ListDatabases,
     ListTables,
     ListTagsForResource,
+    PrepareQuery,
     Query,
     TagResource,
     UntagResource,
+    UpdateAccountSettings,
     UpdateDatabase,
     UpdateTable,
     WriteRecords,
@@ -37,24 +54,8 @@ impl Operation {
     /// UnknownOperationException when the header is absent or names an operation that does not exist.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
         let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
-        match target.and_then(|target| target.strip_prefix(PREFIX)) {
-            Some("CreateDatabase") => Ok(Self::CreateDatabase),
-            Some("CreateTable") => Ok(Self::CreateTable),
-            Some("DeleteDatabase") => Ok(Self::DeleteDatabase),
-            Some("DeleteTable") => Ok(Self::DeleteTable),
-            Some("DescribeDatabase") => Ok(Self::DescribeDatabase),
-            Some("DescribeEndpoints") => Ok(Self::DescribeEndpoints),
-            Some("DescribeTable") => Ok(Self::DescribeTable),
-            Some("ListDatabases") => Ok(Self::ListDatabases),
-            Some("ListTables") => Ok(Self::ListTables),
-            Some("ListTagsForResource") => Ok(Self::ListTagsForResource),
-            Some("Query") => Ok(Self::Query),
-            Some("TagResource") => Ok(Self::TagResource),
-            Some("UntagResource") => Ok(Self::UntagResource),
-            Some("UpdateDatabase") => Ok(Self::UpdateDatabase),
-            Some("UpdateTable") => Ok(Self::UpdateTable),
-            Some("WriteRecords") => Ok(Self::WriteRecords),
-            _ => Err(ApiError::unknown_operation()),
-        }
+        let named = target.and_then(|target| target.strip_prefix(PREFIX));
+        let found = Self::ALL.iter().find(|(name, _)| Some(*name) == named);
+        found.map(|(_, operation)| *operation).ok_or_else(ApiError::unknown_operation)
     }
 }

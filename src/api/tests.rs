@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use ureq::http::Request as HttpRequest;
 
@@ -64,6 +64,7 @@ impl Site {
             region: "eu-west-1".into(),
             account_id: "123456789012".into(),
             compatibility: Compatibility::Local,
+            http: HttpOptions::default(),
         };
         let (api, stop) = (Api::new(options, rooms.clone()), Shutdown::new());
         let stopped = stop.clone();

@@ -97,6 +97,7 @@ impl RecordReader<'_, '_> {
             .and_then(|time| moment(time, nanos_per_unit))
             .filter(|time| time.nanos() >= 0)
             .ok_or_else(|| ApiError::validation("Invalid time for record."))?;
+        let reading = Reading { nanos_per_unit, compatibility: self.compatibility };
         let version = own.version.or(common.version).unwrap_or(DEFAULT_VERSION);
         if version < 1 {
             return Err(ApiError::validation(format!(
@@ -110,8 +111,8 @@ impl RecordReader<'_, '_> {
         let (value, values) = (valued.measure_value.as_deref(), valued.measure_values.as_deref());
         let value_type = own.measure_value_type.as_deref().or(common.measure_value_type.as_deref());
         let measure = match value_type.unwrap_or("DOUBLE") {
-            "MULTI" => multi(value, values.unwrap_or_default(), &mut self.attribute_names, nanos_per_unit)?,
-            scalar => single(value, values.unwrap_or_default(), scalar)?,
+            "MULTI" => multi(value, values.unwrap_or_default(), &mut self.attribute_names, reading)?,
+            scalar => single(value, values.unwrap_or_default(), scalar, reading)?,
         };
         let dimensions = self.dimensions(own)?;
         Ok(Record { dimensions, measure_name, measure, time, version })
@@ -162,7 +163,19 @@ impl RecordReader<'_, '_> {
     }
 }
 
-fn single(value: Option<&str>, values: &[TypedValue<'_>], value_type: &str) -> Result<Measure, ApiError> {
+/// How the values of a record are read.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    nanos_per_unit: i64,
+    compatibility: Compatibility,
+}
+
+fn single(
+    value: Option<&str>,
+    values: &[TypedValue<'_>],
+    value_type: &str,
+    reading: Reading,
+) -> Result<Measure, ApiError> {
     if value_type == "TIMESTAMP" {
         return Err(ApiError::validation("TIMESTAMP is an invalid measure value type."));
     }
@@ -170,14 +183,14 @@ fn single(value: Option<&str>, values: &[TypedValue<'_>], value_type: &str) -> R
         return Err(ApiError::validation("MeasureValues requires the measure value type MULTI."));
     }
     let value = value.ok_or_else(|| ApiError::validation("A measure value is required for a record."))?;
-    Ok(Measure::Single(parsed(value, value_type, 1)?))
+    Ok(Measure::Single(parsed(value, value_type, reading)?))
 }
 
 fn multi(
     value: Option<&str>,
     values: &[TypedValue<'_>],
     names: &mut Names,
-    nanos_per_unit: i64,
+    reading: Reading,
 ) -> Result<Measure, ApiError> {
     if value.is_some() {
         return Err(ApiError::validation("MeasureValue is not allowed with the measure value type MULTI."));
@@ -190,8 +203,7 @@ fn multi(
         .map_err(|(name, fault)| fault.of("measure name", "measure", name))?;
     let mut attributes = Vec::with_capacity(values.len());
     for (name, TypedValue { value, value_type, .. }) in names.iter().zip(values) {
-        attributes
-            .push(Attribute { name: Arc::clone(name), value: parsed(value, value_type, nanos_per_unit)? });
+        attributes.push(Attribute { name: Arc::clone(name), value: parsed(value, value_type, reading)? });
     }
     Ok(Measure::Multi(attributes))
 }
@@ -199,15 +211,20 @@ fn multi(
 /// How much of a value that cannot be read is repeated in the answer, in characters.
 const ECHO_CHARS_MAX: usize = 64;
 
-/// The value `text` stands for (spec 4.3). A TIMESTAMP counts in the record's time unit.
-fn parsed(text: &str, value_type: &str, nanos_per_unit: i64) -> Result<MeasureValue, ApiError> {
+/// The value `text` stands for (spec 4.3). A TIMESTAMP counts in the record's time unit; AWS takes no
+/// negative zero.
+fn parsed(text: &str, value_type: &str, reading: Reading) -> Result<MeasureValue, ApiError> {
+    let storable = |number: &f64| {
+        let negative_zero = *number == 0.0 && number.is_sign_negative();
+        number.is_finite() && !(negative_zero && reading.compatibility == Compatibility::Aws)
+    };
     let value = match value_type {
-        "DOUBLE" => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(MeasureValue::Double),
+        "DOUBLE" => text.parse::<f64>().ok().filter(storable).map(MeasureValue::Double),
         "BIGINT" => text.parse().ok().map(MeasureValue::Bigint),
         "BOOLEAN" if text.eq_ignore_ascii_case("true") => Some(MeasureValue::Boolean(true)),
         "BOOLEAN" if text.eq_ignore_ascii_case("false") => Some(MeasureValue::Boolean(false)),
         "VARCHAR" if text.len() <= VARCHAR_BYTES_MAX => Some(MeasureValue::Varchar(text.to_owned())),
-        "TIMESTAMP" => moment(text, nanos_per_unit).map(MeasureValue::Timestamp),
+        "TIMESTAMP" => moment(text, reading.nanos_per_unit).map(MeasureValue::Timestamp),
         _ => None,
     };
     value.ok_or_else(|| match (value_type, text.char_indices().nth(ECHO_CHARS_MAX)) {

@@ -1,5 +1,6 @@
 //! What the checks of several sections need: what they check against, and how they say what is wrong.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -73,5 +74,14 @@ pub(super) fn bytes(written: &toml::Value) -> Option<usize> {
             number.zip(shift).and_then(|(number, shift)| number.checked_mul(1 << shift))
         }
         _ => None,
+    }
+}
+
+/// A whole number from `least` to `most`.
+pub(super) fn whole<T: PartialOrd + Display>(written: T, least: T, most: T) -> Result<T, String> {
+    match written {
+        written if written < least => Err(format!("{written} is less than {least}")),
+        written if written > most => Err(format!("{written} is more than {most}")),
+        written => Ok(written),
     }
 }

@@ -10,6 +10,7 @@ mod error;
 mod http;
 mod limits;
 mod mqtt;
+mod query;
 mod rules;
 mod store;
 mod upstream;
@@ -27,6 +28,7 @@ use check::{Scope, wrong};
 pub use error::ConfigError;
 pub use http::HttpConfig;
 pub use mqtt::MqttConfig;
+pub use query::QueryConfig;
 pub use rules::RulesConfig;
 pub use store::StoreConfig;
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub mqtt: MqttConfig,
     /// Where AWS SDKs connect.
     pub http: HttpConfig,
+    /// What queries may take.
+    pub query: QueryConfig,
     /// Where rows are.
     pub store: StoreConfig,
     /// How many databases, tables and columns there may be.
@@ -65,6 +69,7 @@ struct Written {
     insecure: bool,
     mqtt: mqtt::Written,
     http: http::Written,
+    query: query::Written,
     store: store::Written,
     limits: limits::Written,
     rules: rules::Written,
@@ -80,6 +85,7 @@ impl Default for Written {
             insecure: false,
             mqtt: mqtt::Written::default(),
             http: http::Written::default(),
+            query: query::Written::default(),
             store: store::Written::default(),
             limits: limits::Written::default(),
             rules: rules::Written::default(),
@@ -125,6 +131,7 @@ impl Written {
             compatibility,
             mqtt: self.mqtt.check(&scope)?,
             http: self.http.check(&scope)?,
+            query: self.query.check()?,
             store: self.store.check(&scope)?,
             limits: self.limits.check(&scope)?,
             rules: self.rules.check(&scope)?,

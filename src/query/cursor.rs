@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::Page;
 use super::deadline::Deadline;
 use super::error::QueryError;
+use super::pending::Pending;
 use super::results::Results;
 use crate::clock::Timestamp;
 
@@ -34,11 +35,20 @@ pub(crate) struct Cursor {
 pub(crate) struct State {
     /// What is left; nothing after the last page, and nothing while a page is being made: if that is
     /// given up half way, rows are lost and the result must not go on without them.
-    pub(crate) results: Option<Results>,
+    pub(crate) rest: Option<Rest>,
     /// The token of the page that was not given yet.
     next: Option<String>,
     /// The token used last, the page it gave, and how often it was used.
     given: Option<(String, Page, u32)>,
+}
+
+/// What is left of a result.
+#[derive(Debug)]
+pub(crate) enum Rest {
+    /// Rows, on demand.
+    Rows(Results),
+    /// Everything: the query works on its first rows.
+    Query(Pending),
 }
 
 /// The unfinished results of an engine.
@@ -53,7 +63,7 @@ pub(crate) struct Cursors {
 /// A result to be kept.
 pub(crate) struct Kept {
     pub(crate) query_id: String,
-    pub(crate) results: Results,
+    pub(crate) rest: Rest,
     pub(crate) deadline: Deadline,
 }
 
@@ -67,6 +77,11 @@ pub(crate) enum Turn {
 
 fn invalid_token() -> QueryError {
     QueryError::Validation("Invalid pagination token.".to_owned())
+}
+
+/// The answer to whoever asks for rows of a cancelled query (spec 6.3).
+pub(crate) fn cancelled() -> QueryError {
+    QueryError::Conflict("Unable to poll results for a cancelled query.".to_owned())
 }
 
 fn id_of(token: &str) -> Option<&str> {
@@ -91,8 +106,8 @@ impl Cursors {
     pub(crate) fn keep(&self, kept: Kept, sql: &str, now: Timestamp) -> String {
         let id = Uuid::new_v4().simple().to_string();
         let next = token(&id);
-        let Kept { query_id, results, deadline } = kept;
-        let state = State { results: Some(results), next: Some(next.clone()), given: None };
+        let Kept { query_id, rest, deadline } = kept;
+        let state = State { rest: Some(rest), next: Some(next.clone()), given: None };
         let cursor = Cursor { query_id, deadline, sql: sql.into(), state: tokio::sync::Mutex::new(state) };
         let mut open = self.open();
         while open.len() >= self.most {
@@ -112,6 +127,9 @@ impl Cursors {
         if *cursor.sql != *sql {
             return Err(invalid_token());
         }
+        if cursor.deadline.is_cancelled() {
+            return Err(cancelled());
+        }
         *used = now;
         Ok(Arc::clone(cursor))
     }
@@ -120,6 +138,16 @@ impl Cursors {
     pub(crate) fn expire(&self, now: Timestamp) {
         let lifetime = i64::try_from(self.lifetime.as_nanos()).unwrap_or(i64::MAX);
         self.open().retain(|_, (_, used)| used.saturating_add(lifetime) > now);
+    }
+
+    /// Drops what is left of a cancelled query; its tokens stay known, so that they can say why.
+    pub(crate) fn empty(&self, query_id: &str) {
+        for (cursor, _) in self.open().values().filter(|(cursor, _)| cursor.query_id == query_id) {
+            // Whoever holds it is told to stop, and drops what it took.
+            if let Ok(mut state) = cursor.state.try_lock() {
+                state.rest = None;
+            }
+        }
     }
 
     /// Drops all results.
@@ -152,17 +180,21 @@ impl State {
             let page = Box::new(page.clone());
             return if *uses > cursors.uses { Err(invalid_token()) } else { Ok(Turn::Again(page)) };
         }
-        match self.next.as_deref() == Some(token) && self.results.is_some() {
+        match self.next.as_deref() == Some(token) && self.rest.is_some() {
             true => Ok(Turn::Next),
             false => Err(invalid_token()),
         }
     }
 
-    /// Remembers the page `token` gave. With more to come, in `rest`, the page gets the next token.
-    pub(crate) fn give(&mut self, token_used: &str, mut page: Page, rest: Option<Results>) -> Page {
-        self.next = rest.is_some().then(|| token(id_of(token_used).unwrap_or_default()));
+    /// Remembers the page `token` gave. With more to come, in `self.rest`, the page gets the next token.
+    pub(crate) fn give(&mut self, token_used: &str, mut page: Page) -> Page {
+        self.next = self.rest.is_some().then(|| token(id_of(token_used).unwrap_or_default()));
         page.next_token.clone_from(&self.next);
-        self.results = rest;
+        self.give_last(token_used, page)
+    }
+
+    /// Remembers the page `token` gave; whatever follows it stands behind the token that it has.
+    pub(crate) fn give_last(&mut self, token_used: &str, page: Page) -> Page {
         self.given = Some((token_used.to_owned(), page.clone(), 1));
         page
     }

@@ -9,8 +9,8 @@
 use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema};
@@ -25,25 +25,69 @@ use datafusion::physical_plan::joins::CrossJoinExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use tokio_util::sync::CancellationToken;
 
 use super::error::{failed, invalid};
 
 /// Whether a query is still wanted. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Deadline(Arc<AtomicBool>);
+pub(crate) struct Deadline(Arc<Signal>);
+
+/// A deadline that does not keep its query known.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakDeadline(Weak<Signal>);
+
+#[derive(Debug, Default)]
+struct Signal {
+    passed: AtomicBool,
+    cancelled: CancellationToken,
+}
 
 impl Deadline {
     /// Nobody waits any more.
     pub(crate) fn pass(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.passed.store(true, Ordering::Relaxed);
+    }
+
+    /// Somebody wants the query to stop.
+    pub(crate) fn cancel(&self) {
+        self.pass();
+        self.0.cancelled.cancel();
+    }
+
+    /// Whether somebody wanted the query to stop.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.cancelled.is_cancelled()
+    }
+
+    /// Waits until somebody wants the query to stop.
+    pub(crate) async fn cancelled(&self) {
+        self.0.cancelled.cancelled().await;
+    }
+
+    /// The same deadline, as long as anything of the query is left.
+    pub(crate) fn downgrade(&self) -> WeakDeadline {
+        WeakDeadline(Arc::downgrade(&self.0))
     }
 
     /// Fails once nobody waits any more.
     pub(crate) fn check(&self) -> Result<()> {
-        match self.0.load(Ordering::Relaxed) {
+        match self.0.passed.load(Ordering::Relaxed) {
             true => Err(failed("Query timed out")),
             false => Ok(()),
         }
+    }
+}
+
+impl WeakDeadline {
+    /// The deadline, if anything of the query is left.
+    pub(crate) fn upgrade(&self) -> Option<Deadline> {
+        self.0.upgrade().map(Deadline)
+    }
+
+    /// Whether anything of the query is left.
+    pub(crate) fn is_left(&self) -> bool {
+        self.0.strong_count() > 0
     }
 }
 

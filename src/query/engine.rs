@@ -17,21 +17,25 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::sqlparser::ast::Query;
 use tokio::runtime::{Handle, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 use uuid::Uuid;
 
 use super::context::{Language, QueryContext};
-use super::cursor::{Cursor, Cursors, Kept, Turn};
+use super::cursor::{Cursors, Kept, Rest, cancelled};
 use super::deadline::Deadline;
-use super::error::{Locations, QueryError};
+use super::error::QueryError;
 use super::functions::Registry;
+use super::insights::{Insights, Scans};
 use super::limits::{QueryOptions, STACK_BYTES};
 use super::names::Tables;
+use super::pages::First;
+use super::pending::{Pending, Started, Work, outcome};
 use super::prepare::{Prepared, PreparedColumn};
-use super::results::{PageSize, Results};
+use super::results::Results;
 use super::rows::{ColumnInfo, Datum};
+use super::running::Running;
 use super::session::{language, session_states};
 use super::source::Source;
 use super::statement::{self, Parameters, Statement};
@@ -39,11 +43,8 @@ use super::table::SnapshotTable;
 use super::{branches, catalog, deadline, names, prepare, rewrite, rows, union};
 use crate::clock::Clock;
 
-/// Least bytes a query is metered with (spec 1.3).
-const METERED_BYTES_MIN: u64 = 10_000_000;
-
 /// A query, or the next page of one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QueryRequest {
     /// The query's text. A request for a further page carries the same text.
     pub sql: String,
@@ -51,6 +52,8 @@ pub struct QueryRequest {
     pub max_rows: Option<usize>,
     /// The token of the page that is wanted.
     pub next_token: Option<String>,
+    /// Whether the page is to tell what the query has read.
+    pub insights: bool,
 }
 
 /// A page of a result.
@@ -66,10 +69,21 @@ pub struct Page {
     pub next_token: Option<String>,
     /// How much of the query is done, in percent.
     pub progress: f64,
-    /// Bytes read from parts so far.
+    /// Bytes read so far.
     pub bytes_scanned: u64,
     /// Bytes Timestream would put on the bill.
     pub bytes_metered: u64,
+    /// What the query has read and given so far, if the request asks for it.
+    pub insights: Option<Insights>,
+}
+
+/// What became of a request to cancel a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// The query is told to stop.
+    Now,
+    /// It was told before.
+    Before,
 }
 
 /// Runs queries. Clones share everything.
@@ -78,17 +92,18 @@ pub struct Engine {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    source: Arc<dyn Source>,
-    options: QueryOptions,
-    clock: Arc<dyn Clock>,
+pub(crate) struct Inner {
+    pub(crate) source: Arc<dyn Source>,
+    pub(crate) options: QueryOptions,
+    pub(crate) clock: Arc<dyn Clock>,
     language: Language,
     state: SessionState,
     state_for_try: SessionState,
-    cursors: Cursors,
+    pub(crate) cursors: Cursors,
+    running: Running,
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
-    stopping: CancellationToken,
+    pub(crate) stopping: CancellationToken,
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
 }
@@ -145,6 +160,7 @@ impl Engine {
             state,
             state_for_try,
             cursors,
+            running: Running::default(),
             turns: Arc::new(Semaphore::new(options.concurrency.max(1))),
             waiting: AtomicUsize::new(0),
             stopping: CancellationToken::new(),
@@ -173,38 +189,93 @@ impl Engine {
         if inner.stopping.is_cancelled() {
             return Err(stopping());
         }
+        let Some(token) = request.next_token.clone() else {
+            return self.begin(request, parameters).await;
+        };
+        let cursor = inner.cursors.find(&token, &request.sql, inner.clock.now())?;
+        if let Some(page) = inner.poll(&cursor, &token).await {
+            return page;
+        }
+        // The joins of a plan ask the deadline they were given when the first page was made.
+        let deadline = cursor.deadline.clone();
+        let worker = Arc::clone(inner);
+        let work = Box::pin(async move { worker.next_page(&cursor, &token, &request).await });
+        let mut work = self.start(deadline, work).await?;
+        self.page(&mut work).await
+    }
+
+    /// Begins a query. Its caller waits for the first rows, and after a while is given a page without.
+    async fn begin(&self, request: QueryRequest, parameters: Parameters) -> Result<Page, QueryError> {
+        let inner = &self.inner;
+        let (deadline, query_id) = (Deadline::default(), query_id());
+        inner.running.add(&query_id, &deadline);
+        let (tell, started) = oneshot::channel();
+        let first = First { query_id: query_id.clone(), deadline: deadline.clone(), tell };
+        let (worker, sql) = (Arc::clone(inner), request.sql.clone());
+        // In a box, as all that is spawned: the caller's own future stays small.
+        let work = Box::pin(async move { worker.first_page(&request, &parameters, first).await });
+        let mut work = self.start(deadline, work).await?;
+        let until = Instant::now() + inner.options.timeout;
+        let patience = inner.options.first_page_within;
+        let late = async {
+            tokio::time::sleep(patience).await;
+            match started.await {
+                Ok(started) => started,
+                // A query that cannot be planned has its answer in a moment.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let started = tokio::select! {
+            page = self.page(&mut work) => return page,
+            started = late => started,
+        };
+        let deadline = work.deadline.clone();
+        let pending = Pending::new(query_id.clone(), work, started, until, inner.options.timeout);
+        let mut page = pending.page();
+        let kept = Kept { query_id, rest: Rest::Query(pending), deadline };
+        page.next_token = Some(inner.cursors.keep(kept, &sql, inner.clock.now()));
+        Ok(page)
+    }
+
+    /// Starts work on the engine's threads, once it has its turn.
+    async fn start(
+        &self,
+        deadline: Deadline,
+        work: impl Future<Output = Result<Page, QueryError>> + Send + 'static,
+    ) -> Result<Work, QueryError> {
+        let inner = &self.inner;
         let permit = tokio::select! {
             permit = inner.turn() => permit?,
+            () = deadline.cancelled() => return Err(cancelled()),
             () = inner.stopping.cancelled() => return Err(stopping()),
         };
-        let cursor = match &request.next_token {
-            Some(token) => Some(inner.cursors.find(token, &request.sql, inner.clock.now())?),
-            None => None,
-        };
-        // The joins of a plan ask the deadline they were given when the first page was made.
-        let deadline = cursor.as_ref().map_or_else(Deadline::default, |cursor| cursor.deadline.clone());
-        let (worker, told) = (Arc::clone(inner), deadline.clone());
         let task = inner.handle.spawn(async move {
             // Held by the work, not by the caller: what does not stop at once still takes its place.
             let _permit: OwnedSemaphorePermit = permit;
-            worker.answer(request, parameters, cursor, told).await
+            work.await
         });
-        let mut task = GivenUp { task, deadline };
+        Ok(Work { task, deadline })
+    }
+
+    /// Waits for a page.
+    async fn page(&self, work: &mut Work) -> Result<Page, QueryError> {
+        let inner = &self.inner;
         tokio::select! {
-            done = &mut task.task => match done {
-                Ok(answer) => answer,
-                Err(error) if error.is_panic() => {
-                    error!("a query panicked");
-                    // The same query would panic again: not an error that SDKs repeat.
-                    Err(QueryError::Execution("the query failed inside the engine".to_owned()))
-                }
-                Err(_) => Err(stopping()),
-            },
-            () = tokio::time::sleep(inner.options.timeout) => Err(QueryError::Execution(format!(
-                "Query timed out after {} s; narrow its time range", inner.options.timeout.as_secs_f64()
-            ))),
+            done = &mut work.task => outcome(done),
+            () = tokio::time::sleep(inner.options.timeout) => Err(timed_out(inner.options.timeout)),
+            () = work.deadline.cancelled() => Err(cancelled()),
             () = inner.stopping.cancelled() => Err(stopping()),
         }
+    }
+
+    /// Stops a query: what runs of it, and what waits for its next page.
+    ///
+    /// # Errors
+    /// When there is no such query, or it has ended.
+    pub fn cancel(&self, query_id: &str) -> Result<Cancelled, QueryError> {
+        let cancelled = self.inner.running.cancel(query_id)?;
+        self.inner.cursors.empty(query_id);
+        Ok(cancelled)
     }
 
     /// Checks and plans a query without running it; its parameters need no values.
@@ -233,23 +304,17 @@ impl Engine {
     }
 }
 
-fn stopping() -> QueryError {
+pub(crate) fn stopping() -> QueryError {
     QueryError::Unavailable("the query engine is stopping".to_owned())
 }
 
-/// Stops the work when its caller goes away, whether in time or not.
-struct GivenUp<T> {
-    task: tokio::task::JoinHandle<T>,
-    deadline: Deadline,
+pub(crate) fn timed_out(after: Duration) -> QueryError {
+    QueryError::Execution(format!("Query timed out after {} s; narrow its time range", after.as_secs_f64()))
 }
 
-impl<T> Drop for GivenUp<T> {
-    fn drop(&mut self) {
-        if !self.task.is_finished() {
-            self.deadline.pass();
-            self.task.abort();
-        }
-    }
+/// The name of a new query: letters and digits, as AWS's begin (spec 6.1).
+fn query_id() -> String {
+    format!("AED{}", Uuid::new_v4().simple()).to_uppercase()
 }
 
 /// Drops expired results while no query comes that would.
@@ -283,67 +348,13 @@ impl Inner {
         }
     }
 
-    async fn answer(
-        &self,
-        request: QueryRequest,
-        parameters: Parameters,
-        cursor: Option<Arc<Cursor>>,
-        deadline: Deadline,
-    ) -> Result<Page, QueryError> {
-        let size = PageSize {
-            rows: request.max_rows.unwrap_or(self.options.page_rows),
-            bytes: self.options.page_bytes,
-        };
-        match (&request.next_token, cursor) {
-            (Some(token), Some(cursor)) => self.next_page(&cursor, token, size).await,
-            _ => self.first_page(&request.sql, &parameters, size, deadline).await,
-        }
-    }
-
-    async fn first_page(
-        &self,
-        sql: &str,
-        parameters: &Parameters,
-        size: PageSize,
-        deadline: Deadline,
-    ) -> Result<Page, QueryError> {
-        let mut results = self.start(sql, parameters, deadline.clone()).await?;
-        let query_id = format!("AED{}", Uuid::new_v4().simple()).to_uppercase();
-        let (rows, more) = results.page(size).await.map_err(|error| at_run_time(&error))?;
-        let mut page = page(query_id.clone(), &results, rows, more);
-        if more {
-            let kept = Kept { query_id, results, deadline };
-            page.next_token = Some(self.cursors.keep(kept, sql, self.clock.now()));
-        }
-        Ok(page)
-    }
-
-    async fn next_page(&self, cursor: &Cursor, token: &str, size: PageSize) -> Result<Page, QueryError> {
-        let mut state = cursor.lock().await;
-        if let Turn::Again(page) = state.turn(token, &self.cursors)? {
-            return Ok(*page);
-        }
-        let Some(mut results) = state.results.take() else {
-            return Err(QueryError::Internal("a page without a result".to_owned()));
-        };
-        match results.page(size).await {
-            Ok((rows, more)) => {
-                let page = page(cursor.query_id.clone(), &results, rows, more);
-                Ok(state.give(token, page, more.then_some(results)))
-            }
-            Err(error) => {
-                self.cursors.forget(token);
-                Err(at_run_time(&error))
-            }
-        }
-    }
-
-    /// From text to a running plan.
-    async fn start(
+    /// From text to a running plan; `tell` learns of it.
+    pub(crate) async fn run_text(
         &self,
         sql: &str,
         parameters: &Parameters,
         deadline: Deadline,
+        tell: oneshot::Sender<Started>,
     ) -> Result<Results, QueryError> {
         let statement = statement::parse(sql, parameters)?;
         if let Some(answer) = catalog::answer(&statement, self.source.as_ref()) {
@@ -354,7 +365,7 @@ impl Inner {
         };
         let (tables, locations) = names::resolve(&mut query, self.source.as_ref(), &self.language.registry)?;
         rewrite::rewrite(&mut query, self.clock.now())?;
-        let done = self.run(*query, tables, deadline).await;
+        let done = self.run(*query, tables, deadline, tell).await;
         done.map_err(|error| QueryError::from_datafusion(&error, &locations))
     }
 
@@ -363,11 +374,15 @@ impl Inner {
         query: Query,
         tables: Tables,
         deadline: Deadline,
+        tell: oneshot::Sender<Started>,
     ) -> Result<Results, DataFusionError> {
-        let Planned { state, plan, columns, .. } = self.plan(query, &tables, &deadline).await?;
+        let Planned { state, plan, columns, scans, .. } = self.plan(query, &tables, &deadline).await?;
         let plan = deadline::guard(plan, &deadline)?;
-        let stream = execute_stream(Arc::clone(&plan), state.task_ctx())?;
-        Ok(Results::streamed(columns, stream, plan, tables.into_values().collect()))
+        let observed = Arc::new(scans.observe(&plan));
+        let stream = execute_stream(plan, state.task_ctx())?;
+        // Nobody listens any more where the caller was quicker or went away.
+        drop(tell.send(Started { columns: Arc::clone(&columns), observed: Arc::clone(&observed) }));
+        Ok(Results::streamed(columns, stream, observed, tables.into_values().collect()))
     }
 
     async fn plan(
@@ -384,8 +399,10 @@ impl Inner {
         // Expressions of the running plan have their options from here.
         let options = Arc::clone(state.config_options());
         state.execution_props_mut().config_options = Some(options);
+        let scans = Scans::default();
         let sources = tables.iter().map(|(name, snapshot)| {
-            (name.clone(), provider_as_source(Arc::new(SnapshotTable::new(Arc::clone(snapshot)))))
+            let table = SnapshotTable::new(name.clone(), Arc::clone(snapshot), scans.clone());
+            (name.clone(), provider_as_source(Arc::new(table)))
         });
         let context = QueryContext {
             language: &self.language,
@@ -398,7 +415,7 @@ impl Inner {
         let plan = state.create_physical_plan(&logical).await?;
         // Only now every CASE and UNION has the type of its rows; names may have changed on the way.
         let columns = rows::columns(logical.schema().as_arrow(), &plan.schema())?;
-        Ok(Planned { state, logical, plan, columns })
+        Ok(Planned { state, logical, plan, columns, scans })
     }
 
     async fn prepare(&self, sql: &str) -> Result<Prepared, QueryError> {
@@ -429,6 +446,7 @@ struct Planned {
     logical: LogicalPlan,
     plan: Arc<dyn ExecutionPlan>,
     columns: Arc<[ColumnInfo]>,
+    scans: Scans,
 }
 
 /// A place in the queue, given back when the wait is over.
@@ -447,23 +465,5 @@ impl<'a> Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// Errors of a plan that runs have no place in the text.
-fn at_run_time(error: &DataFusionError) -> QueryError {
-    QueryError::from_datafusion(error, &Locations::default())
-}
-
-fn page(query_id: String, results: &Results, rows: Vec<Vec<Datum>>, more: bool) -> Page {
-    let scanned = results.bytes_scanned();
-    Page {
-        query_id,
-        columns: Arc::clone(&results.columns),
-        rows,
-        next_token: None,
-        progress: if more { 50.0 } else { 100.0 },
-        bytes_scanned: scanned.unwrap_or(0),
-        bytes_metered: scanned.map_or(0, |scanned| scanned.max(METERED_BYTES_MIN)),
     }
 }

@@ -46,6 +46,9 @@ pub struct QueryOptions {
     /// How long one call may work on a page before it is given up. Default: 60 s, the read time-out
     /// of the AWS SDKs.
     pub timeout: Duration,
+    /// How long a caller waits for the first rows of a query before it is given a page without rows and a
+    /// token to ask again with. Default: 10 s.
+    pub first_page_within: Duration,
     /// How many queries run at once. Default: 8.
     pub concurrency: usize,
     /// How many queries may wait for their turn; one more is throttled. Default: 64.
@@ -71,6 +74,7 @@ impl Default for QueryOptions {
             memory_bytes: 1 << 30,
             spill_bytes: 10 << 30,
             timeout: Duration::from_secs(60),
+            first_page_within: Duration::from_secs(10),
             concurrency: 8,
             queue: 64,
             threads,

@@ -7,7 +7,7 @@
 //!      -> rewrite, subquery, like, select_list
 //!      -> context, operators, unnest, union, branches (logical plan) -> table, prune (scan)
 //!      -> lambda_places, deadline (physical plan)
-//!      -> results, rows, wire_text (page) -> cursor (token)
+//!      -> results, rows, insights, wire_text (page) -> cursor (token), running (cancel)
 //! ```
 //!
 //! Promises: a query sees each of its tables at one moment; it runs on threads, memory and disk of its
@@ -46,20 +46,25 @@ mod table;
 mod deadline;
 mod lambda_places;
 
+mod insights;
 mod results;
 mod rows;
 
 mod catalog;
 mod cursor;
 mod engine;
+mod pages;
+mod pending;
 mod prepare;
+mod running;
 mod session;
 
 #[cfg(test)]
 mod tests;
 
-pub use engine::{Engine, EngineError, Page, QueryRequest};
+pub use engine::{Cancelled, Engine, EngineError, Page, QueryRequest};
 pub use error::QueryError;
+pub use insights::{Insights, Widest};
 pub use limits::QueryOptions;
 pub use prepare::{Prepared, PreparedColumn};
 pub use rows::{ColumnInfo, ColumnType, Datum, ScalarType};

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::Result;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::ExecutionPlan;
 use futures::StreamExt;
 
 use super::error::failed;
+use super::insights::{Insights, Observed};
 use super::rows::{Column, ColumnInfo, Datum};
 use super::source::Snapshot;
 
@@ -28,12 +28,14 @@ pub(crate) struct PageSize {
 pub(crate) struct Results {
     pub(crate) columns: Arc<[ColumnInfo]>,
     rows: Rows,
+    /// Rows and bytes given so far.
+    given: (u64, u64),
 }
 
 enum Rows {
     Stream {
         stream: SendableRecordBatchStream,
-        plan: Arc<dyn ExecutionPlan>,
+        observed: Arc<Observed>,
         batch: Option<Batch>,
         /// What the stream reads from; it must stay until the stream is done.
         _tables: Vec<Arc<Snapshot>>,
@@ -58,15 +60,16 @@ impl Results {
     pub(crate) fn streamed(
         columns: Arc<[ColumnInfo]>,
         stream: SendableRecordBatchStream,
-        plan: Arc<dyn ExecutionPlan>,
+        observed: Arc<Observed>,
         tables: Vec<Arc<Snapshot>>,
     ) -> Self {
-        Self { columns, rows: Rows::Stream { stream, plan, batch: None, _tables: tables } }
+        let rows = Rows::Stream { stream, observed, batch: None, _tables: tables };
+        Self { columns, rows, given: (0, 0) }
     }
 
     /// A result that is there already.
     pub(crate) fn listed(columns: Vec<ColumnInfo>, rows: Vec<Vec<Datum>>) -> Self {
-        Self { columns: columns.into(), rows: Rows::Listed(rows.into()) }
+        Self { columns: columns.into(), rows: Rows::Listed(rows.into()), given: (0, 0) }
     }
 
     /// The next rows, and whether there are more after them.
@@ -80,20 +83,36 @@ impl Results {
                 ));
             }
             if page.len() >= size.rows.max(1) || bytes + row_bytes > size.bytes {
+                self.count(page.len(), bytes);
                 return Ok((page, true));
             }
             bytes += row_bytes;
             self.advance();
             page.push(row);
         }
+        self.count(page.len(), bytes);
         Ok((page, false))
     }
 
-    /// Bytes read from parts so far; nothing for a statement that reads none.
-    pub(crate) fn bytes_scanned(&self) -> Option<u64> {
+    fn count(&mut self, rows: usize, bytes: usize) {
+        self.given.0 += rows as u64;
+        self.given.1 += bytes as u64;
+    }
+
+    /// The running plan; nothing for a statement without one.
+    pub(crate) fn observed(&self) -> Option<&Observed> {
         match &self.rows {
-            Rows::Stream { plan, .. } => Some(scanned(plan.as_ref())),
+            Rows::Stream { observed, .. } => Some(observed.as_ref()),
             Rows::Listed(_) => None,
+        }
+    }
+
+    /// What was read and given so far.
+    pub(crate) fn insights(&self) -> Insights {
+        let (rows, bytes) = self.given;
+        match self.observed() {
+            Some(observed) => observed.insights(rows, bytes),
+            None => Insights { output_rows: rows, output_bytes: bytes, ..Insights::default() },
         }
     }
 
@@ -132,10 +151,4 @@ impl Batch {
         let columns = batch.columns().iter().map(Column::new).collect::<Result<_>>()?;
         Ok(Self { columns, next: 0, rows: batch.num_rows() })
     }
-}
-
-fn scanned(plan: &dyn ExecutionPlan) -> u64 {
-    let own = plan.metrics().and_then(|metrics| metrics.sum_by_name("bytes_scanned"));
-    let own = own.map_or(0, |value| value.as_usize() as u64);
-    own + plan.children().into_iter().map(|child| scanned(child.as_ref())).sum::<u64>()
 }

@@ -27,6 +27,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use roaring::RoaringBitmap;
 
+use super::insights::{Scan, Scans, bytes_of};
 use super::prune::TimeRange;
 use super::source::{Snapshot, SourcePart};
 use crate::clock::Timestamp;
@@ -40,12 +41,16 @@ const TIME: &str = "time";
 /// A snapshot DataFusion can scan.
 #[derive(Debug)]
 pub(crate) struct SnapshotTable {
+    /// The database and the table.
+    name: (String, String),
     snapshot: Arc<Snapshot>,
+    /// Where scans are noted.
+    scans: Scans,
 }
 
 impl SnapshotTable {
-    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { snapshot }
+    pub(crate) fn new(name: (String, String), snapshot: Arc<Snapshot>, scans: Scans) -> Self {
+        Self { name, snapshot, scans }
     }
 
     fn memory(&self) -> Result<Vec<RecordBatch>> {
@@ -213,6 +218,14 @@ impl TableProvider for SnapshotTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
         let memory = self.memory()?;
+        let (database, table) = self.name.clone();
+        self.scans.note(Scan {
+            database,
+            table,
+            snapshot: Arc::clone(&self.snapshot),
+            range: TimeRange::of(filters),
+            memory_bytes: bytes_of(&memory, projection),
+        });
         if !memory.is_empty() {
             let schema = Arc::clone(&self.snapshot.schema);
             plans.push(MemorySourceConfig::try_new_exec(&[memory], schema, projection.cloned())?);

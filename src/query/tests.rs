@@ -1,6 +1,7 @@
 //! The room's tests over whole queries: files of `tests/queries` against an engine over rows in memory
 //! and Parquet files in an object store in memory.
 
+mod cancel;
 mod corpus;
 mod fixture;
 mod hostile;
@@ -23,12 +24,13 @@ use crate::clock::ManualClock;
 /// An engine of two threads over `source`.
 fn engine(source: TestSource, options: QueryOptions) -> Engine {
     let clock = Arc::new(ManualClock::new(source.now()));
-    let options = QueryOptions { threads: 2, timeout: Duration::from_secs(120), ..options };
+    let patience = Duration::from_secs(120);
+    let options = QueryOptions { threads: 2, timeout: patience, first_page_within: patience, ..options };
     Engine::new(Arc::new(source), options, clock).expect("an engine")
 }
 
 fn request(sql: &str) -> QueryRequest {
-    QueryRequest { sql: sql.to_owned(), max_rows: None, next_token: None }
+    QueryRequest { sql: sql.to_owned(), ..QueryRequest::default() }
 }
 
 /// All pages of a query in one.

@@ -25,6 +25,8 @@ CREDENTIALS = {
 
 def pytest_addoption(parser):
     parser.addoption("--binary", required=True, help="the tidemill to test")
+    parser.addoption("--javascript", required=True, help="the folder of the client for Node")
+    parser.addoption("--rust", required=True, help="the client in Rust")
 
 
 class Daemon:
@@ -67,6 +69,12 @@ def credentials(monkeypatch):
             monkeypatch.delenv(name)
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def environment(credentials):
+    """What clients in processes of their own are started with."""
+    return dict(os.environ)
 
 
 def configured(folder, keys):

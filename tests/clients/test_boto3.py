@@ -2,9 +2,11 @@
 
 import datetime
 import json
+import threading
 import time
 
 import boto3
+import botocore.config
 import botocore.exceptions
 import paho.mqtt.client as mqtt
 import pytest
@@ -189,11 +191,112 @@ def test_query_mistakes_are_validation_exceptions(query):
             query.query(QueryString=sql)
 
 
-def test_operations_to_come_are_unknown_not_broken(write):
-    with pytest.raises(botocore.exceptions.ClientError) as caught:
-        write.list_batch_load_tasks()
-    assert caught.value.response["Error"]["Code"] == "UnknownOperationException"
-    assert caught.value.response["ResponseMetadata"]["RetryAttempts"] == 0
+def test_lists_come_in_pages(write):
+    """By hand, as programs must: botocore has no paginators for these."""
+    databases, tables = [f"d-{n:02}" for n in range(25)], [f"t-{n:02}" for n in range(45)]
+    for name in databases:
+        write.create_database(DatabaseName=name)
+    for name in tables:
+        write.create_table(DatabaseName="d-07", TableName=name)
+
+    def listed(list_page, member, **options):
+        names, sizes = [], []
+        while True:
+            page = list_page(**options)
+            names += [item[member] for item in page[f"{member[:-4]}s"]]
+            sizes.append(len(page[f"{member[:-4]}s"]))
+            if not page.get("NextToken"):
+                return names, sizes
+            options["NextToken"] = page["NextToken"]
+
+    assert listed(write.list_databases, "DatabaseName") == (databases, [20, 5])
+    assert listed(write.list_databases, "DatabaseName", MaxResults=9) == (databases, [9, 9, 7])
+    assert listed(write.list_tables, "TableName") == (tables, [20, 20, 5])
+    assert listed(write.list_tables, "TableName", DatabaseName="d-07", MaxResults=15) == (tables, [15, 15, 15])
+    with pytest.raises(write.exceptions.ValidationException):
+        write.list_tables(NextToken="no token")
+    with pytest.raises(write.exceptions.ResourceNotFoundException):
+        write.list_tables(DatabaseName="none")
+
+
+def test_partition_keys_are_enforced(write, table):
+    def key(**key):
+        return {"CompositePartitionKey": [key]}
+    keyed = {"DatabaseName": "db-1", "TableName": "keyed"}
+    required = key(Type="DIMENSION", Name="host", EnforcementInRecord="REQUIRED")
+    assert write.create_table(**keyed, Schema=required)["Table"]["Schema"] == required
+    record = {"MeasureName": "cpu", "MeasureValue": "1", "Time": str(int(time.time() * 1000))}
+    records = [{**record, "Dimensions": [{"Name": name, "Value": "v"}]} for name in ["host", "other"]]
+    with pytest.raises(write.exceptions.RejectedRecordsException) as caught:
+        write.write_records(**keyed, Records=records)
+    assert [rejected["RecordIndex"] for rejected in caught.value.response["RejectedRecords"]] == [1]
+    write.update_table(**keyed, Schema=key(Type="DIMENSION", Name="host", EnforcementInRecord="OPTIONAL"))
+    assert write.write_records(**keyed, Records=records)["RecordsIngested"]["Total"] == 2
+    wrong = [key(Type="DIMENSION"), key(Type="MEASURE", Name="m"), key(Type="DIMENSION", Name="time"),
+             {"CompositePartitionKey": [{"Type": "MEASURE"}, {"Type": "DIMENSION", "Name": "host"}]}]
+    for schema in wrong:
+        with pytest.raises(write.exceptions.ValidationException):
+            write.create_table(DatabaseName="db-1", TableName="wrong", Schema=schema)
+    with pytest.raises(write.exceptions.ValidationException):
+        write.update_table(**keyed, Schema=key(Type="MEASURE"))
+
+
+def test_what_boto3_does_not_check(write, query, table):
+    """Lengths, ranges, patterns and words are checked by the service alone."""
+    record = {"Dimensions": [{"Name": "host", "Value": "h"}], "MeasureName": "cpu", "MeasureValue": "1",
+              "Time": str(int(time.time() * 1000))}
+    retention = {"MemoryStoreRetentionPeriodInHours": 8767, "MagneticStoreRetentionPeriodInDays": 1}
+    wrong = [
+        (write.write_records, {**table, "Records": [record] * 101}),
+        (write.write_records, {**table, "Records": [{**record, "MeasureValueType": "TEXT"}]}),
+        (write.write_records, {**table, "Records": [{**record, "TimeUnit": "HOURS"}]}),
+        (write.write_records, {**table, "Records": [{**record, "MeasureValue": "x" * 2049}]}),
+        (write.write_records, {**table, "Records": [{**record, "Version": 0}]}),
+        (write.write_records, {**table, "Records": [record], "CommonAttributes": {"Dimensions": record["Dimensions"]}}),
+        (write.create_database, {"DatabaseName": ""}),
+        (write.create_database, {"DatabaseName": "größe"}),
+        (write.create_database, {"DatabaseName": "x", "KmsKeyId": "k" * 2049}),
+        (write.create_database, {"DatabaseName": "x", "Tags": [{"Key": "k" * 129, "Value": ""}]}),
+        (write.create_table, {"DatabaseName": "db-1", "TableName": "x", "RetentionProperties": retention}),
+        (write.create_table, {"DatabaseName": "db-1", "TableName": "x", "MagneticStoreWriteProperties": {
+            "EnableMagneticStoreWrites": True, "MagneticStoreRejectedDataLocation": {"S3Configuration": {"BucketName": "A_B"}}}}),
+        (write.list_databases, {"MaxResults": 21}),
+        (query.query, {"QueryString": "SELECT 1", "MaxRows": 1001}),
+        (query.query, {"QueryString": "SELECT 1", "ClientToken": "x" * 129}),
+        (query.query, {"QueryString": "SELECT 1", "QueryInsights": {"Mode": "ON"}}),
+        (query.query, {"QueryString": "SELECT '" + "x" * 262_144 + "'"}),
+        (query.cancel_query, {"QueryId": "a-b"}),
+    ]
+    for call, arguments in wrong:
+        with pytest.raises(botocore.exceptions.ClientError) as caught:
+            call(**arguments)
+        response = caught.value.response
+        assert response["Error"]["Code"] == "ValidationException", (arguments, response)
+        assert response["ResponseMetadata"]["RetryAttempts"] == 0
+
+
+def test_load_is_a_reason_to_try_again(tmp_path, pytestconfig):
+    """More queries than there is room for are throttled, with the exception that SDKs wait on."""
+    from conftest import configured, started
+    configured(tmp_path, "[query]\nconcurrency = 1\nqueue = 1\n")
+    slow = "SELECT count(*) FROM UNNEST(sequence(1, 9000)) AS a (n) CROSS JOIN UNNEST(sequence(1, 9000)) AS b (n) WHERE a.n * b.n < 0"
+    with started(tmp_path, pytestconfig) as daemon:
+        config = botocore.config.Config(retries={"total_max_attempts": 1})
+        client = boto3.client("timestream-query", endpoint_url=daemon.url, config=config)
+        codes = []
+
+        def ask():
+            try:
+                client.query(QueryString=slow)
+            except client.exceptions.ThrottlingException as error:
+                codes.append(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert codes and set(codes) == {429}
 
 
 def test_endpoint_from_the_environment(daemon, monkeypatch):

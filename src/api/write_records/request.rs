@@ -10,22 +10,24 @@ use std::ops::Deref;
 use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 
-use crate::api::shape::{Shape, optional, required};
+use crate::api::shape::{FILLED_STRING, LONG, STRING, Shape, optional, required};
 use crate::record::VARCHAR_BYTES_MAX;
 
-const TABLE_NAME: Shape = Shape::Name;
-const NAME: Shape = Shape::Text(1, usize::MAX);
+/// No pattern: a name that no table can have is simply not found.
+const TABLE_NAME: Shape = STRING;
+const NAME: Shape = FILLED_STRING;
 const VALUE: Shape = Shape::Text(1, VARCHAR_BYTES_MAX);
 const TIME: Shape = Shape::Text(1, 256);
 const DIMENSION_TYPES: Shape = Shape::Choice(&["VARCHAR"]);
 const DIMENSIONS: Shape = Shape::List(&DIMENSION, 0, 128);
-const MEASURE_VALUES: Shape = Shape::List(&MEASURE_VALUE, 0, 256);
+/// How many a record may have is a matter of the record, not of the request (spec 4.4).
+const MEASURE_VALUES: Shape = Shape::List(&MEASURE_VALUE, 0, usize::MAX);
 const RECORDS: Shape = Shape::List(&RECORD, 1, 100);
 const TYPES: Shape = Shape::Choice(&["DOUBLE", "BIGINT", "VARCHAR", "BOOLEAN", "TIMESTAMP", "MULTI"]);
 const UNITS: Shape = Shape::Choice(&["MILLISECONDS", "SECONDS", "MICROSECONDS", "NANOSECONDS"]);
 const DIMENSION: Shape = Shape::Structure(&[
     required("Name", NAME),
-    required("Value", Shape::Text(0, usize::MAX)),
+    required("Value", STRING),
     optional("DimensionValueType", DIMENSION_TYPES),
 ]);
 const MEASURE_VALUE: Shape =
@@ -38,7 +40,7 @@ const RECORD: Shape = Shape::Structure(&[
     optional("MeasureValues", MEASURE_VALUES),
     optional("Time", TIME),
     optional("TimeUnit", UNITS),
-    optional("Version", Shape::Integer(i64::MIN, i64::MAX)),
+    optional("Version", LONG),
 ]);
 /// The whole request.
 pub(super) const REQUEST: Shape = Shape::Structure(&[

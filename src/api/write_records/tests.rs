@@ -89,6 +89,7 @@ fn refusals_use_the_texts_of_the_service() {
         (with("MeasureValueType", json!("TIMESTAMP")), "TIMESTAMP is an invalid measure value type."),
         (with("MeasureValue", json!("NaN")), "Invalid value NaN for double measure value type."),
         (with("MeasureValue", json!("-inf")), "Invalid value -inf for double measure value type."),
+        (with("MeasureValue", json!("-0.0")), "Invalid value -0.0 for double measure value type."),
         (with("Version", json!(0)), "Invalid record version 0."),
         (with("MeasureName", Value::Null), "A measure name is required for a record."),
         (with("MeasureValue", Value::Null), "A measure value is required for a record."),

@@ -72,7 +72,9 @@ async fn texts_at_the_edge_of_what_is_allowed_are_answered() {
 
 fn limited(source: TestSource, options: QueryOptions) -> Engine {
     let clock = Arc::new(ManualClock::new(source.now()));
-    Engine::new(Arc::new(source), QueryOptions { threads: 2, ..options }, clock).expect("an engine")
+    let first_page_within = Duration::from_secs(120);
+    Engine::new(Arc::new(source), QueryOptions { threads: 2, first_page_within, ..options }, clock)
+        .expect("an engine")
 }
 
 #[tokio::test]

@@ -26,7 +26,12 @@ fn numbers(width: usize) -> TestSource {
 const ALL: &str = "SELECT n FROM d.t ORDER BY n";
 
 fn next(sql: &str, page: &Page, max_rows: Option<usize>) -> QueryRequest {
-    QueryRequest { sql: sql.to_owned(), max_rows, next_token: page.next_token.clone() }
+    QueryRequest {
+        sql: sql.to_owned(),
+        max_rows,
+        next_token: page.next_token.clone(),
+        ..QueryRequest::default()
+    }
 }
 
 fn invalid_token<T: std::fmt::Debug>(result: &Result<T, QueryError>) -> bool {
@@ -39,7 +44,7 @@ async fn pages_follow_one_another_and_end() {
     let first = engine.query(QueryRequest { max_rows: Some(1_000), ..request(ALL) }).await.expect("a page");
     assert_eq!(first.rows.len(), 1_000);
     assert!(first.query_id.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit()));
-    assert_eq!((first.bytes_scanned, first.bytes_metered), (0, 10_000_000));
+    assert!(first.bytes_scanned > 0 && first.bytes_metered == 10_000_000);
     let second = engine.query(next(ALL, &first, Some(1_000))).await.expect("a page");
     assert_eq!(second.rows[0], vec![Datum::Scalar("1000".to_owned())]);
     assert_eq!((&second.query_id, &second.columns), (&first.query_id, &first.columns));

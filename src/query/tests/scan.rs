@@ -55,10 +55,11 @@ async fn parts_outside_the_time_range_are_not_opened() {
 }
 
 #[tokio::test]
-async fn bytes_of_parts_are_counted_and_memory_is_not() {
+async fn bytes_of_parts_and_of_rows_in_memory_are_counted() {
     let day = |day| format!("SELECT * FROM d.t WHERE time >= '2021-11-{day}'");
     let memory = ask(&day(17)).await.expect("a page");
-    assert_eq!((memory.rows.len(), memory.bytes_scanned), (1, 0));
+    assert_eq!(memory.rows.len(), 1);
+    assert!((1..10_000).contains(&memory.bytes_scanned), "{}", memory.bytes_scanned);
     let one = ask(&day(16)).await.expect("a page");
     let two = ask(&day(15)).await.expect("a page");
     assert!(one.bytes_scanned > 0 && two.bytes_scanned > one.bytes_scanned);
