@@ -10,22 +10,26 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use crate::api::{Api, ApiOptions, BodyLimits, HttpOptions, Rooms};
+use crate::api::{Api, ApiOptions, BodyLimits, Guard, HttpOptions, Rooms};
 use crate::clock::{Clock, ProcessingTime, SystemClock};
-use crate::config::{Config, HttpConfig, QueryConfig};
+use crate::config::{Config, HttpConfig, MqttListener, QueryConfig};
 use crate::message::Message;
-use crate::mqtt::{Broker, BrokerOptions, Upstream, UpstreamOptions};
+use crate::mqtt::{Broker, BrokerOptions, Door, Logins, Upstream, UpstreamOptions};
 use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
 use crate::query::{Engine, EngineError, QueryOptions};
 use crate::rulebook::{Rulebook, RulebookError};
 use crate::rules::{LoadError, LocalFiles, RuleFolder, RuleOptions, RuleSet};
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError, StoreOptions};
+use crate::tls::{TlsEndpoint, TlsError, TlsFiles};
 
 /// How long a room may take to finish what it has begun.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 /// The folder below the store's for rules made through the API.
 const STORED_RULES: &str = "rules";
+
+/// What is spoken inside TLS where it begins as HTTP; clients of plain MQTT may ask for anything.
+const HTTP: &[&str] = &["http/1.1"];
 
 /// Republished messages on their way to subscribers; past it rules wait.
 const REPUBLISHED_WAITING_MAX: usize = 1_000;
@@ -53,6 +57,14 @@ pub enum StartError {
     /// The query engine cannot be built.
     #[error("the query engine cannot start: {0}")]
     Query(#[from] EngineError),
+    /// The files of a TLS listener cannot be used.
+    #[error("{key}: {source}")]
+    Tls {
+        /// The configuration key with the files.
+        key: &'static str,
+        /// Which of them, and why not.
+        source: TlsError,
+    },
     /// An address cannot be listened on.
     #[error("{key}: cannot listen on {address}: {reason}")]
     Listen {
@@ -72,7 +84,17 @@ pub struct Daemon {
     engine: Engine,
     pipeline: Pipeline,
     broker: Room,
+    /// Where else MQTT clients connect, with the transport.
+    further: Vec<(&'static str, SocketAddr)>,
     api: Room,
+}
+
+/// A listener for MQTT and the socket it listens on.
+struct Entrance {
+    socket: TcpListener,
+    address: SocketAddr,
+    transport: &'static str,
+    door: Door,
 }
 
 /// A room that listens.
@@ -92,8 +114,9 @@ impl Daemon {
     pub async fn start(config: Config, accept_loss: bool) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         // What an operator gets wrong most often is tried first, before the store replays its log.
-        let (mqtt, mqtt_address) = listen("mqtt.listen", config.mqtt.listen).await?;
+        let entrances = entrances(&config).await?;
         let (http, http_address) = listen("http.listen", config.http.listen).await?;
+        let http_tls = endpoint("http.tls", config.http.tls.as_ref(), HTTP)?;
         let rule_options = rule_options(&config);
         let mut files = RuleFolder::new(&config.rules.path).reading(&rule_options.files);
         files.refresh()?;
@@ -115,12 +138,10 @@ impl Daemon {
         let rulebook = Rulebook::open(files, &stored_rules, rule_options, Arc::clone(&clock), swap)?;
 
         let upstreams = upstreams(&config, &store, &pipeline, &clock, &times);
-        let broker = Broker::new(BrokerOptions::default(), Arc::new(pipeline.clone()), clock, times);
+        let ingest = Arc::new(pipeline.clone());
+        let broker = Broker::new(BrokerOptions::default(), ingest, Arc::clone(&clock), times);
         tokio::spawn(publish(to_subscribers, broker.clone()));
-        let broker_room = Room::new("broker", mqtt_address);
-        let (keeper, serving) = (broker.clone(), broker.clone());
-        broker_room.spawn(|stop| async move { keeper.keep(stop).await });
-        broker_room.spawn(|stop| async move { serving.serve(mqtt, stop).await });
+        let (broker_room, further) = open_broker(&broker, entrances);
         for upstream in upstreams.clone() {
             broker_room.spawn(|stop| async move { upstream.run(stop).await });
         }
@@ -133,17 +154,23 @@ impl Daemon {
             rulebook: rulebook.clone(),
             pipeline: pipeline.clone(),
         };
-        let api = build_api(config, rooms);
+        let api = build_api(config, rooms, clock);
         let api_room = Room::new("api", http_address);
         api_room.spawn(|stop| async move { rulebook.watch(stop).await });
-        api_room.spawn(|stop| async move { api.serve(http, stop).await });
+        api_room.watch(http_tls.as_ref());
+        api_room.spawn(|stop| async move { api.serve(http, http_tls, stop).await });
 
-        Ok(Self { store, engine, pipeline, broker: broker_room, api: api_room })
+        Ok(Self { store, engine, pipeline, broker: broker_room, further, api: api_room })
     }
 
     /// Where MQTT clients connect.
     pub fn mqtt_address(&self) -> SocketAddr {
         self.broker.address
+    }
+
+    /// Where else they do, each with its transport.
+    pub fn further_addresses(&self) -> &[(&'static str, SocketAddr)] {
+        &self.further
     }
 
     /// Where AWS SDKs connect.
@@ -184,6 +211,13 @@ impl Room {
     /// Runs a task of the room, which ends when it is told to.
     fn spawn<F: Future<Output = ()> + Send + 'static>(&self, task: impl FnOnce(Shutdown) -> F) {
         self.stop.spawn(task(self.stop.clone()));
+    }
+
+    /// Keeps the certificate of a listener up to date.
+    fn watch(&self, tls: Option<&Arc<TlsEndpoint>>) {
+        if let Some(endpoint) = tls.map(Arc::clone) {
+            self.spawn(|stop| endpoint.watch(stop));
+        }
     }
 
     async fn stop(&self) {
@@ -283,14 +317,57 @@ fn http_options(config: HttpConfig) -> HttpOptions {
     }
 }
 
-fn build_api(config: Config, rooms: Rooms) -> Api {
+/// Opens the sockets of all listeners for MQTT.
+async fn entrances(config: &Config) -> Result<Vec<Entrance>, StartError> {
+    let logins = Arc::new(Logins::new(config.mqtt.users.clone(), Arc::clone(&config.credentials)));
+    let mut entrances = Vec::new();
+    for listener in &config.mqtt.listeners {
+        let MqttListener { key, address, transport, websocket, ref tls, anonymous, ref certificates } =
+            *listener;
+        let (socket, address) = listen(key, address).await?;
+        let tls = endpoint(key, tls.as_ref(), if websocket { HTTP } else { &[] })?;
+        let (certificates, logins) = (certificates.clone(), Arc::clone(&logins));
+        let door = Door { websocket, tls, anonymous, certificates, logins };
+        entrances.push(Entrance { socket, address, transport, door });
+    }
+    Ok(entrances)
+}
+
+fn endpoint(
+    key: &'static str,
+    files: Option<&TlsFiles>,
+    protocols: &[&str],
+) -> Result<Option<Arc<TlsEndpoint>>, StartError> {
+    let open = |files: &TlsFiles| TlsEndpoint::open(files.clone(), protocols);
+    files.map(open).transpose().map_err(|source| StartError::Tls { key, source })
+}
+
+/// Lets MQTT clients in; says where, apart from the first entrance.
+fn open_broker(broker: &Broker, entrances: Vec<Entrance>) -> (Room, Vec<(&'static str, SocketAddr)>) {
+    let mut addresses = entrances.iter().map(|entrance| (entrance.transport, entrance.address));
+    let first = addresses.next().expect("the configuration has a listener at least");
+    let further = addresses.collect();
+    let room = Room::new("broker", first.1);
+    let keeper = broker.clone();
+    room.spawn(|stop| async move { keeper.keep(stop).await });
+    for Entrance { socket, address, transport, door } in entrances {
+        info!(transport, %address, "MQTT clients are let in");
+        room.watch(door.tls.as_ref());
+        let serving = broker.clone();
+        room.spawn(|stop| async move { serving.serve(socket, door, stop).await });
+    }
+    (room, further)
+}
+
+fn build_api(config: Config, rooms: Rooms, clock: Arc<dyn Clock>) -> Api {
+    let guard = Guard { credentials: config.credentials, token: config.http.token.clone(), clock };
     let options = ApiOptions {
         region: config.region,
         account_id: config.account_id,
         compatibility: config.compatibility,
         http: http_options(config.http),
     };
-    Api::new(options, rooms)
+    Api::new(options, rooms, guard)
 }
 
 async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

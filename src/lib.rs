@@ -20,6 +20,9 @@ pub mod outlet;
 pub mod posts;
 pub mod record;
 
+pub mod access;
+pub mod tls;
+
 pub mod mqtt;
 pub mod rules;
 pub mod store;

@@ -16,7 +16,9 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("outlet", &[]),
     ("posts", &["shutdown"]),
     ("buckets", &[]),
-    ("mqtt", &["clock", "shutdown", "topic", "message"]),
+    ("access", &["clock"]),
+    ("tls", &["shutdown"]),
+    ("mqtt", &["clock", "shutdown", "topic", "message", "access", "tls"]),
     ("rules", &["clock", "topic", "message", "record"]),
     ("store", &["clock", "shutdown", "record", "buckets"]),
     ("query", &["clock", "shutdown", "record", "buckets", "store"]),
@@ -28,19 +30,25 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     (
         "api",
         &[
-            "clock", "shutdown", "topic", "message", "record", "mqtt", "rules", "store", "query", "pipeline",
-            "rulebook",
+            "clock", "shutdown", "topic", "message", "record", "access", "tls", "mqtt", "rules", "store",
+            "query", "pipeline", "rulebook",
         ],
     ),
-    ("config", &["topic", "message", "buckets", "mqtt", "store"]),
+    ("config", &["topic", "message", "access", "tls", "mqtt", "buckets", "store"]),
     (
         "daemon",
         &[
-            "clock", "shutdown", "buckets", "config", "message", "record", "mqtt", "rules", "store", "query",
-            "pipeline", "rulebook", "api",
+            "clock", "shutdown", "buckets", "config", "message", "record", "access", "tls", "mqtt", "rules",
+            "store", "query", "pipeline", "rulebook", "api",
         ],
     ),
-    ("cli", &["clock", "topic", "message", "record", "config", "rules", "store", "query", "daemon"]),
+    (
+        "cli",
+        &[
+            "clock", "topic", "message", "record", "tls", "mqtt", "config", "rules", "store", "query",
+            "daemon",
+        ],
+    ),
 ];
 
 /// A crate that only some rooms may name, so that what it does has one home.
@@ -53,9 +61,15 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sqlparser", &["rules", "query"]),
     ("clap", &["cli"]),
     ("mimalloc", &["main"]),
+    ("rustls", &["tls", "mqtt"]),
+    ("tokio_rustls", &["tls"]),
+    ("x509_parser", &["access"]),
+    ("rcgen", &["cli"]),
+    ("argon2", &["mqtt"]),
+    ("tokio_tungstenite", &["mqtt"]),
     ("anyhow", &["cli", "main"]),
     ("reqwest", &["posts"]),
-    ("std::fs", &["buckets", "store", "config", "rules", "rulebook", "outlet", "cli"]),
+    ("std::fs", &["buckets", "tls", "store", "config", "rules", "rulebook", "outlet", "cli"]),
     ("tokio::fs", &[]),
 ];
 

@@ -31,6 +31,19 @@ impl Arns {
         format!("arn:aws:iot:{}:{}:rule/{rule}", self.region, self.account_id)
     }
 
+    /// The ARN of who signs with an access key.
+    pub(crate) fn user(&self, name: &str) -> String {
+        format!("arn:aws:iam::{}:user/{name}", self.account_id)
+    }
+
+    /// The ARN of anything of a service, by what stands behind the account.
+    pub(crate) fn any(&self, service: &str, resource: &str) -> String {
+        match resource {
+            "*" => "*".to_owned(),
+            resource => format!("arn:aws:{service}:{}:{}:{resource}", self.region, self.account_id),
+        }
+    }
+
     /// What an ARN names. Region and account are the caller's business: clients that are pointed here
     /// keep the ones they had.
     ///

@@ -49,6 +49,13 @@ pub(crate) struct Received {
     _room: OwnedSemaphorePermit,
 }
 
+impl Received {
+    /// The bytes as they came, which is what a signature is over.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
 impl Bodies {
     pub(crate) fn new(limits: BodyLimits) -> Self {
         let pieces = limits.all.max(limits.one).div_ceil(PIECE).min(Semaphore::MAX_PERMITS);

@@ -50,6 +50,16 @@ impl ApiError {
         Self { namespace: CORAL_SERVICE, ..error }
     }
 
+    /// The caller may not do this.
+    pub(crate) fn access_denied(message: impl Into<String>) -> Self {
+        Self::timestream(StatusCode::FORBIDDEN, "AccessDeniedException", message)
+    }
+
+    /// The caller is not known, which is found out before any service is asked.
+    pub(crate) fn front_door(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { namespace: CORAL_SERVICE, ..Self::timestream(status, code, message) }
+    }
+
     /// No such operation. AWS sends no text (spec 1.4).
     pub(crate) fn unknown_operation() -> Self {
         Self {

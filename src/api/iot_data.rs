@@ -17,6 +17,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tracing::error;
 
+use super::authentication::Caller;
 use super::rest::{self, Parameters, Refusal, respond};
 use super::server::Peer;
 use super::{Context, paging};
@@ -45,7 +46,8 @@ pub(super) fn router() -> Router<Arc<Context>> {
 
 async fn publish(
     State(context): State<Arc<Context>>,
-    Extension(Peer(address)): Extension<Peer>,
+    Extension(peer): Extension<Peer>,
+    caller: Option<Extension<Caller>>,
     topic: Topic,
     uri: Uri,
     headers: HeaderMap,
@@ -62,7 +64,9 @@ async fn publish(
         let retain = parameters.flag("retain")?.unwrap_or(false);
         let properties = properties(&parameters, &headers)?;
         let payload = rest::body(request, PAYLOAD_BYTES_MAX).await?;
-        let draft = Draft { topic, payload, qos, retain, properties, address: Some(address) };
+        let principal = caller.map(|Extension(Caller(credential))| Arc::clone(&credential.name));
+        let address = Some(peer.address);
+        let draft = Draft { topic, payload, qos, retain, properties, address, principal };
         // A task of its own: a caller that hangs up must not keep a stored message from its subscribers.
         let broker = context.broker.clone();
         match tokio::spawn(async move { broker.accept(draft).await }).await {

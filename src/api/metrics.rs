@@ -131,6 +131,8 @@ fn broker(counted: BrokerCounters) -> Vec<Metric> {
         connections,
         connections_refused,
         handshakes_failed,
+        logins_failed,
+        operations_denied,
         violations,
         messages_received,
         messages_not_stored,
@@ -154,6 +156,16 @@ fn broker(counted: BrokerCounters) -> Vec<Metric> {
             "tidemill_mqtt_handshakes_failed_total",
             "Sockets that never got past their CONNECT.",
             handshakes_failed,
+        ),
+        counter(
+            "tidemill_mqtt_logins_failed_total",
+            "Logins with a wrong user name or password, or without any where there have to be some.",
+            logins_failed,
+        ),
+        counter(
+            "tidemill_mqtt_operations_denied_total",
+            "Publishes, subscriptions and deliveries a client's policy did not allow.",
+            operations_denied,
         ),
         counter(
             "tidemill_mqtt_violations_total",

@@ -7,6 +7,8 @@
 
 mod account;
 mod arn;
+mod authentication;
+mod authorization;
 mod body;
 mod databases;
 mod endpoints;
@@ -38,6 +40,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Response, header};
+use axum::middleware;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tracing::{debug, error};
@@ -48,9 +51,11 @@ use crate::query::Engine;
 use crate::rulebook::Rulebook;
 use crate::shutdown::Shutdown;
 use crate::store::{Compatibility, Store, StoreError};
+use crate::tls::TlsEndpoint;
 use arn::Arns;
-use body::Bodies;
+pub use authentication::Guard;
 pub use body::BodyLimits;
+use body::{Bodies, Received};
 use error::ApiError;
 use query::{RateControl, Repeats};
 pub use server::HttpOptions;
@@ -130,11 +135,12 @@ impl Context {
 pub struct Api {
     context: Arc<Context>,
     http: HttpOptions,
+    guard: Arc<Guard>,
 }
 
 impl Api {
-    /// An API over `rooms`.
-    pub fn new(options: ApiOptions, rooms: Rooms) -> Self {
+    /// An API over `rooms` for those whom `guard` lets through.
+    pub fn new(options: ApiOptions, rooms: Rooms, guard: Guard) -> Self {
         let Rooms { store, engine, broker, upstreams, rulebook, pipeline } = rooms;
         let arns = Arns::new(options.region, options.account_id);
         let compatibility = options.compatibility;
@@ -153,12 +159,13 @@ impl Api {
             insights_rate: RateControl::default(),
             account_changes: tokio::sync::Mutex::default(),
         };
-        Self { context: Arc::new(context), http: options.http }
+        Self { context: Arc::new(context), http: options.http, guard: Arc::new(guard) }
     }
 
-    /// Serves requests on `listener` until `shutdown` is requested.
-    pub async fn serve(&self, listener: TcpListener, shutdown: Shutdown) {
-        server::serve(listener, &self.http, self.router(), shutdown).await;
+    /// Serves requests on `listener`, with TLS if there is an endpoint for it, until `shutdown` is
+    /// requested.
+    pub async fn serve(&self, listener: TcpListener, tls: Option<Arc<TlsEndpoint>>, shutdown: Shutdown) {
+        server::serve(listener, tls, &self.http, self.router(), shutdown).await;
     }
 
     fn router(&self) -> Router {
@@ -171,6 +178,10 @@ impl Api {
             .merge(iot_data::router())
             .fallback(unknown_operation)
             .with_state(Arc::clone(&self.context))
+            .layer(middleware::from_fn_with_state(
+                (Arc::clone(&self.guard), Arc::clone(&self.context)),
+                authentication::authenticate,
+            ))
     }
 }
 
@@ -206,7 +217,11 @@ async fn aws_json(State(context): State<Arc<Context>>, request: Request) -> Resp
 
 async fn answer(context: &Context, head: &Parts, body: Body) -> Result<Bytes, ApiError> {
     let operation = Operation::of(&head.headers)?;
-    let received = context.bodies.read(&head.headers, body).await?;
+    // Read already where a signature had to be checked.
+    let received = match head.extensions.get::<Arc<Received>>() {
+        Some(received) => Arc::clone(received),
+        None => Arc::new(context.bodies.read(&head.headers, body).await?),
+    };
     let body = context.bodies.unpacked(&received).await?;
     run(context, operation, head, &body).await
 }

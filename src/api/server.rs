@@ -2,7 +2,8 @@
 //!
 //! A connection costs a permit, its headers have a deadline and its buffer a bound, and it must take its
 //! answers, so that clients that open sockets and say or read nothing keep nobody else out for long. Where
-//! there are too many, further ones are told so. On stop the requests under way are answered and idle
+//! there are too many, further ones are told so. With TLS the handshake is part of the connection's own
+//! task and has a deadline too. On stop the requests under way are answered and idle
 //! connections closed.
 
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ use super::error::ApiError;
 use super::json;
 use super::patience::Patient;
 use crate::shutdown::Shutdown;
+use crate::tls::TlsEndpoint;
 
 /// How many connections beyond those that are served are told so; further ones wait in the system's backlog.
 const TURNED_AWAY_MAX: usize = 64;
@@ -34,6 +36,8 @@ const TURNED_AWAY_MAX: usize = 64;
 const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(1);
 /// How long a client may take to send the headers of a request, and how long it may stay idle.
 const HEADERS_WITHIN: Duration = Duration::from_secs(20);
+/// How long a client may take for its TLS handshake.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// How much of a request is buffered before its headers are complete, in bytes.
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// How long to wait after the system refused to accept, so that running out of files does not spin.
@@ -69,16 +73,23 @@ impl Default for HttpOptions {
 #[derive(Debug, Clone)]
 struct Service {
     router: Router,
+    tls: Option<Arc<TlsEndpoint>>,
     headers_within: Duration,
     answers_within: Duration,
     shutdown: Shutdown,
 }
 
-/// Serves `router` on `listener` until `shutdown` is requested.
-pub(crate) async fn serve(listener: TcpListener, options: &HttpOptions, router: Router, shutdown: Shutdown) {
+/// Serves `router` on `listener`, with TLS if there is an endpoint for it, until `shutdown` is requested.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<TlsEndpoint>>,
+    options: &HttpOptions,
+    router: Router,
+    shutdown: Shutdown,
+) {
     let answers_within = options.answers_within;
     let service =
-        Service { router, headers_within: HEADERS_WITHIN, answers_within, shutdown: shutdown.clone() };
+        Service { router, tls, headers_within: HEADERS_WITHIN, answers_within, shutdown: shutdown.clone() };
     let turned_away = Service { router: too_many(), headers_within: TURNED_AWAY_WITHIN, ..service.clone() };
     let places = Arc::new(Semaphore::new(options.connections));
     let doorsteps = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
@@ -117,7 +128,8 @@ pub(crate) async fn serve(listener: TcpListener, options: &HttpOptions, router: 
                 Err(_) => continue,
             },
         };
-        let connection = connection(stream, Peer(peer.ip()), service);
+        let peer = Peer { address: peer.ip(), encrypted: service.tls.is_some() };
+        let connection = connection(stream, peer, service);
         shutdown.spawn(async move {
             connection.await;
             drop(permit);
@@ -135,26 +147,43 @@ fn too_many() -> Router {
     })
 }
 
-/// The address a request came from, an extension of every request.
+/// Where a request came from, an extension of every request.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) IpAddr);
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    /// Whether it came over TLS.
+    pub(crate) encrypted: bool,
+}
 
 async fn connection(stream: TcpStream, peer: Peer, service: Service) {
     // Answers are small and complete; waiting to fill a packet only adds latency.
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "cannot switch off delayed sending");
     }
-    requests(stream, peer, service).await;
+    let Some(tls) = service.tls.clone() else { return requests(stream, peer, service).await };
+    let accepted = tokio::select! {
+        () = service.shutdown.requested() => return,
+        accepted = tls.accept(stream, HANDSHAKE_WITHIN) => accepted,
+    };
+    match accepted {
+        Ok(stream) => Box::pin(requests(stream, peer, service)).await,
+        Err(error) => debug!(%error, address = %peer.address, "an HTTP connection was not begun"),
+    }
 }
 
 async fn requests<S>(stream: S, peer: Peer, service: Service)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Service { router, headers_within, answers_within, shutdown } = service;
+    let Service { router, headers_within, answers_within, shutdown, .. } = service;
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        if peer.encrypted {
+            // What a proxy that ends TLS tells those behind it: DescribeEndpoints reads it.
+            let https = || HeaderValue::from_static("https");
+            request.headers_mut().entry("x-forwarded-proto").or_insert_with(https);
+        }
         router.call(request)
     });
     let served = http1::Builder::new()

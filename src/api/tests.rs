@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use ureq::http::Request as HttpRequest;
 
 use super::*;
-use crate::clock::{Clock, ManualClock, ProcessingTime, Timestamp};
+use crate::clock::{Clock, ManualClock, ProcessingTime, SystemClock, Timestamp};
 use crate::mqtt::{Broker, BrokerOptions};
 use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
 use crate::query::QueryOptions;
@@ -66,9 +66,10 @@ impl Site {
             compatibility: Compatibility::Local,
             http: HttpOptions::default(),
         };
-        let (api, stop) = (Api::new(options, rooms.clone()), Shutdown::new());
+        let (api, stop) =
+            (Api::new(options, rooms.clone(), Guard::open(Arc::new(SystemClock))), Shutdown::new());
         let stopped = stop.clone();
-        stop.spawn(async move { api.serve(listener, stopped).await });
+        stop.spawn(async move { api.serve(listener, None, stopped).await });
         Self { folder, address, rooms, stop }
     }
 

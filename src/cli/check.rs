@@ -7,6 +7,7 @@ use anyhow::bail;
 use crate::config::Config;
 use crate::rules::{LocalFiles, RuleOptions, RuleSet};
 use crate::store::{Store, StoreError, StoreUrl};
+use crate::tls::TlsEndpoint;
 
 /// Checks the configuration at `path`, the rule files and, with `store`, the store it names; says what it
 /// found on standard output.
@@ -23,6 +24,10 @@ pub(super) fn check(path: &Path, store: bool) -> anyhow::Result<()> {
     if !loaded.problems.is_empty() {
         let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
         bail!("{}", problems.join("\n"));
+    }
+    let listeners = config.mqtt.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    for files in listeners.chain(&config.http.tls) {
+        TlsEndpoint::open(files.clone(), &[])?;
     }
     if store {
         examine(&config.store.path, config.store.url)?;

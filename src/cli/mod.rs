@@ -1,6 +1,8 @@
 //! The command line: arguments, and one file per command.
 
+mod cert;
 mod check;
+mod passwd;
 mod rule;
 mod serve;
 
@@ -40,6 +42,10 @@ enum Command {
         #[arg(long)]
         store: bool,
     },
+    /// Make certificates for development: an authority and a server's, or a client's
+    Cert(cert::CertArguments),
+    /// Hash a password from standard input for a user of MQTT
+    Passwd,
     /// Try out rules without starting
     Rule {
         #[command(subcommand)]
@@ -57,6 +63,8 @@ pub fn run() -> anyhow::Result<ExitCode> {
     match command.unwrap_or(Command::Serve { accept_loss: false }) {
         Command::Serve { accept_loss } => serve::serve(&shared.config, accept_loss)?,
         Command::Check { store } => check::check(&shared.config, store)?,
+        Command::Cert(arguments) => cert::make(&arguments)?,
+        Command::Passwd => passwd::hash()?,
         Command::Rule { command } => return rule::run(command, &shared.config),
     }
     Ok(ExitCode::SUCCESS)

@@ -76,8 +76,12 @@ fn at_once() {
 
 /// The one line on standard output: scripts wait for it and read the addresses from it.
 fn announce(daemon: &Daemon) -> anyhow::Result<()> {
+    let mut line = format!("ready mqtt={} http={}", daemon.mqtt_address(), daemon.http_address());
+    for (transport, address) in daemon.further_addresses() {
+        line.push_str(&format!(" {transport}={address}"));
+    }
     let mut out = std::io::stdout().lock();
-    writeln!(out, "ready mqtt={} http={}", daemon.mqtt_address(), daemon.http_address())
+    writeln!(out, "{line}")
         .and_then(|()| out.flush())
         .context("cannot write the ready line to standard output")
 }

@@ -10,7 +10,7 @@ use crate::store::Compatibility;
 pub(super) struct Scope<'a> {
     /// Where relative paths start.
     pub(super) folder: &'a Path,
-    /// Whether other machines may be listened to without authentication.
+    /// Whether other machines are let in without proof of who they are.
     pub(super) insecure: bool,
     pub(super) compatibility: Compatibility,
 }
@@ -31,16 +31,14 @@ pub(super) fn wrong(key: &'static str) -> impl Fn(String) -> Wrong {
 impl Scope<'_> {
     /// An address to listen on.
     pub(super) fn listen(&self, address: &str) -> Result<SocketAddr, String> {
-        let parsed: SocketAddr = address
+        address
             .parse()
-            .map_err(|_| format!("`{address}` is not an IP address and port such as 127.0.0.1:1883"))?;
-        if !parsed.ip().is_loopback() && !self.insecure {
-            return Err(format!(
-                "`{address}` can be reached from other machines and there is no authentication; \
-                 set insecure = true to allow it"
-            ));
-        }
-        Ok(parsed)
+            .map_err(|_| format!("`{address}` is not an IP address and port such as 127.0.0.1:1883"))
+    }
+
+    /// Whether whoever comes to `address` has to prove who they are.
+    pub(super) fn is_exposed(&self, address: SocketAddr) -> bool {
+        !address.ip().is_loopback() && !self.insecure
     }
 
     /// A path, from the file's own folder when it is relative.

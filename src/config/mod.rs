@@ -7,27 +7,31 @@
 mod check;
 mod error;
 
+mod access;
 mod http;
 mod limits;
 mod mqtt;
 mod query;
 mod rules;
 mod store;
+mod tls;
 mod upstream;
 
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::access::Credentials;
 use crate::mqtt::UpstreamOptions;
 use crate::store::{Compatibility, Limits};
 use check::{Scope, wrong};
 pub use error::ConfigError;
 pub use http::HttpConfig;
-pub use mqtt::MqttConfig;
+pub use mqtt::{MqttConfig, MqttListener};
 pub use query::QueryConfig;
 pub use rules::RulesConfig;
 pub use store::StoreConfig;
@@ -44,6 +48,8 @@ pub struct Config {
     pub account_id: String,
     /// Whether to answer as AWS does where a local service may be kinder.
     pub compatibility: Compatibility,
+    /// The access keys of callers over HTTP and of signed WebSocket URLs.
+    pub credentials: Arc<Credentials>,
     /// Where MQTT clients connect.
     pub mqtt: MqttConfig,
     /// Where AWS SDKs connect.
@@ -67,6 +73,7 @@ struct Written {
     account_id: String,
     compatibility: String,
     insecure: bool,
+    credentials: Vec<access::Written>,
     mqtt: mqtt::Written,
     http: http::Written,
     query: query::Written,
@@ -83,6 +90,7 @@ impl Default for Written {
             account_id: "000000000000".into(),
             compatibility: "local".into(),
             insecure: false,
+            credentials: Vec::new(),
             mqtt: mqtt::Written::default(),
             http: http::Written::default(),
             query: query::Written::default(),
@@ -125,12 +133,15 @@ impl Written {
     fn check(self, folder: &Path) -> Result<Config, check::Wrong> {
         let compatibility = compatibility(&self.compatibility).map_err(wrong("compatibility"))?;
         let scope = Scope { folder, insecure: self.insecure, compatibility };
+        let credentials = access::check(self.credentials, &scope)?;
+        let proved = !credentials.is_empty();
         Ok(Config {
             region: region(self.region).map_err(wrong("region"))?,
             account_id: account(self.account_id).map_err(wrong("account_id"))?,
             compatibility,
-            mqtt: self.mqtt.check(&scope)?,
-            http: self.http.check(&scope)?,
+            credentials: Arc::new(credentials),
+            mqtt: self.mqtt.check(proved, &scope)?,
+            http: self.http.check(proved, &scope)?,
             query: self.query.check()?,
             store: self.store.check(&scope)?,
             limits: self.limits.check(&scope)?,

@@ -29,7 +29,7 @@ fn relative_paths_start_at_the_files_folder() {
 #[test]
 fn errors_name_the_key() {
     let cases = [
-        ("[mqtt]\nlisen = \"x\"", "line 2: in [mqtt]: unknown field `lisen`, expected `listen`"),
+        ("[mqtt]\nlisen = \"x\"", "line 2: in [mqtt]: unknown field `lisen`, expected one of `listen`"),
         ("regoin = \"x\"", "line 1: unknown field `regoin`"),
         ("[mqtt]\nlisten = 1883", "line 2: in [mqtt]: invalid type: integer `1883`, expected a string"),
         ("[mqtt]\nlisten = \"localhost\"", "mqtt.listen: `localhost` is not an IP address and port"),
@@ -92,5 +92,5 @@ fn storage_memory_and_limits_are_read() {
 fn insecure_allows_every_address() {
     let text = "insecure = true\n[mqtt]\nlisten = \"0.0.0.0:0\"";
     let config = Config::parse(text, Path::new("c.toml")).expect("legal");
-    assert_eq!(config.mqtt.listen.port(), 0);
+    assert_eq!(config.mqtt.listeners[0].address.port(), 0);
 }

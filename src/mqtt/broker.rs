@@ -11,12 +11,13 @@ use super::clients::{Absent, Clients, Ended, Found};
 use super::counters::{BrokerCounters, Tally};
 use super::error::Reason;
 use super::ingest::Ingest;
+use super::listener::{self, Door};
 use super::mailbox::{Absence, Delivery, Mailbox, Put};
 use super::options::BrokerOptions;
 use super::packet::Will;
 use super::retained::{Cursor, Kept, Page, Retained};
 use super::subscriptions::{SessionNumber, Subscribed, Subscription, Subscriptions};
-use super::{keeper, listener, lock};
+use super::{keeper, lock};
 use crate::clock::{Clock, ProcessingTime, Timestamp};
 use crate::message::{Message, QoS};
 use crate::shutdown::Shutdown;
@@ -57,8 +58,8 @@ impl Broker {
 
     /// Accepts connections until `shutdown` is requested; every connection is a task of `shutdown`.
     /// May run for several listeners at once.
-    pub async fn serve(&self, listener: TcpListener, shutdown: Shutdown) {
-        listener::serve(&self.shared, &listener, &shutdown).await;
+    pub async fn serve(&self, listener: TcpListener, door: Door, shutdown: Shutdown) {
+        listener::serve(&self.shared, &listener, &Arc::new(door), &shutdown).await;
     }
 
     /// Ends sessions whose time is over and publishes wills that are due, until `shutdown` is

@@ -11,35 +11,52 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, info, warn};
 
+use super::admission;
 use super::broker::Shared;
 use super::clients::Absent;
 use super::error::{End, Reason};
 use super::handshake::{self, Opened, Refused};
 use super::inbound::Inbound;
 use super::keeper;
+use super::listener::Caller;
 use super::mailbox::Told;
 use super::outbound::Outbound;
 use super::packet::Will;
 use super::reader::Reader;
 use super::receipts;
+use super::rights::Rights;
 use super::session::Session;
 use crate::shutdown::Shutdown;
 
 // Client ids are logged as Rust writes them, because a client may put line ends and escapes into one.
 
 /// Serves one socket to its end.
-pub(crate) async fn run<R, W>(broker: &Shared, reader: R, mut writer: W, address: IpAddr, shutdown: &Shutdown)
+pub(crate) async fn run<R, W>(broker: &Shared, reader: R, mut writer: W, caller: Caller, shutdown: &Shutdown)
 where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
+    let address = caller.address;
     let mut reader = Reader::new(reader);
+    let greeting = async {
+        let mut connect = handshake::greet(broker, &mut reader, &mut writer).await?;
+        let rights = match admission::admit(broker, &caller, &mut connect).await {
+            Ok(rights) => rights,
+            Err(violation) => {
+                let reason = violation.reason;
+                let refused = Refused::Violation(violation);
+                handshake::refuse(broker, connect.version, reason, &refused, &mut writer).await;
+                return Err(refused);
+            }
+        };
+        Ok((connect, rights))
+    };
     let greeted = tokio::select! {
-        greeted = handshake::greet(broker, &mut reader, &mut writer) => greeted,
+        greeted = greeting => greeted,
         () = shutdown.requested() => return,
     };
     let opened = match greeted {
-        Ok(connect) => {
+        Ok((connect, rights)) => {
             let version = connect.version;
             // Not given up in between: what it picks up it has to put down again.
             let opened = handshake::open(broker, connect, address).await.map_err(Refused::from);
@@ -48,14 +65,17 @@ where
             {
                 handshake::refuse(broker, version, violation.reason, refused, &mut writer).await;
             }
-            opened
+            opened.map(|opened| (opened, rights))
         }
         Err(refused) => Err(refused),
     };
     match opened {
-        Ok(Opened { session, will }) => {
-            debug!(client_id = ?session.client_id, %address, version = ?session.version, "client connected");
-            Box::pin(serve(broker, &session, reader, writer, will, shutdown)).await;
+        Ok((Opened { session, will }, rights)) => {
+            debug!(
+                client_id = ?session.client_id, %address, version = ?session.version,
+                principal = ?rights.principal, "client connected"
+            );
+            Box::pin(serve(broker, &session, &rights, reader, writer, will, shutdown)).await;
         }
         Err(refused) => {
             broker.tally.handshakes_failed.add_one();
@@ -74,6 +94,7 @@ fn log_refusal(address: IpAddr, refused: &Refused) {
 async fn serve<R, W>(
     broker: &Shared,
     session: &Session,
+    rights: &Rights,
     reader: Reader<R>,
     writer: W,
     will: Option<Will>,
@@ -82,8 +103,8 @@ async fn serve<R, W>(
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
-    let mut inbound = Inbound::new(broker, session, reader);
-    let mut outbound = Outbound::new(broker, session, writer);
+    let mut inbound = Inbound::new(broker, session, rights, reader);
+    let mut outbound = Outbound::new(broker, session, rights, writer);
     let mut receipts = pin!(receipts::run(broker, session));
     let mut receipts_ended = false;
     // Biased, in this order: one wake-up reads what came, acknowledges what became durable, and then

@@ -34,6 +34,8 @@ pub(crate) struct Tally {
     pub(crate) connections: Count,
     pub(crate) connections_refused: Count,
     pub(crate) handshakes_failed: Count,
+    pub(crate) logins_failed: Count,
+    pub(crate) operations_denied: Count,
     pub(crate) violations: Count,
     pub(crate) messages_received: Count,
     pub(crate) messages_not_stored: Count,
@@ -53,6 +55,10 @@ pub struct BrokerCounters {
     pub connections_refused: u64,
     /// Sockets that never got past their CONNECT.
     pub handshakes_failed: u64,
+    /// Logins with a wrong user name or password, or without any where there have to be some.
+    pub logins_failed: u64,
+    /// Publishes, subscriptions and deliveries a client's policy did not allow.
+    pub operations_denied: u64,
     /// Connections closed because the client broke the protocol.
     pub violations: u64,
     /// Messages handed to the pipeline, wills included.
@@ -90,6 +96,8 @@ impl Tally {
             connections: self.connections.get(),
             connections_refused: self.connections_refused.get(),
             handshakes_failed: self.handshakes_failed.get(),
+            logins_failed: self.logins_failed.get(),
+            operations_denied: self.operations_denied.get(),
             violations: self.violations.get(),
             messages_received: self.messages_received.get(),
             messages_not_stored: self.messages_not_stored.get(),

@@ -22,6 +22,10 @@ pub(crate) enum Reason {
     UnsupportedVersion = 0x84,
     /// The client id is not acceptable.
     ClientIdInvalid = 0x85,
+    /// No such user, or not the user's password.
+    BadUserNameOrPassword = 0x86,
+    /// The client's policy does not allow it.
+    NotAuthorized = 0x87,
     /// An earlier connection of the session has not come to its end in time.
     ServerBusy = 0x89,
     /// The daemon stops.

@@ -16,7 +16,6 @@ use super::packet::{ConnAck, Connect, Reply, Version, Will};
 use super::reader::Reader;
 use super::session::{Kept, Session};
 use super::subscriptions::SessionNumber;
-use crate::message::Origin;
 
 /// Why a socket did not become a session.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +52,7 @@ where
 {
     let (version, reason, refused) = match receive(broker, reader).await {
         Ok(connect) => match check(&connect) {
-            Ok(()) => return Ok(connect),
+            Ok(()) => return Ok(named(connect)),
             Err(violation) => (connect.version, violation.reason, Refused::Violation(violation)),
         },
         Err(NotReceived::Connect(NoConnect::Unsupported { later })) => {
@@ -120,6 +119,15 @@ where
         .unwrap_or(Err(NotReceived::Refused(Refused::Late)))
 }
 
+/// Gives a client an id that has none.
+fn named(connect: Connect) -> Connect {
+    if !connect.client_id.is_empty() {
+        return connect;
+    }
+    let client_id = format!("auto-{}", uuid::Uuid::new_v4().simple());
+    Connect { client_id, assigned_id: true, ..connect }
+}
+
 /// What a CONNECT may not ask for although it is well formed.
 fn check(connect: &Connect) -> Result<(), Violation> {
     if connect.authentication_method {
@@ -151,13 +159,14 @@ pub(crate) async fn open(
     address: IpAddr,
 ) -> Result<Opened, Violation> {
     let options = &broker.options;
-    let assigned = connect.client_id.is_empty().then(|| format!("auto-{}", uuid::Uuid::new_v4().simple()));
-    let client_id: Arc<str> = assigned.as_deref().unwrap_or(&connect.client_id).into();
+    let client_id: Arc<str> = connect.client_id.as_str().into();
     let asked_for = connect.session_expiry_seconds;
     connect.session_expiry_seconds = asked_for.min(options.session_expiry_seconds_max);
-    let origin =
-        Origin { client_id: Some(Arc::clone(&client_id)), address: Some(address), ..Origin::default() };
-    let will = connect.will.take().map(|will| Will { origin, ..will });
+    let will = connect.will.take().map(|mut will| {
+        will.origin.client_id = Some(Arc::clone(&client_id));
+        will.origin.address = Some(address);
+        will
+    });
     let (number, mailbox, kept) = pick_up(broker, client_id, &connect).await?;
     let session_present = kept.is_some();
     let session = Session::new(number, mailbox, kept.unwrap_or_else(Kept::new), address, &connect, options);
@@ -165,7 +174,7 @@ pub(crate) async fn open(
         receive_maximum: options.receive_maximum.max(1),
         packet_bytes_max: u32::try_from(options.packet_bytes_max).unwrap_or(u32::MAX),
         topic_alias_max: options.topic_alias_max,
-        assigned_client_id: assigned,
+        assigned_client_id: connect.assigned_id.then(|| connect.client_id.clone()),
         session_present,
         session_expiry_seconds: (connect.session_expiry_seconds < asked_for)
             .then_some(connect.session_expiry_seconds),

@@ -9,10 +9,11 @@ use super::broker::Shared;
 use super::codec::Codec;
 use super::error::{End, Reason, Violation};
 use super::packet::{
-    Packet, Publish, Reply, RetainHandling, Subscribe, SubscribeRequest, Unsubscribe, Unsubscribed,
+    Packet, Publish, Reply, RetainHandling, Subscribe, SubscribeRequest, Unsubscribe, Unsubscribed, Version,
 };
 use super::reader::Reader;
 use super::retained::Cursor;
+use super::rights::Rights;
 use super::session::{Arrival, Pending, RetainedWish, Session};
 use super::subscriptions::{Subscribed, Subscription};
 use crate::message::{Message, Origin, QoS};
@@ -23,6 +24,7 @@ use crate::topic::TopicName;
 pub(crate) struct Inbound<'a, R> {
     broker: &'a Shared,
     session: &'a Session,
+    rights: &'a Rights,
     reader: Reader<R>,
     codec: Codec,
     /// Topic aliases, number 1 first.
@@ -31,9 +33,14 @@ pub(crate) struct Inbound<'a, R> {
 
 impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
     /// Goes on reading where the handshake stopped.
-    pub(crate) fn new(broker: &'a Shared, session: &'a Session, reader: Reader<R>) -> Self {
+    pub(crate) fn new(
+        broker: &'a Shared,
+        session: &'a Session,
+        rights: &'a Rights,
+        reader: Reader<R>,
+    ) -> Self {
         let codec = session.writer.twin();
-        Self { broker, session, reader, codec, aliases: Vec::new() }
+        Self { broker, session, rights, reader, codec, aliases: Vec::new() }
     }
 
     /// Reads until the connection has to end.
@@ -106,10 +113,14 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
             origin: Origin {
                 client_id: Some(Arc::clone(&self.session.client_id)),
                 address: Some(self.session.address),
+                principal: self.rights.principal.clone(),
                 ..Origin::default()
             },
             received: self.broker.processing_time(),
         });
+        if !self.rights.may_publish(message.topic.as_str(), message.retain) {
+            return self.deny(publish.id, message);
+        }
         self.broker.tally.messages_received.add_one();
         self.session.set_held_up(true);
         let receipt = self.broker.ingest.submit(&message).await;
@@ -117,9 +128,21 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
         if qos == QoS::AtMostOnce {
             self.broker.fan_out(&message);
         } else {
-            self.session.expect_receipt(Pending { id: publish.id, message, receipt });
+            self.session.expect_receipt(Pending { id: publish.id, message, receipt: Some(receipt) });
         }
         Ok(())
+    }
+
+    /// A publish the client may not make. MQTT 5 tells it in the acknowledgement, in its turn; where there
+    /// is none the connection ends, as it does at AWS: an acknowledgement would claim that it was stored.
+    fn deny(&self, id: u16, message: Arc<Message>) -> Result<(), End> {
+        self.broker.tally.operations_denied.add_one();
+        if self.session.version == Version::V5 && message.qos != QoS::AtMostOnce {
+            self.session.expect_receipt(Pending { id, message, receipt: None });
+            return Ok(());
+        }
+        let what = format!("this client may not publish to {:?}", message.topic.as_str());
+        Err(Violation::new(Reason::NotAuthorized, what).into())
     }
 
     /// The topic of a PUBLISH, after its alias.
@@ -172,6 +195,10 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
         let filter = Subscribed::parse(&request.filter).map_err(|_| Reason::TopicFilterInvalid)?;
         if filter.filter.levels().count() > options.filter_levels_max {
             return Err(Reason::TopicFilterInvalid);
+        }
+        if !self.rights.may_subscribe(&request.filter) {
+            self.broker.tally.operations_denied.add_one();
+            return Err(Reason::NotAuthorized);
         }
         if self.session.filter_count() >= options.subscriptions_max && !self.session.has_filter(&filter) {
             return Err(Reason::QuotaExceeded);

@@ -27,6 +27,8 @@ pub struct Draft {
     pub properties: Properties,
     /// The address it came from.
     pub address: Option<IpAddr>,
+    /// Who has proved to be its publisher.
+    pub principal: Option<Arc<str>>,
 }
 
 impl Broker {
@@ -43,7 +45,7 @@ impl Broker {
             qos: draft.qos,
             retain: draft.retain,
             properties: draft.properties,
-            origin: Origin { address: draft.address, ..Origin::default() },
+            origin: Origin { address: draft.address, principal: draft.principal, ..Origin::default() },
             received: broker.processing_time(),
         });
         broker.tally.messages_received.add_one();
@@ -88,6 +90,7 @@ mod tests {
             retain,
             properties: Properties::default(),
             address: Some([192, 0, 2, 1].into()),
+            principal: None,
         }
     }
 

@@ -18,8 +18,11 @@
 //! The map, in the order a PUBLISH passes:
 //!
 //! ```text
-//! listener      accepts; a task for each connection
+//! listener      accepts; a task for each connection; TLS and WebSocket around it
+//!   websocket   messages <-> bytes
 //! handshake     CONNECT within its deadline, CONNACK
+//!   admission   who the client is: `credentials` checked, failures held up by `slowdown`
+//!   rights      what it may do: a policy bound to it
 //! connection    the life of one connection: four loops side by side, and the end
 //!   reader      bytes off the socket
 //!   codec       bytes <-> packet (rumqttc, checked)
@@ -36,10 +39,13 @@
 //! upstream      other brokers whose messages go to the same rules
 //! ```
 
+mod credentials;
 mod error;
 mod ingest;
 mod options;
 mod packet;
+mod rights;
+mod slowdown;
 
 mod codec;
 mod counters;
@@ -52,6 +58,7 @@ mod clients;
 mod session;
 mod window;
 
+mod admission;
 mod connection;
 mod handshake;
 mod inbound;
@@ -62,6 +69,7 @@ mod outbound;
 mod reader;
 mod receipts;
 mod upstream;
+mod websocket;
 
 #[cfg(test)]
 mod tests;
@@ -70,8 +78,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use broker::Broker;
 pub use counters::BrokerCounters;
+pub use credentials::{Logins, User, hash_password};
 pub use ingest::{Ingest, IngestError, Receipt};
 pub use inside::Draft;
+pub use listener::Door;
 pub use options::BrokerOptions;
 pub use upstream::{
     ProtocolVersion, Upstream, UpstreamCounters, UpstreamOptions, UpstreamReport, UpstreamTls,

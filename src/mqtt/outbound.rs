@@ -11,6 +11,7 @@ use super::broker::Shared;
 use super::error::End;
 use super::mailbox::Delivery;
 use super::packet::{Outgoing, Reply, Version};
+use super::rights::Rights;
 use super::session::{RetainedWish, Session};
 use super::window::Again;
 use crate::clock::Timestamp;
@@ -33,6 +34,7 @@ const RETAINED_PER_PAGE: usize = 32;
 pub(crate) struct Outbound<'a, W> {
     broker: &'a Shared,
     session: &'a Session,
+    rights: &'a Rights,
     stream: W,
     unsent: BytesMut,
     /// The wish being fulfilled, and the page of it that is at hand.
@@ -42,8 +44,9 @@ pub(crate) struct Outbound<'a, W> {
 
 impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
     /// Writes to `stream`.
-    pub(crate) fn new(broker: &'a Shared, session: &'a Session, stream: W) -> Self {
-        Self { broker, session, stream, unsent: BytesMut::new(), wish: None, retained: VecDeque::new() }
+    pub(crate) fn new(broker: &'a Shared, session: &'a Session, rights: &'a Rights, stream: W) -> Self {
+        let (unsent, retained) = (BytesMut::new(), VecDeque::new());
+        Self { broker, session, rights, stream, unsent, wish: None, retained }
     }
 
     /// Writes whatever there is to write, until the socket fails.
@@ -157,6 +160,11 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
     }
 
     fn send(&mut self, delivery: &Delivery) {
+        // Asked here and not when it was put into the mailbox: the client may have been away since, and
+        // what it may receive is what its present connection may.
+        if !self.rights.may_receive(delivery.message.topic.as_str()) {
+            return self.broker.tally.operations_denied.add_one();
+        }
         let Ok(expiry_seconds) = expiry_left(&delivery.message, || self.broker.now()) else {
             return self.broker.tally.messages_expired.add_one();
         };

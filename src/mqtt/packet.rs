@@ -20,12 +20,15 @@ pub(crate) enum Version {
     V5,
 }
 
-/// CONNECT. What only MQTT 5 has carries its default in 3.1.1. Credentials are not kept: nobody
-/// checks them yet.
+/// CONNECT. What only MQTT 5 has carries its default in 3.1.1.
 #[derive(Debug)]
 pub(crate) struct Connect {
     pub(crate) version: Version,
     pub(crate) client_id: String,
+    /// Whether the client id is the server's choice.
+    pub(crate) assigned_id: bool,
+    pub(crate) user_name: Option<String>,
+    pub(crate) password: Option<Bytes>,
     pub(crate) clean_start: bool,
     pub(crate) keep_alive_seconds: u16,
     pub(crate) will: Option<Will>,
@@ -144,6 +147,12 @@ pub(crate) enum Reply {
     },
     PubRec {
         id: u16,
+    },
+    /// PUBACK or PUBREC, by `qos`, of a publish the client may not make. MQTT 5 only: 3.1.1 has no
+    /// way to say so.
+    Denied {
+        id: u16,
+        qos: QoS,
     },
     /// `known` is false when the PUBREC it answers named an id that is not in flight.
     PubRel {

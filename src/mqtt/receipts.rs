@@ -11,7 +11,11 @@ use super::session::Session;
 /// When a publish was not stored. Neither it nor any after it is acknowledged.
 pub(crate) async fn run(broker: &Shared, session: &Session) -> Result<(), End> {
     while let Some(pending) = session.next_pending().await {
-        if let Err(error) = pending.receipt.await {
+        let Some(receipt) = pending.receipt else {
+            session.deny(pending.id, &pending.message)?;
+            continue;
+        };
+        if let Err(error) = receipt.await {
             broker.tally.messages_not_stored.add_one();
             return Err(error.into());
         }

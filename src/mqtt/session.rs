@@ -33,7 +33,8 @@ const REPLY_BYTES_MAX: usize = 64 * 1024;
 pub(crate) struct Pending {
     pub(crate) id: u16,
     pub(crate) message: Arc<Message>,
-    pub(crate) receipt: Receipt,
+    /// Absent when the client may not publish it: it is refused in its turn.
+    pub(crate) receipt: Option<Receipt>,
 }
 
 /// A subscription's wish for the retained messages of its filter.
@@ -300,6 +301,22 @@ impl Session {
         replied
     }
 
+    /// Queues PUBACK or PUBREC for a publish the client may not make; that ends it, for QoS 2 too.
+    ///
+    /// # Errors
+    /// When the client takes no packets of that size.
+    pub(crate) fn deny(&self, id: u16, message: &Message) -> Result<(), Violation> {
+        let mut state = lock(&self.state);
+        state.pending_count -= 1;
+        state.pending_bytes -= weight(message);
+        state.in_flight -= 1;
+        state.kept.unreleased.remove(&id);
+        let replied = self.reply_in(&mut state, Reply::Denied { id, qos: message.qos });
+        drop(state);
+        self.room.notify_one();
+        replied
+    }
+
     /// Answers PUBREL.
     ///
     /// # Errors
@@ -470,6 +487,9 @@ mod tests {
         let connect = Connect {
             version,
             client_id: String::new(),
+            assigned_id: false,
+            user_name: None,
+            password: None,
             clean_start: true,
             keep_alive_seconds: 0,
             will: None,
@@ -504,7 +524,7 @@ mod tests {
         for id in 1..=2 {
             assert_eq!(session.arrive(id, QoS::AtLeastOnce), Ok(Arrival::New));
             let receipt = async { Ok(()) }.boxed();
-            session.expect_receipt(Pending { id, message: Arc::clone(&message), receipt });
+            session.expect_receipt(Pending { id, message: Arc::clone(&message), receipt: Some(receipt) });
         }
         session.close();
         for id in 1..=2 {

@@ -33,6 +33,7 @@ use super::names::Tables;
 use super::pages::First;
 use super::pending::{Pending, Started, Work, outcome};
 use super::prepare::{Prepared, PreparedColumn};
+use super::reach::{Reach, reach};
 use super::results::Results;
 use super::rows::{ColumnInfo, Datum};
 use super::running::Running;
@@ -294,6 +295,23 @@ impl Engine {
             }
             Err(_) => Err(stopping()),
         }
+    }
+
+    /// What a statement reads.
+    ///
+    /// # Errors
+    /// When it is not a statement.
+    pub async fn reach(&self, sql: &str) -> Result<Vec<Reach>, QueryError> {
+        let sql = sql.to_owned();
+        // On the engine's threads, whose stacks are made for deep statements.
+        let read = self.inner.handle.spawn(async move { reach(&sql) });
+        read.await.unwrap_or_else(|error| {
+            if error.is_panic() {
+                Err(QueryError::Execution("the query failed inside the engine".to_owned()))
+            } else {
+                Err(stopping())
+            }
+        })
     }
 
     /// Cancels what runs, drops what waits for its next page and stops the engine's threads.

@@ -56,6 +56,7 @@ mod engine;
 mod pages;
 mod pending;
 mod prepare;
+mod reach;
 mod running;
 mod session;
 
@@ -67,6 +68,7 @@ pub use error::QueryError;
 pub use insights::{Insights, Widest};
 pub use limits::QueryOptions;
 pub use prepare::{Prepared, PreparedColumn};
+pub use reach::Reach;
 pub use rows::{ColumnInfo, ColumnType, Datum, ScalarType};
 pub use source::{MeasureRow, Snapshot, Source, SourceError, SourcePart};
 pub use statement::Parameters;

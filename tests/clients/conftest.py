@@ -32,12 +32,14 @@ def pytest_addoption(parser):
 class Daemon:
     """A running tidemill."""
 
-    def __init__(self, folder, process, mqtt, http):
+    def __init__(self, folder, process, mqtt, http, **further):
         self.folder = folder
         self.process = process
         self.mqtt_host, mqtt_port = mqtt.rsplit(":", 1)
         self.mqtt_port = int(mqtt_port)
         self.url = f"http://{http}"
+        # Of further listeners: the address by the transport.
+        self.further = further
 
     def flush(self):
         """Has everything that was written so far put into Parquet files; returns the files."""

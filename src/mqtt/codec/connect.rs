@@ -63,6 +63,8 @@ pub(crate) fn decode_connect(buffer: &mut BytesMut, bytes_max: usize) -> Result<
 
 /// What the walk finds out and rumqttc does not say.
 struct Walked {
+    user_name: Option<String>,
+    password: Option<Bytes>,
     /// Where the credentials start, counted from the packet's first byte.
     credentials_at: usize,
     flags_at: usize,
@@ -89,14 +91,10 @@ fn walk(frame: &Frame, version: Version) -> Result<Walked, Violation> {
         fields.binary()?;
     }
     let credentials_at = position(&fields);
-    if flags & USER_NAME != 0 {
-        fields.text()?;
-    }
-    if flags & PASSWORD != 0 {
-        fields.binary()?;
-    }
+    let user_name = if flags & USER_NAME != 0 { Some(fields.text()?.to_owned()) } else { None };
+    let password = if flags & PASSWORD != 0 { Some(Bytes::copy_from_slice(fields.binary()?)) } else { None };
     fields.end()?;
-    Ok(Walked { credentials_at, flags_at })
+    Ok(Walked { user_name, password, credentials_at, flags_at })
 }
 
 fn check_flags(flags: u8, version: Version) -> Result<(), Violation> {
@@ -117,15 +115,16 @@ fn check_flags(flags: u8, version: Version) -> Result<(), Violation> {
 
 fn read(mut frame: Frame, version: Version) -> Result<Connect, Violation> {
     let walked = walk(&frame, version)?;
-    // rumqttc reads a password as text and refuses those that are not; nobody needs it yet.
+    // rumqttc reads a password as text and refuses those that are not.
     frame.bytes.truncate(walked.credentials_at);
     frame.bytes[walked.flags_at] &= !(USER_NAME | PASSWORD);
     let (first, length_bytes, remaining) = (frame.first, frame.length_bytes, frame.body().len());
     let bytes = frame.into_bytes();
-    match version {
-        Version::V311 => read_v4(v4_codec::FixedHeader::new(first, length_bytes, remaining), bytes),
-        Version::V5 => read_v5(v5_codec::v5::FixedHeader::new(first, length_bytes, remaining), bytes),
-    }
+    let connect = match version {
+        Version::V311 => read_v4(v4_codec::FixedHeader::new(first, length_bytes, remaining), bytes)?,
+        Version::V5 => read_v5(v5_codec::v5::FixedHeader::new(first, length_bytes, remaining), bytes)?,
+    };
+    Ok(Connect { user_name: walked.user_name, password: walked.password, ..connect })
 }
 
 fn read_v4(header: v4_codec::FixedHeader, bytes: Bytes) -> Result<Connect, Violation> {
@@ -145,6 +144,9 @@ fn read_v4(header: v4_codec::FixedHeader, bytes: Bytes) -> Result<Connect, Viola
     Ok(Connect {
         version: Version::V311,
         client_id: connect.client_id,
+        assigned_id: false,
+        user_name: None,
+        password: None,
         clean_start: connect.clean_session,
         keep_alive_seconds: connect.keep_alive,
         will: will.transpose()?,
@@ -163,6 +165,9 @@ fn read_v5(header: v5_codec::v5::FixedHeader, bytes: Bytes) -> Result<Connect, V
     Ok(Connect {
         version: Version::V5,
         client_id: connect.client_id,
+        assigned_id: false,
+        user_name: None,
+        password: None,
         clean_start: connect.clean_start,
         keep_alive_seconds: connect.keep_alive,
         will: will.map(read_will).transpose()?,

@@ -133,6 +133,7 @@ pub(crate) fn encode(reply: Reply, out: &mut BytesMut) -> Result<(), TooLarge> {
         Reply::Refuse { reason, .. } => v4::ConnAck::new(return_code(reason), false).write(out),
         Reply::PubAck { id } => v4::PubAck::new(id).write(out),
         Reply::PubRec { id } => v4::PubRec::new(id).write(out),
+        Reply::Denied { .. } => return Ok(()),
         Reply::PubRel { id, .. } => v4::PubRel::new(id).write(out),
         Reply::PubComp { id, .. } => v4::PubComp::new(id).write(out),
         Reply::SubAck { id, outcomes } => {
@@ -153,6 +154,8 @@ fn return_code(reason: Reason) -> v4::ConnectReturnCode {
     match reason {
         Reason::UnsupportedVersion => v4::ConnectReturnCode::RefusedProtocolVersion,
         Reason::ClientIdInvalid => v4::ConnectReturnCode::BadClientId,
+        Reason::BadUserNameOrPassword => v4::ConnectReturnCode::BadUserNamePassword,
+        Reason::NotAuthorized => v4::ConnectReturnCode::NotAuthorized,
         _ => v4::ConnectReturnCode::ServiceUnavailable,
     }
 }

@@ -193,6 +193,12 @@ pub(crate) fn encode(reply: Reply, out: &mut BytesMut, bytes_max: usize) -> Resu
         }
         Reply::PubAck { id } => v5::PubAck::new(id, None).write(out),
         Reply::PubRec { id } => v5::PubRec::new(id, None).write(out),
+        Reply::Denied { id, qos: QoS::ExactlyOnce } => {
+            v5::PubRec { pkid: id, reason: v5::PubRecReason::NotAuthorized, properties: None }.write(out)
+        }
+        Reply::Denied { id, .. } => {
+            v5::PubAck { pkid: id, reason: v5::PubAckReason::NotAuthorized, properties: None }.write(out)
+        }
         Reply::PubRel { id, known } => {
             let reason =
                 if known { v5::PubRelReason::Success } else { v5::PubRelReason::PacketIdentifierNotFound };
@@ -266,6 +272,8 @@ fn refusal(reason: Reason, text: Option<String>) -> v5::ConnAck {
         Reason::ProtocolError => v5::ConnectReturnCode::ProtocolError,
         Reason::UnsupportedVersion => v5::ConnectReturnCode::UnsupportedProtocolVersion,
         Reason::ClientIdInvalid => v5::ConnectReturnCode::ClientIdentifierNotValid,
+        Reason::BadUserNameOrPassword => v5::ConnectReturnCode::BadUserNamePassword,
+        Reason::NotAuthorized => v5::ConnectReturnCode::NotAuthorized,
         Reason::BadAuthenticationMethod => v5::ConnectReturnCode::BadAuthenticationMethod,
         Reason::TopicNameInvalid => v5::ConnectReturnCode::TopicNameInvalid,
         Reason::PacketTooLarge => v5::ConnectReturnCode::PacketTooLarge,
@@ -282,6 +290,7 @@ fn subscribe_code(outcome: Result<QoS, Reason>) -> v5::SubscribeReasonCode {
         Ok(qos) => v5::SubscribeReasonCode::Success(their_qos(qos)),
         Err(Reason::TopicFilterInvalid) => v5::SubscribeReasonCode::TopicFilterInvalid,
         Err(Reason::QuotaExceeded) => v5::SubscribeReasonCode::QuotaExceeded,
+        Err(Reason::NotAuthorized) => v5::SubscribeReasonCode::NotAuthorized,
         Err(_) => v5::SubscribeReasonCode::Unspecified,
     }
 }

@@ -1,6 +1,7 @@
 //! A broker on a port of its own, a pipeline that does as it is told, and clients of both kinds:
 //! rumqttc's, and raw bytes.
 
+mod doors;
 mod end;
 mod handshake;
 mod hostile;
@@ -22,7 +23,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::{Broker, BrokerOptions, Ingest, IngestError, Receipt, lock};
+use super::{Broker, BrokerOptions, Door, Ingest, IngestError, Receipt, lock};
 use crate::clock::{ManualClock, ProcessingTime, Timestamp};
 use crate::message::{Message, Origin, Properties, QoS};
 use crate::shutdown::Shutdown;
@@ -130,6 +131,11 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) async fn start(options: BrokerOptions) -> Self {
+        Self::start_behind(Door::open(), options).await
+    }
+
+    /// A broker whose listener is `door`.
+    async fn start_behind(door: Door, options: BrokerOptions) -> Self {
         let ingest = FakeIngest::storing();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
         let times = Arc::new(ProcessingTime::default());
@@ -138,7 +144,7 @@ impl Daemon {
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();
         let (serving, stop) = (broker.clone(), shutdown.clone());
-        shutdown.spawn(async move { serving.serve(listener, stop).await });
+        shutdown.spawn(async move { serving.serve(listener, door, stop).await });
         Self { broker, ingest, clock, address, shutdown }
     }
 
