@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, header};
 use bytes::BytesMut;
 use flate2::read::MultiGzDecoder;
 use futures::StreamExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::error::ApiError;
 
@@ -19,6 +19,9 @@ const ROOM_WITHIN: Duration = Duration::from_secs(1);
 
 /// Room is counted in pieces of so many bytes.
 const PIECE: usize = 1024;
+
+/// How much is set aside for a body before any of it is there, in bytes.
+const AT_ONCE: usize = 64 << 10;
 
 /// How much of a body that is too large is read and forgotten, in bytes.
 const FORGOTTEN_MAX: usize = 64 << 20;
@@ -46,7 +49,9 @@ pub(crate) struct Bodies {
 pub(crate) struct Received {
     bytes: Bytes,
     packed: bool,
-    _room: OwnedSemaphorePermit,
+    /// What it unpacks to, once that was asked for.
+    unpacked: OnceCell<(Bytes, Room)>,
+    _room: Room,
 }
 
 impl Received {
@@ -56,60 +61,95 @@ impl Received {
     }
 }
 
+/// What a body takes of the room there is.
+type Room = Option<OwnedSemaphorePermit>;
+
 impl Bodies {
     pub(crate) fn new(limits: BodyLimits) -> Self {
         let pieces = limits.all.max(limits.one).div_ceil(PIECE).min(Semaphore::MAX_PERMITS);
         Self { limits, room: Arc::new(Semaphore::new(pieces)) }
     }
 
-    /// Reads a body, packed if it was sent so.
+    /// Reads a body, packed if it was sent so. It takes room as it comes: who announces much and sends
+    /// nothing takes none.
     ///
     /// # Errors
     /// ThrottlingException when there is no room for it; ValidationException when it is too large, comes
     /// too slowly or is packed in a way that is not understood.
     pub(crate) async fn read(&self, headers: &HeaderMap, body: Body) -> Result<Received, ApiError> {
-        let BodyLimits { one, within, .. } = self.limits;
         let packed = is_packed(headers)?;
-        let length =
+        let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        if length.is_some_and(|length: usize| length > one) {
-            // Read all the same: a client that cannot send its body to the end does not look at the answer.
-            let _ = tokio::time::timeout(within, collect(body, 0, 0)).await;
-            return Err(self.too_large());
+        let mut room = None;
+        let collected = self.collect(body, announced.unwrap_or(0), &mut room);
+        match tokio::time::timeout(self.limits.within, collected).await {
+            Ok(bytes) => Ok(Received { bytes: bytes?, packed, unpacked: OnceCell::new(), _room: room }),
+            Err(_) => Err(ApiError::validation("The request body did not arrive in time.")),
         }
-        // What it unpacks to, and a body of unknown length, may be as large as a body can be.
-        let bytes = if packed { one } else { length.unwrap_or(one) };
-        let pieces = u32::try_from(bytes.div_ceil(PIECE)).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.room).acquire_many_owned(pieces);
-        let room = match tokio::time::timeout(ROOM_WITHIN, room).await {
-            Ok(room) => room.expect("the semaphore is never closed"),
+    }
+
+    /// The bytes of a body. One that is too large is read to its end all the same, within reason: a client
+    /// that cannot send its body does not look at the answer.
+    async fn collect(&self, body: Body, announced: usize, room: &mut Room) -> Result<Bytes, ApiError> {
+        let most = if announced > self.limits.one { 0 } else { self.limits.one };
+        let mut stream = body.into_data_stream();
+        let (mut whole, mut length) = (BytesMut::with_capacity(announced.min(AT_ONCE)), 0_usize);
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk
+                .map_err(|error| ApiError::validation(format!("The request body cannot be read: {error}")))?;
+            length += chunk.len();
+            if length <= most {
+                self.take(room, length).await?;
+                whole.extend_from_slice(&chunk);
+                continue;
+            }
+            (whole, *room) = (BytesMut::new(), None);
+            if length > most + FORGOTTEN_MAX {
+                break;
+            }
+        }
+        if length > most { Err(self.too_large()) } else { Ok(whole.freeze()) }
+    }
+
+    /// Makes `room` enough for so many bytes.
+    async fn take(&self, room: &mut Room, bytes: usize) -> Result<(), ApiError> {
+        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = u32::try_from(bytes.div_ceil(PIECE).saturating_sub(held)).unwrap_or(u32::MAX);
+        if missing == 0 {
+            return Ok(());
+        }
+        let more = Arc::clone(&self.room).acquire_many_owned(missing);
+        let more = match tokio::time::timeout(ROOM_WITHIN, more).await {
+            Ok(more) => more.expect("the semaphore is never closed"),
             Err(_) => return Err(ApiError::throttling("Too many requests are under way; try again later.")),
         };
-        let bytes = match tokio::time::timeout(within, collect(body, one, length.unwrap_or(0))).await {
-            Ok(Ok(Some(bytes))) => bytes,
-            Ok(Ok(None)) => return Err(self.too_large()),
-            Ok(Err(error)) => {
-                return Err(ApiError::validation(format!("The request body cannot be read: {error}")));
-            }
-            Err(_) => return Err(ApiError::validation("The request body did not arrive in time.")),
-        };
-        Ok(Received { bytes, packed, _room: room })
+        match room {
+            Some(room) => room.merge(more),
+            None => *room = Some(more),
+        }
+        Ok(())
     }
 
     /// The body as the operation reads it.
     ///
     /// # Errors
-    /// ValidationException when it cannot be unpacked or is too large then.
+    /// ThrottlingException when there is no room to unpack it; ValidationException when it cannot be
+    /// unpacked or is too large then.
     pub(crate) async fn unpacked(&self, received: &Received) -> Result<Bytes, ApiError> {
-        let bytes = received.bytes.clone();
-        if !received.packed || bytes.is_empty() {
-            return Ok(bytes);
+        if !received.packed || received.bytes.is_empty() {
+            return Ok(received.bytes.clone());
         }
-        let most = self.limits.one;
-        let unpacked = tokio::task::spawn_blocking(move || unpack(&bytes, most)).await;
-        match unpacked {
+        let unpacked = received.unpacked.get_or_try_init(|| self.unpack(received.bytes.clone())).await?;
+        Ok(unpacked.0.clone())
+    }
+
+    async fn unpack(&self, bytes: Bytes) -> Result<(Bytes, Room), ApiError> {
+        let (most, mut room) = (self.limits.one, None);
+        self.take(&mut room, most).await?;
+        let inflated = tokio::task::spawn_blocking(move || inflate(&bytes, most)).await;
+        match inflated {
             Ok(Ok(bytes)) if bytes.len() > most => Err(self.too_large()),
-            Ok(Ok(bytes)) => Ok(bytes.into()),
+            Ok(Ok(bytes)) => Ok((bytes.into(), room)),
             Ok(Err(error)) => {
                 Err(ApiError::validation(format!("The request body cannot be unpacked: {error}")))
             }
@@ -122,23 +162,8 @@ impl Bodies {
     }
 }
 
-/// The bytes of a body; nothing when it has more than `most`, of which some are read and forgotten.
-async fn collect(body: Body, most: usize, expected: usize) -> Result<Option<Bytes>, axum::Error> {
-    let mut stream = body.into_data_stream();
-    let (mut whole, mut length) = (BytesMut::with_capacity(expected), 0_usize);
-    while let Some(chunk) = stream.next().await.transpose()? {
-        length += chunk.len();
-        if length <= most {
-            whole.extend_from_slice(&chunk);
-        } else if length > most + FORGOTTEN_MAX {
-            return Ok(None);
-        }
-    }
-    Ok((length <= most).then(|| whole.freeze()))
-}
-
 /// Unpacks at most one byte more than `most`.
-fn unpack(bytes: &[u8], most: usize) -> std::io::Result<Vec<u8>> {
+fn inflate(bytes: &[u8], most: usize) -> std::io::Result<Vec<u8>> {
     let mut unpacked = Vec::new();
     MultiGzDecoder::new(bytes).take(most as u64 + 1).read_to_end(&mut unpacked)?;
     Ok(unpacked)
@@ -163,7 +188,7 @@ mod tests {
     use super::*;
 
     fn bodies() -> Bodies {
-        Bodies::new(BodyLimits { one: 4096, all: 8192, within: Duration::from_millis(100) })
+        Bodies::new(BodyLimits { one: 4096, all: 8192, within: Duration::from_secs(2) })
     }
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -198,14 +223,18 @@ mod tests {
     #[tokio::test]
     async fn requests_beyond_the_room_are_throttled() {
         let bodies = bodies();
+        let full = || Body::from(vec![b' '; 4096]);
         let mut held = Vec::new();
         for _ in 0..2 {
-            held.push(bodies.read(&HeaderMap::new(), Body::from("{}")).await.expect("room"));
+            held.push(bodies.read(&HeaderMap::new(), full()).await.expect("room"));
         }
         let error = bodies.read(&HeaderMap::new(), Body::from("{}")).await.expect_err("no room");
         assert_eq!(error.code(), "ThrottlingException");
         held.pop();
-        bodies.read(&HeaderMap::new(), Body::from("{}")).await.expect("room again");
+        bodies.read(&HeaderMap::new(), full()).await.expect("room again");
+        // Too large for the room, and refused for that.
+        let error = bodies.read(&HeaderMap::new(), Body::from(vec![b' '; 9000])).await.expect_err("refused");
+        assert_eq!(error.code(), "ValidationException");
     }
 
     #[tokio::test]

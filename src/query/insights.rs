@@ -173,8 +173,9 @@ fn read_rows(plan: &dyn ExecutionPlan, scan: &Scan) -> u64 {
             files.next().is_some_and(|file| scan.parts().any(|part| part.path == file.object_meta.location))
         })
     });
-    let own =
-        if reads { own_metric(plan, "output_rows") + own_metric(plan, "pushdown_rows_pruned") } else { 0 };
+    // Has no name to sum by, unlike the others.
+    let given = || plan.metrics().and_then(|metrics| metrics.output_rows()).unwrap_or(0) as u64;
+    let own = if reads { given() + own_metric(plan, "pushdown_rows_pruned") } else { 0 };
     own + plan.children().into_iter().map(|child| read_rows(child.as_ref(), scan)).sum::<u64>()
 }
 
