@@ -31,29 +31,70 @@ pub(crate) fn double(value: f64) -> String {
 
 /// `2021-05-06 06:35:38.000000000`
 pub(crate) fn timestamp(nanos: i64) -> String {
-    let at = DateTime::from_timestamp_nanos(nanos).naive_utc();
-    format!("{} {}", date_text(at.date()), time(nanos.rem_euclid(DAY)))
+    moment(nanos, ' ')
 }
 
 /// `2021-05-06T06:35:38.000000000Z`
 pub(crate) fn iso_timestamp(nanos: i64) -> String {
-    let at = DateTime::from_timestamp_nanos(nanos).naive_utc();
-    format!("{}T{}Z", date_text(at.date()), time(nanos.rem_euclid(DAY)))
+    let mut text = moment(nanos, 'T');
+    text.push('Z');
+    text
+}
+
+fn moment(nanos: i64, between: char) -> String {
+    let mut text = String::with_capacity(32);
+    push_date(&mut text, DateTime::from_timestamp_nanos(nanos).date_naive());
+    text.push(between);
+    push_time(&mut text, nanos.rem_euclid(DAY).unsigned_abs());
+    text
 }
 
 /// `2021-05-06`, from days since 1970-01-01.
 pub(crate) fn date(days: i32) -> String {
-    NaiveDate::from_epoch_days(days).map_or_else(|| days.to_string(), date_text)
-}
-
-fn date_text(date: NaiveDate) -> String {
-    format!("{:04}-{:02}-{:02}", date.year(), date.month(), date.day())
+    let Some(date) = NaiveDate::from_epoch_days(days) else { return days.to_string() };
+    let mut text = String::with_capacity(10);
+    push_date(&mut text, date);
+    text
 }
 
 /// `06:35:38.000000000`, from nanoseconds since midnight.
 pub(crate) fn time(nanos: i64) -> String {
-    let (hours, minutes, seconds) = (nanos / HOUR, nanos / MINUTE % 60, nanos / SECOND % 60);
-    format!("{hours:02}:{minutes:02}:{seconds:02}.{:09}", nanos % SECOND)
+    let mut text = String::with_capacity(18);
+    push_time(&mut text, nanos.unsigned_abs());
+    text
+}
+
+fn push_date(text: &mut String, date: NaiveDate) {
+    match u64::try_from(date.year()) {
+        Ok(year @ 0..=9999) => push_digits::<4>(text, year),
+        _ => text.push_str(&format!("{:04}", date.year())),
+    }
+    text.push('-');
+    push_digits::<2>(text, date.month().into());
+    text.push('-');
+    push_digits::<2>(text, date.day().into());
+}
+
+fn push_time(text: &mut String, nanos: u64) {
+    let unit = i64::unsigned_abs;
+    push_digits::<2>(text, nanos / unit(HOUR));
+    text.push(':');
+    push_digits::<2>(text, nanos / unit(MINUTE) % 60);
+    text.push(':');
+    push_digits::<2>(text, nanos / unit(SECOND) % 60);
+    text.push('.');
+    push_digits::<9>(text, nanos % unit(SECOND));
+}
+
+/// The last `N` decimal digits of a number. Answers are full of times, and `format!` takes several times as
+/// long.
+fn push_digits<const N: usize>(text: &mut String, mut number: u64) {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        *digit += u8::try_from(number % 10).expect("one digit");
+        number /= 10;
+    }
+    text.push_str(std::str::from_utf8(&digits).expect("digits are ASCII"));
 }
 
 /// `1 21:00:00.000000000`

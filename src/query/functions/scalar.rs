@@ -45,6 +45,8 @@ pub(super) const fn def(name: &'static str, forms: &'static [(&'static str, Code
 /// One call of one form over the rows of a batch.
 pub(super) struct Call<'a> {
     pub(super) args: &'a [ArrayRef],
+    /// The operands before each became a whole column.
+    given: &'a [ColumnarValue],
     pub(super) rows: usize,
     pub(super) returns: &'a DataType,
     /// What the call may make.
@@ -144,7 +146,7 @@ impl ScalarUDFImpl for Defined {
         let columns: Vec<ArrayRef> = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<_>>()?;
         let allowance = Allowance::new(self.name, &args.config_options);
         let returns = args.return_field.data_type();
-        let result = code(&Call { args: &columns, rows, returns, allowance })?;
+        let result = code(&Call { args: &columns, given: &args.args, rows, returns, allowance })?;
         match constant {
             true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)),
             false => Ok(ColumnarValue::Array(result)),
@@ -178,6 +180,11 @@ impl Call<'_> {
         Counts::of(&self.args[i])
     }
 
+    /// Whether operand `i` is the same in all rows, and not NULL.
+    pub(super) fn is_constant(&self, i: usize) -> bool {
+        matches!(self.given.get(i), Some(ColumnarValue::Scalar(value)) if !value.is_null()) && self.rows > 0
+    }
+
     /// Whether no operand is NULL in `row`.
     pub(super) fn all_valid(&self, row: usize) -> bool {
         self.args.iter().all(|arg| arg.is_valid(row))
@@ -188,9 +195,10 @@ impl Call<'_> {
     where
         A: Array + FromIterator<Option<T>> + 'static,
     {
+        let whole = self.args.iter().all(|arg| arg.null_count() == 0);
         let rows = (0..self.rows).map(|row| {
             self.allowance.check()?;
-            if self.all_valid(row) { code(row) } else { Ok(None) }
+            if whole || self.all_valid(row) { code(row) } else { Ok(None) }
         });
         Ok(Arc::new(rows.collect::<Result<A>>()?))
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use chrono::Datelike;
 use datafusion::arrow::array::{
-    ArrayRef, Date32Array, Float64Array, Int64Array, StringViewArray, Time64NanosecondArray,
+    Array, ArrayRef, AsArray, Date32Array, Float64Array, Int64Array, StringViewArray, Time64NanosecondArray,
     TimestampNanosecondArray,
 };
+use datafusion::arrow::datatypes::TimestampNanosecondType;
 use datafusion::common::Result;
 use datafusion::logical_expr::Volatility;
 
@@ -44,6 +45,13 @@ pub(super) const FUNCTIONS: &[Def] = &[
         "date_trunc",
         &[
             ("date_trunc(varchar, timestamp) -> timestamp", |call| {
+                if call.is_constant(0)
+                    && let Ok(unit) = unit(call, 0)
+                    && let Length::Nanos(length) = unit.length()
+                    && length <= DAY
+                {
+                    return steps(call, 1, length, |moment| truncate(unit, moment));
+                }
                 call.map::<_, TimestampNanosecondArray>(|row| {
                     truncate(unit(call, row)?, call.count(1).at(row)).map(Some)
                 })
@@ -403,14 +411,46 @@ fn shifted(call: &Call<'_>, code: impl Fn(i64, i64) -> Option<i64>) -> Result<Ar
 /// Bins are anchored at the epoch; times before it are floored too.
 fn bin(call: &Call<'_>) -> Result<ArrayRef> {
     let (moments, widths) = (call.count(0), call.count(1));
-    call.map::<_, TimestampNanosecondArray>(|row| {
-        let (moment, width) = (moments.at(row), widths.at(row));
-        if width <= 0 {
-            return Err(failed("the interval of bin() must be greater than zero"));
+    if call.is_constant(1) {
+        let width = widths.at(0);
+        return steps(call, 0, width, |moment| bin_start(moment, width));
+    }
+    call.map::<_, TimestampNanosecondArray>(|row| bin_start(moments.at(row), widths.at(row)).map(Some))
+}
+
+fn bin_start(moment: i64, width: i64) -> Result<i64> {
+    if width <= 0 {
+        return Err(failed("the interval of bin() must be greater than zero"));
+    }
+    let start = moment.checked_sub(moment.rem_euclid(width));
+    start.ok_or_else(|| failed("bin() reaches beyond the earliest timestamp"))
+}
+
+/// Where the steps of one length begin that the timestamps of an operand fall in. Rows of one series lie
+/// side by side in the order of their times, so most fall in the step of the row before: comparing is
+/// cheaper than dividing.
+fn steps(
+    call: &Call<'_>,
+    operand: usize,
+    length: i64,
+    start: impl Fn(i64) -> Result<i64>,
+) -> Result<ArrayRef> {
+    call.allowance.check()?;
+    let moments = call.args[operand].as_primitive::<TimestampNanosecondType>();
+    let mut starts = Vec::with_capacity(moments.len());
+    let mut step = 0..0;
+    for (row, moment) in moments.values().iter().enumerate() {
+        if !step.contains(moment) {
+            step = match start(*moment) {
+                Ok(start) => start..start.saturating_add(length),
+                // What stands under a NULL means nothing.
+                Err(_) if moments.is_null(row) => 0..0,
+                Err(error) => return Err(error),
+            };
         }
-        let binned = moment.checked_sub(moment.rem_euclid(width));
-        binned.map(Some).ok_or_else(|| failed("bin() reaches beyond the earliest timestamp"))
-    })
+        starts.push(step.start);
+    }
+    Ok(Arc::new(TimestampNanosecondArray::new(starts.into(), moments.nulls().cloned())))
 }
 
 /// Bins of whole months, counted from January 1970.
