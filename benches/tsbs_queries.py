@@ -33,7 +33,7 @@ class Tidemill:
 
     def __init__(self, binary, folder):
         self.data = folder / "data"
-        (folder / "rules").mkdir()
+        (folder / "rules").mkdir(exist_ok=True)
         config = folder / "config.toml"
         config.write_text(f'[mqtt]\nlisten = "127.0.0.1:0"\n[http]\nlisten = "127.0.0.1:0"\n'
                           f'[store]\npath = "{self.data}"\n')
@@ -44,13 +44,16 @@ class Tidemill:
         self.connection = http.client.HTTPConnection(self.address)
 
     def call(self, action, body):
+        return json.loads(self.send(action, json.dumps(body)))
+
+    def send(self, action, body):
         headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"Timestream_20181101.{action}"}
-        self.connection.request("POST", "/", json.dumps(body), headers)
+        self.connection.request("POST", "/", body, headers)
         answer = self.connection.getresponse()
         text = answer.read()
         if answer.status != 200:
             sys.exit(f"{action}: {answer.status} {text[:500]!r}")
-        return json.loads(text)
+        return text
 
     def query(self, sql):
         rows, request = [], {"QueryString": sql}
@@ -69,29 +72,29 @@ class Tidemill:
         table = "single" if single else "multi"
         self.call("CreateTable", {"DatabaseName": "bench", "TableName": table})
         chance = random.Random(1)
-        tags = [{"hostname": f"host_{host}", "region": f"region-{host % 9}", "rack": str(host % 100),
-                 "os": f"os-{host % 3}", "team": f"team-{host % 4}"} for host in range(hosts)]
-        dimensions = [[{"Name": name, "Value": value} for name, value in one.items()] for one in tags]
-        records, begin, count = [], time.monotonic(), 0
+        dimensions = [json.dumps([{"Name": name, "Value": value} for name, value in (
+            ("hostname", f"host_{host}"), ("region", f"region-{host % 9}"), ("rack", str(host % 100)),
+            ("os", f"os-{host % 3}"), ("team", f"team-{host % 4}"))]) for host in range(hosts)]
+        if single:
+            common = '"MeasureValueType": "DOUBLE"'
+            made = [[f'"MeasureName": "{name}", "MeasureValue": "{n}.0"}}' for n in range(101)] for name in GAUGES]
+        else:
+            common = '"MeasureValueType": "MULTI", "MeasureName": "cpu"'
+            made = [[f'{{"Name": "{name}", "Value": "{n}.0", "Type": "DOUBLE"}}' for n in range(101)] for name in GAUGES]
+        count, begin = 0, time.monotonic()
         for step in range(hours * 3600 // STEP):
-            moment = str((FIRST + step * STEP) * 1000)
-            for host in range(hosts):
-                values = [str(float(chance.randrange(101))) for _ in GAUGES]
-                if single:
-                    records += [{"Dimensions": dimensions[host], "MeasureName": name, "MeasureValue": value,
-                                 "Time": moment} for name, value in zip(GAUGES, values)]
-                else:
-                    records.append({"Dimensions": dimensions[host], "MeasureName": "cpu",
-                                    "MeasureValueType": "MULTI", "Time": moment,
-                                    "MeasureValues": [{"Name": name, "Value": value, "Type": "DOUBLE"}
-                                                      for name, value in zip(GAUGES, values)]})
-                while len(records) >= ROWS:
-                    self.call("WriteRecords", {"DatabaseName": "bench", "TableName": table,
-                                               "Records": records[:ROWS]})
-                    records, count = records[ROWS:], count + ROWS
-        if records:
-            self.call("WriteRecords", {"DatabaseName": "bench", "TableName": table, "Records": records})
-        print(f"{table}: {count + len(records)} rows in {time.monotonic() - begin:.0f} s", flush=True)
+            columns = [chance.choices(values, k=hosts) for values in made]
+            if single:
+                records = [f'{{"Dimensions": {of}, {one}' for of, row in zip(dimensions, zip(*columns)) for one in row]
+            else:
+                records = [f'{{"Dimensions": {of}, "MeasureValues": [{", ".join(row)}]}}'
+                           for of, row in zip(dimensions, zip(*columns))]
+            head = (f'{{"DatabaseName": "bench", "TableName": "{table}", "CommonAttributes": {{{common}, '
+                    f'"Time": "{(FIRST + step * STEP) * 1000}"}}, "Records": [')
+            for first in range(0, len(records), ROWS):
+                self.send("WriteRecords", head + ", ".join(records[first:first + ROWS]) + "]}")
+            count += len(records)
+        print(f"{table}: {count} rows in {time.monotonic() - begin:.0f} s", flush=True)
 
     def rest(self):
         """Flushes, and waits until the parts stay the same for a while."""
@@ -103,10 +106,12 @@ class Tidemill:
                 seen, since = self.parts(), time.monotonic()
 
 
-def queries(hosts, hours):
-    """Name, Timestream SQL for the table of ten measures, and what DuckDB is asked."""
+def queries(hosts, hours, single):
+    """Name, Timestream SQL, and what DuckDB is asked. With one record a measure the questions are put as
+    TSBS' own generator puts them to Timestream: a CASE for each measure, and `measure_name` in the filter."""
     chance = random.Random(2)
     end = FIRST + hours * 3600
+    value = "measure_value::double"
 
     def window(length):
         length = min(length, hours)
@@ -124,42 +129,62 @@ def queries(hosts, hours):
     def both(name, sql):
         duck = sql.replace("bin(time, 1m)", "time_bucket(INTERVAL '1 minute', time)")
         duck = duck.replace("bin(time, 1h)", "time_bucket(INTERVAL '1 hour', time)").replace("max_by", "arg_max")
-        return name, sql, duck
+        return name, sql, duck.replace(value, f'"{value}"')
+
+    def gauge(function, name):
+        of = f"CASE WHEN measure_name = '{name}' THEN {value} END" if single else name
+        return f"{function}({of}) AS {name}"
 
     def gauges(function, count):
-        return ", ".join(f"{function}({name}) AS {name}" for name in GAUGES[:count])
+        return ", ".join(gauge(function, name) for name in GAUGES[:count])
+
+    def measures(*names):
+        """The condition that keeps the records with these measures, and what joins it to others."""
+        return "measure_name IN (" + ", ".join(f"'{name}'" for name in names) + ") AND " if single else ""
 
     for metrics, count, length in ((1, 1, 1), (1, 1, 12), (1, 8, 1), (5, 1, 1), (5, 1, 12), (5, 8, 1)):
         yield both(f"single-groupby-{metrics}-{count}-{length}",
-                   f"SELECT bin(time, 1m) AS minute, {gauges('max', metrics)} FROM T WHERE {where(length, count)} "
-                   "GROUP BY bin(time, 1m) ORDER BY 1")
+                   f"SELECT bin(time, 1m) AS minute, {gauges('max', metrics)} FROM T "
+                   f"WHERE {measures(*GAUGES[:metrics])}{where(length, count)} GROUP BY bin(time, 1m) ORDER BY 1")
     for metrics in (1, 5, 10):
         yield both(f"double-groupby-{metrics if metrics < 10 else 'all'}",
-                   f"SELECT bin(time, 1h) AS hour, hostname, {gauges('avg', metrics)} FROM T WHERE {where(12, 0)} "
+                   f"SELECT bin(time, 1h) AS hour, hostname, {gauges('avg', metrics)} FROM T "
+                   f"WHERE {measures(*GAUGES[:metrics])}{where(12, 0)} "
                    "GROUP BY bin(time, 1h), hostname ORDER BY 1, 2 LIMIT 1000")
     for count in (1, 8):
         yield both(f"cpu-max-all-{count}",
-                   f"SELECT bin(time, 1h) AS hour, {gauges('max', 10)} FROM T WHERE {where(8, count)} "
-                   "GROUP BY bin(time, 1h) ORDER BY 1")
-    yield both("high-cpu-1", f"SELECT time, hostname, {', '.join(GAUGES)} FROM T WHERE usage_user > 90.0 AND "
-                             f"{where(12, 1)} ORDER BY time")
-    # All hosts: summed up, because a page of the API holds 1,000 rows.
-    yield both("high-cpu-all", f"SELECT count(*) AS n, {gauges('sum', 10)} FROM T WHERE usage_user > 90.0 AND "
-                               f"{where(12, 0)}")
-    yield both("lastpoint", f"SELECT hostname, max(time) AS last, "
-                            f"{', '.join(f'max_by({name}, time) AS {name}' for name in GAUGES)} FROM T "
-                            "GROUP BY hostname ORDER BY 1 LIMIT 1000")
-    yield both("groupby-orderby-limit", f"SELECT bin(time, 1m) AS minute, max(usage_user) AS u FROM T WHERE time < "
-                                        f"TIMESTAMP '{window(1)[1]}' GROUP BY bin(time, 1m) ORDER BY 1 DESC LIMIT 5")
-    yield both("full-scan", f"SELECT bin(time, 1h) AS hour, hostname, {gauges('avg', 1)}, max(usage_idle) AS m FROM T "
+                   f"SELECT bin(time, 1h) AS hour, {gauges('max', 10)} FROM T WHERE {measures(*GAUGES)}"
+                   f"{where(8, count)} GROUP BY bin(time, 1h) ORDER BY 1")
+    for name, count in (("high-cpu-1", 1), ("high-cpu-all", 0)):
+        what = where(12, count)
+        # Of all hosts the readings are summed up, because a page of the API holds 1,000 rows.
+        if single:
+            busy = f"WITH busy AS (SELECT time, hostname FROM T WHERE measure_name = 'usage_user' AND {value} > 90.0 " \
+                   f"AND {what}) "
+            select = "a.time AS time, a.hostname AS hostname, measure_name, " + value if count else \
+                     f"measure_name, count(*) AS n, sum({value}) AS s"
+            order = "ORDER BY 1, 3" if count else "GROUP BY measure_name ORDER BY 1"
+            what = what.replace("time ", "a.time ").replace("hostname ", "a.hostname ")
+            yield both(name, f"{busy}SELECT {select} FROM T a JOIN busy b ON a.hostname = b.hostname AND "
+                             f"a.time = b.time WHERE {what} {order}")
+        else:
+            select = f"time, hostname, {', '.join(GAUGES)}" if count else f"count(*) AS n, {gauges('sum', 10)}"
+            yield both(name, f"SELECT {select} FROM T WHERE usage_user > 90.0 AND {what}"
+                             f"{' ORDER BY time' if count else ''}")
+    if single:
+        yield both("lastpoint", f"SELECT hostname, measure_name, max(time) AS last, max_by({value}, time) AS v FROM T "
+                                "GROUP BY hostname, measure_name ORDER BY 1, 2 LIMIT 1000")
+    else:
+        yield both("lastpoint", f"SELECT hostname, max(time) AS last, "
+                                f"{', '.join(f'max_by({name}, time) AS {name}' for name in GAUGES)} FROM T "
+                                "GROUP BY hostname ORDER BY 1 LIMIT 1000")
+    yield both("groupby-orderby-limit", f"SELECT bin(time, 1m) AS minute, {gauges('max', 1)} FROM T WHERE "
+                                        f"{measures(GAUGES[0])}time < TIMESTAMP '{window(1)[1]}' "
+                                        "GROUP BY bin(time, 1m) ORDER BY 1 DESC LIMIT 5")
+    yield both("full-scan", f"SELECT bin(time, 1h) AS hour, hostname, {gauge('avg', 'usage_user')}, "
+                            f"{gauge('max', 'usage_idle')} FROM T "
+                            f"{'WHERE ' + measures('usage_user', 'usage_idle')[:-5] if single else ''} "
                             "GROUP BY bin(time, 1h), hostname ORDER BY 1, 2 LIMIT 1000")
-
-
-def of_single(sql):
-    """The same question of ten records a reading: a measure is a row."""
-    inner = ", ".join(f"max(IF(measure_name = '{name}', measure_value::double)) AS {name}" for name in GAUGES
-                      if name in sql)
-    return sql.replace("FROM T", f"FROM (SELECT time, hostname, {inner} FROM bench.single GROUP BY time, hostname)")
 
 
 def plain(rows):
@@ -195,17 +220,22 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--single", action="store_true", help="one record a measure, the same questions")
     parser.add_argument("--cold", action="store_true")
+    parser.add_argument("--only", default="", help="queries with this in their names")
     parser.add_argument("--folder", default=None, help="where the data lies; /tmp may be memory")
+    parser.add_argument("--keep", default=None, type=os.path.abspath,
+                        help="a folder in which the data stays, and is found the next time")
     given = parser.parse_args()
     import duckdb
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        tidemill = Tidemill(given.binary, pathlib.Path(folder))
+        folder = pathlib.Path(given.keep or folder)
+        folder.mkdir(exist_ok=True)
+        loaded = (folder / "data").exists()
+        tidemill = Tidemill(given.binary, folder)
         try:
-            tidemill.call("CreateDatabase", {"DatabaseName": "bench"})
-            tidemill.load(given.hosts, given.hours, False)
-            if given.single:
-                tidemill.load(given.hosts, given.hours, True)
-            tidemill.rest()
+            if not loaded:
+                tidemill.call("CreateDatabase", {"DatabaseName": "bench"})
+                tidemill.load(given.hosts, given.hours, given.single)
+                tidemill.rest()
             measure(tidemill, duckdb, given)
         finally:
             tidemill.process.terminate()
@@ -213,17 +243,21 @@ def main():
 
 
 def measure(tidemill, duckdb, given):
-    parts = tidemill.parts()
-    multi = [str(part) for part in parts if "usage_user" in
-             {row[0] for row in duckdb.sql(f"DESCRIBE SELECT * FROM read_parquet('{part}')").fetchall()}]
-    bytes_all = sum(os.path.getsize(part) for part in multi)
+    parts = [str(part) for part in tidemill.parts()]
+    bytes_all = sum(os.path.getsize(part) for part in parts)
     threads = len(os.sched_getaffinity(0))
     duckdb.sql(f"SET threads = {threads}")
-    print(f"{given.hosts} hosts x {given.hours} h: {len(multi)} parts, {bytes_all / 1e6:.0f} MB, {threads} threads, "
-          f"{'cold' if given.cold else 'warm'}, best of {given.rounds}, ms")
-    for name, sql, duck in queries(given.hosts, given.hours):
-        ours_sql = of_single(sql) if given.single else sql.replace("FROM T", "FROM bench.multi")
-        duck = duck.replace("FROM T", f"FROM read_parquet({multi}, union_by_name = true)")
+    if given.cold:
+        # What it has read it otherwise keeps, whatever the kernel forgets.
+        duckdb.sql("SET enable_external_file_cache = false")
+    table = "single" if given.single else "multi"
+    print(f"{given.hosts} hosts x {given.hours} h, {table}: {len(parts)} parts, {bytes_all / 1e6:.0f} MB, {threads} "
+          f"threads, {'cold' if given.cold else 'warm'}, best of {given.rounds}, ms")
+    for name, sql, duck in queries(given.hosts, given.hours, given.single):
+        if given.only not in name:
+            continue
+        ours_sql = sql.replace("FROM T", f"FROM bench.{table}")
+        duck = duck.replace("FROM T", f"FROM read_parquet({parts})")
         ours, theirs = [], []
         for turn in range(given.rounds + 1):
             if given.cold:
