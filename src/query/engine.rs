@@ -41,7 +41,7 @@ use super::session::{language, session_states};
 use super::source::Source;
 use super::statement::{self, Parameters, Statement};
 use super::table::SnapshotTable;
-use super::{branches, catalog, deadline, names, prepare, rewrite, rows, union};
+use super::{branches, catalog, deadline, names, prepare, rewrite, rows, spread, union};
 use crate::clock::Clock;
 
 /// A query, or the next page of one.
@@ -430,7 +430,11 @@ impl Inner {
         let logical = context.plan(query)?;
         union::check(&logical)?;
         branches::check(&logical)?;
-        let plan = state.create_physical_plan(&logical).await?;
+        let optimised = state.optimize(&logical)?;
+        let known = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let threads = spread::threads(&optimised, known.as_ref(), state.config().target_partitions());
+        state.config_mut().options_mut().execution.target_partitions = threads;
+        let plan = state.query_planner().create_physical_plan(&optimised, &state).await?;
         // Only now every CASE and UNION has the type of its rows; names may have changed on the way.
         let columns = rows::columns(logical.schema().as_arrow(), &plan.schema())?;
         Ok(Planned { state, logical, plan, columns, scans })

@@ -5,8 +5,8 @@
 //! ```text
 //! text -> limits, dialect, values, weight -> statement -> names (tables, functions)
 //!      -> rewrite, subquery, like, select_list
-//!      -> context, operators, unnest, union, branches (logical plan) -> table, prune (scan)
-//!      -> lambda_places, deadline (physical plan)
+//!      -> context, operators, unnest, union, branches (logical plan)
+//!      -> spread -> table, prune, part_reader (scan) -> lambda_places, deadline (physical plan)
 //!      -> results, rows, insights, wire_text (page) -> cursor (token), running (cancel)
 //! ```
 //!
@@ -40,7 +40,9 @@ mod operators;
 mod union;
 mod unnest;
 
+mod part_reader;
 mod prune;
+mod spread;
 mod table;
 
 mod deadline;

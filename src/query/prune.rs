@@ -35,6 +35,36 @@ impl TimeRange {
         self.and(Self { from, ..Self::ALL })
     }
 
+    /// Whether all times of this range pass `filter`; a filter that says more than when is not understood.
+    pub(crate) fn passes(self, filter: &Expr) -> bool {
+        let holds = |op: &Operator, moment: i64| match op {
+            Operator::GtEq => moment <= self.from,
+            Operator::Gt => moment < self.from,
+            Operator::LtEq => self.to <= moment,
+            Operator::Lt => self.to < moment,
+            _ => false,
+        };
+        match filter {
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+                self.passes(left) && self.passes(right)
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                match (is_time(left), moment(right), moment(left), is_time(right)) {
+                    (true, Some(moment), _, _) => holds(op, moment),
+                    (_, _, Some(moment), true) => op.swap().is_some_and(|op| holds(&op, moment)),
+                    _ => false,
+                }
+            }
+            Expr::Between(Between { expr, negated: false, low, high }) => {
+                let (low, high) = (moment(low), moment(high));
+                is_time(expr)
+                    && low.is_some_and(|low| low <= self.from)
+                    && high.is_some_and(|high| self.to <= high)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a part with these times can have a row of this range.
     pub(crate) fn overlaps(self, time_min: i64, time_max: i64) -> bool {
         self.from <= self.to && self.from <= time_max && time_min <= self.to
@@ -188,6 +218,27 @@ mod tests {
         assert_eq!(TimeRange::of(&[first.or(second)]), TimeRange { from: 1, to: 9 });
         let unknown = col("time").eq(at(9)).or(col("host").eq(lit("a")));
         assert_eq!(TimeRange::of(&[unknown]), TimeRange::ALL);
+    }
+
+    #[test]
+    fn a_filter_that_every_time_passes_is_known() {
+        let range = TimeRange { from: 10, to: 20 };
+        let passed = [
+            col("time").gt_eq(at(10)).and(col("time").lt(at(21))),
+            at(9).lt(col("time")),
+            col("time").between(at(10), at(20)),
+        ];
+        assert!(passed.iter().all(|filter| range.passes(filter)));
+        let unsure = [
+            col("time").gt(at(10)),
+            col("time").lt(at(20)),
+            col("time").eq(at(10)),
+            col("time").gt_eq(at(10)).and(col("host").eq(lit("a"))),
+            col("time").between(at(10), at(19)),
+            col("time").not_between(at(0), at(5)),
+            col("cpu").lt(at(99)),
+        ];
+        assert!(unsure.iter().all(|filter| !range.passes(filter)));
     }
 
     #[test]

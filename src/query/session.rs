@@ -56,7 +56,8 @@ pub(crate) fn session_states(
         .with_create_default_catalog_and_schema(false);
     let settings = config.options_mut();
     settings.execution.time_zone = None;
-    settings.execution.parquet.pushdown_filters = true;
+    // Each scan decides for itself: see `table`.
+    settings.execution.parquet.pushdown_filters = false;
     settings.execution.parquet.bloom_filter_on_read = true;
     settings.execution.collect_statistics = false;
     // A sort that may spill keeps this much aside to merge what it spilled.

@@ -4,11 +4,11 @@
 //! machine as it is. No sort order is declared, although parts are sorted: a declared order makes
 //! DataFusion group through order-preserving exchanges, several times slower than hashing.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{Array, RecordBatch, new_null_array};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::array::{Array, AsArray, RecordBatch, TimestampNanosecondArray, new_null_array};
+use datafusion::arrow::compute::{cast, max, min};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
@@ -17,7 +17,7 @@ use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::datasource::object_store::ObjectStoreUrl;
-use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetRowSelection};
+use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::parquet::arrow::arrow_reader::{RowSelection, RowSelector};
@@ -28,6 +28,7 @@ use datafusion::physical_plan::union::UnionExec;
 use roaring::RoaringBitmap;
 
 use super::insights::{Scan, Scans, bytes_of};
+use super::part_reader::PartReaders;
 use super::prune::TimeRange;
 use super::source::{Snapshot, SourcePart};
 use crate::clock::Timestamp;
@@ -46,11 +47,25 @@ pub(crate) struct SnapshotTable {
     snapshot: Arc<Snapshot>,
     /// Where scans are noted.
     scans: Scans,
+    /// The times of all rows, once somebody asked.
+    times: OnceLock<Option<TimeRange>>,
 }
 
 impl SnapshotTable {
     pub(crate) fn new(name: (String, String), snapshot: Arc<Snapshot>, scans: Scans) -> Self {
-        Self { name, snapshot, scans }
+        Self { name, snapshot, scans, times: OnceLock::new() }
+    }
+
+    /// The parts that can have a row all of `filters` allow, by its time.
+    pub(crate) fn parts_within(&self, filters: &[Expr]) -> impl Iterator<Item = &SourcePart> {
+        let range = TimeRange::of(filters);
+        let wanted = move |part: &&SourcePart| range.overlaps(part.time_min.nanos(), part.time_max.nanos());
+        self.snapshot.parts.iter().filter(wanted)
+    }
+
+    /// How many rows are in no part.
+    pub(crate) fn rows_in_memory(&self) -> usize {
+        self.snapshot.memory.iter().map(RecordBatch::num_rows).sum()
     }
 
     fn memory(&self) -> Result<Vec<RecordBatch>> {
@@ -65,9 +80,7 @@ impl SnapshotTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let range = TimeRange::of(filters);
-        let wanted = |part: &&SourcePart| range.overlaps(part.time_min.nanos(), part.time_max.nanos());
-        let parts: Vec<&SourcePart> = self.snapshot.parts.iter().filter(wanted).collect();
+        let parts: Vec<&SourcePart> = self.parts_within(filters).collect();
         if parts.is_empty() {
             return Ok(None);
         }
@@ -75,13 +88,14 @@ impl SnapshotTable {
         let runtime = state.runtime_env();
         let store = runtime.object_store(&url)?;
         let metadata = runtime.cache_manager.get_file_metadata_cache();
-        let reader = Arc::new(CachedParquetFileReaderFactory::new(store, metadata));
+        let reader = Arc::new(PartReaders::new(store, metadata));
+        let times = self.times(state, filters, &parts)?;
         let mut source = ParquetSource::new(Arc::clone(&self.snapshot.schema))
-            .with_pushdown_filters(true)
+            .with_pushdown_filters(times.is_some() || self.late(filters))
             .with_enable_page_index(true)
             .with_bloom_filter_on_read(true)
             .with_parquet_file_reader_factory(reader);
-        if let Some(predicate) = self.times(state, filters, &parts)? {
+        if let Some(predicate) = times {
             source = source.with_predicate(predicate);
         }
         let known: Vec<Statistics> = parts.iter().map(|part| self.known(part)).collect();
@@ -97,6 +111,24 @@ impl SnapshotTable {
 }
 
 impl SnapshotTable {
+    /// Whether the reader is to look at the columns of the filters first and at the others only where a row
+    /// passed. That pays where rows that pass lie together, as those of one series or one hour do. Rows that
+    /// are hot, or broken, lie everywhere: finding each of them among encoded values takes longer than to
+    /// decode all.
+    fn late(&self, filters: &[Expr]) -> bool {
+        let mut asked = filters.iter().filter(|filter| !self.all_pass(filter)).peekable();
+        let narrows =
+            |filter: &Expr| filter.column_refs().iter().any(|column| self.is_sorted_by(&column.name));
+        asked.peek().is_none() || asked.any(narrows)
+    }
+
+    /// Whether the rows of parts are sorted by this column among others.
+    fn is_sorted_by(&self, column: &str) -> bool {
+        let place = self.snapshot.schema.index_of(column).ok();
+        let attribute = place.and_then(|place| self.snapshot.attributes.get(place));
+        attribute.is_some_and(|attribute| matches!(*attribute, "DIMENSION" | "MEASURE_NAME" | "TIMESTAMP"))
+    }
+
     /// What is not in the filters but must, or may, be asked of the time of a row: that it is not past
     /// retention, and what filters like `bin(time, 1h) > x` mean for it. Row groups and pages have bounds
     /// of the time, and none of a function of it.
@@ -115,6 +147,24 @@ impl SnapshotTable {
         let schema = DFSchema::try_from(Arc::clone(&self.snapshot.schema))?;
         let filter = wanted.filter(Expr::Column(Column::from_name(TIME)));
         filter.map(|filter| state.create_physical_expr(filter, &schema)).transpose()
+    }
+
+    /// Whether all rows pass `filter`, by their times.
+    fn all_pass(&self, filter: &Expr) -> bool {
+        let times = self.times.get_or_init(|| self.times_of_rows());
+        times.is_some_and(|times| times.passes(filter))
+    }
+
+    /// The times of all rows; nothing if there are none.
+    fn times_of_rows(&self) -> Option<TimeRange> {
+        let parts = self.snapshot.parts.iter().map(|part| (part.time_min.nanos(), part.time_max.nanos()));
+        let memory = self.snapshot.memory.iter().filter(|batch| batch.num_rows() > 0).map(|batch| {
+            let times = batch.column_by_name(TIME).and_then(|times| times.as_primitive_opt());
+            let bounds = times.and_then(|times: &TimestampNanosecondArray| Some((min(times)?, max(times)?)));
+            bounds.unwrap_or((i64::MIN, i64::MAX))
+        });
+        let both = parts.chain(memory).reduce(|(from, to), (min, max)| (from.min(min), to.max(max)));
+        both.map(|(from, to)| TimeRange { from, to })
     }
 
     /// What the manifest knows of a part, so that its file need not be opened to know it. A superseded row
@@ -204,9 +254,14 @@ impl TableProvider for SnapshotTable {
         TableType::Base
     }
 
-    /// A part of the work: whole files, row groups and pages fall away, single rows in memory do not.
+    /// A filter that all rows pass is done with. Of others a part: whole files, row groups and pages fall
+    /// away, single rows in memory do not.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        let support = |filter: &&Expr| match self.all_pass(filter) {
+            true => TableProviderFilterPushDown::Exact,
+            false => TableProviderFilterPushDown::Inexact,
+        };
+        Ok(filters.iter().map(support).collect())
     }
 
     async fn scan(
