@@ -18,7 +18,7 @@ use crate::mqtt::{Broker, BrokerOptions, Door, Logins, Upstream, UpstreamOptions
 use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
 use crate::query::{Engine, EngineError, QueryOptions};
 use crate::rulebook::{Rulebook, RulebookError};
-use crate::rules::{LoadError, LocalFiles, RuleFolder, RuleOptions, RuleSet};
+use crate::rules::{LoadError, StandIns, RuleFolder, RuleOptions, RuleSet};
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::tls::{TlsEndpoint, TlsError, TlsFiles};
@@ -234,7 +234,7 @@ impl Room {
 fn rule_options(config: &Config) -> RuleOptions {
     RuleOptions {
         account_id: config.account_id.clone(),
-        files: LocalFiles {
+        files: StandIns {
             proto: config.rules.proto_path.clone(),
             secrets: config.rules.secrets_path.clone(),
         },

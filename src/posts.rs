@@ -1,9 +1,11 @@
 //! HTTP requests the daemon makes: bounded, each lane beside the others, repeated while it may help.
 //!
 //! A lane is what one sender has to say: the http actions of a rule, the notifications of a topic. Nobody
-//! waits for an answer. A lane has [`WAITING_MAX`] requests waiting or under way and [`AT_ONCE`] of them under
+//! waits for an answer, unless it [asks](Place::ask). A lane has [`WAITING_MAX`] requests waiting or under way and [`AT_ONCE`] of them under
 //! way; one more fails at once. So a destination that does not answer costs its own lane only. What waits
 //! is in memory: a crash loses it, an orderly stop does not.
+
+mod asking;
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -13,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::shutdown::Shutdown;
 
@@ -129,6 +131,16 @@ impl Posts {
 }
 
 impl Place {
+    /// Resolves when it is this request's turn; it ends with what is returned.
+    async fn turn(&self) -> Result<SemaphorePermit<'_>, String> {
+        self.turns.acquire().await.map_err(|_| "the daemon stopped before it was sent".to_owned())
+    }
+
+    /// What sends requests.
+    fn client(&self) -> Result<&Client, String> {
+        self.posts.client()
+    }
+
     /// Sends `post` when its turn comes, again while that may help and `stop` is not requested.
     ///
     /// # Errors
@@ -138,9 +150,9 @@ impl Place {
         let _turn = tokio::select! {
             biased;
             () = stop.requested() => return Err(stopped()),
-            turn = self.turns.acquire() => turn.map_err(|_| stopped())?,
+            turn = self.turn() => turn?,
         };
-        let client = self.posts.client()?;
+        let client = self.client()?;
         let mut wait = BACK_OFF;
         for repetition in 0..=post.retries {
             let refused = tokio::select! {

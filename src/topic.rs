@@ -66,7 +66,7 @@ impl TopicName {
     }
 
     /// The levels between the slashes; `/a` has two, the first of them empty.
-    pub fn levels(&self) -> impl Iterator<Item = &str> {
+    pub fn levels(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.split('/')
     }
 

@@ -46,7 +46,12 @@ impl Site {
         let (republished, _) = tokio::sync::mpsc::channel(1);
         let (clock_of, times_of) = (Arc::clone(&clock), Arc::clone(&times));
         let parts = PipelineParts { store: store.clone(), clock: clock_of, times: times_of, republished };
-        let options = PipelineOptions { dead_letters: data.clone(), files: data.join("files"), hops_max: 1 };
+        let options = PipelineOptions {
+            dead_letters: data.clone(),
+            files: data.join("files"),
+            hops_max: 1,
+            function_timeout: Duration::from_secs(1),
+        };
         let pipeline = Pipeline::new(RuleSet::from_rules(Vec::new()), parts, options);
         let swapped = pipeline.clone();
         let swap = Box::new(move |rules| swapped.swap_rules(rules));

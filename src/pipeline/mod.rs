@@ -7,6 +7,8 @@
 //!   on AWS (spec 6.2). Only a store that can no longer keep its promise withholds it.
 //! - Lines of file actions are with the operating system before the acknowledgement. Requests of http
 //!   actions happen afterwards.
+//! - A rule that calls a function others run goes on when the answer is there, before the acknowledgement and
+//!   beside the other rules.
 //! - A republished message goes to rules like any other, then to subscribers. It is never far from its
 //!   origin: [`PipelineOptions::hops_max`] and [`REPUBLISHED_MAX`] end every loop.
 //!
@@ -14,6 +16,7 @@
 //! active       the rules in force, and the counters of each
 //! steps        one message, rule by rule, effect by effect
 //! timestream   records to the store
+//! functions    calls whose answers a statement needs
 //! dead_letter  what no action could take
 //! counters     what happened, by rule
 //! ```
@@ -21,6 +24,7 @@
 mod active;
 mod counters;
 mod dead_letter;
+mod functions;
 mod steps;
 mod timestream;
 
@@ -34,6 +38,7 @@ use tokio::sync::mpsc;
 use active::Active;
 use counters::Tally;
 pub use counters::{ActionCounters, LastError, PipelineCounters, RuleCounters};
+use functions::Functions;
 use steps::Work;
 
 use crate::clock::{Clock, ProcessingTime};
@@ -57,6 +62,8 @@ pub struct PipelineOptions {
     pub files: PathBuf,
     /// How often a message may be republished by rules that see one another's messages.
     pub hops_max: usize,
+    /// How long a call of `aws_lambda` may take.
+    pub function_timeout: Duration,
 }
 
 /// What the pipeline is made of; the daemon owns all of it.
@@ -85,10 +92,11 @@ struct Shared {
     tally: Tally,
     parts: PipelineParts,
     posts: Arc<Posts>,
+    functions: Functions,
     dead_letters: Arc<Outlet>,
     files: Arc<Outlet>,
     hops_max: usize,
-    /// The requests of http actions.
+    /// The requests of http actions, and rules that wait for answers.
     background: Shutdown,
 }
 
@@ -100,6 +108,7 @@ impl Pipeline {
             tally: Tally::default(),
             parts,
             posts: Arc::default(),
+            functions: Functions::new(options.function_timeout),
             dead_letters: Arc::new(Outlet::new(options.dead_letters)),
             files: Arc::new(Outlet::new(options.files)),
             hops_max: options.hops_max,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
+use tokio::sync::oneshot;
 use tracing::{debug, error};
 
 use super::active::Active;
@@ -15,7 +16,8 @@ use crate::mqtt::IngestError;
 use crate::outlet::Bound;
 use crate::posts::{Place, Post, without_query};
 use crate::rules::{
-    ActionKind, Effect, FailedAction, Failure, FileLine, HttpPost, Republish, RuleRun, TimestreamWrite,
+    ActionKind, Answers, Effect, FailedAction, Failure, FileLine, FunctionCall, HttpPost, Republish, RuleRun,
+    TimestreamWrite,
 };
 use crate::store::Pending;
 
@@ -31,6 +33,8 @@ pub(super) struct Work {
     ahead: VecDeque<Step>,
     /// Batches on their way to the disk.
     pending: Vec<Pending>,
+    /// Rules that wait for answers.
+    asking: Vec<oneshot::Receiver<Result<(), IngestError>>>,
 }
 
 /// A message on its way through the rules.
@@ -54,6 +58,10 @@ struct Firing {
 }
 
 impl Firing {
+    fn new(active: &Arc<Active>, rule: Arc<str>, place: Option<usize>, step: &Step) -> Self {
+        Self { active: Arc::clone(active), rule, place, step: step.clone() }
+    }
+
     fn tally(&self) -> &RuleTally {
         self.active.tally(self.place)
     }
@@ -71,6 +79,9 @@ impl Work {
         for pending in self.pending {
             pending.await.map_err(|error| IngestError::Unavailable(error.to_string()))?;
         }
+        for asking in self.asking {
+            asking.await.map_err(|_| IngestError::Unavailable("the daemon is stopping".to_owned()))??;
+        }
         Ok(())
     }
 }
@@ -83,14 +94,53 @@ impl Shared {
     pub(super) async fn run(self: &Arc<Self>, work: &mut Work) -> Result<(), IngestError> {
         while let Some(step) = work.ahead.pop_front() {
             let active = self.active();
-            for run in active.rules().evaluate(&step.message) {
-                self.run_rule(&active, &step, run, work).await?;
+            for mut run in active.rules().evaluate(&step.message) {
+                match run.asks.take().zip(run.place) {
+                    None => self.run_rule(&active, &step, run, work).await?,
+                    Some((call, place)) => {
+                        let firing = Firing::new(&active, run.rule, Some(place), &step);
+                        let (told, asking) = oneshot::channel();
+                        work.asking.push(asking);
+                        let answered = Arc::clone(self).ask_first(firing, place, *call);
+                        self.background.spawn(async move {
+                            // Nobody listens where nothing is acknowledged.
+                            let _ = told.send(answered.await);
+                        });
+                    }
+                }
             }
             if step.hops > 0 && self.parts.republished.send(step.message).await.is_err() {
                 debug!("a republished message reaches no subscribers: the broker has stopped");
             }
         }
         Ok(())
+    }
+
+    /// Evaluates the rule at `place` again and again, each time with one answer more, until it needs no
+    /// further one; then it goes its way.
+    fn ask_first(
+        self: Arc<Self>,
+        firing: Firing,
+        place: usize,
+        mut call: FunctionCall,
+    ) -> BoxFuture<'static, Result<(), IngestError>> {
+        Box::pin(async move {
+            let Firing { active, rule, step, .. } = firing;
+            let mut answers = Answers::default();
+            let run = loop {
+                let answer = self.functions.ask(&rule, &call).await;
+                answers.insert(call, answer);
+                let mut run = active.rules().evaluate_again(place, &step.message, &answers);
+                match run.asks.take() {
+                    Some(next) => call = *next,
+                    None => break run,
+                }
+            };
+            let mut work = Work::default();
+            self.run_rule(&active, &step, run, &mut work).await?;
+            self.run(&mut work).await?;
+            work.durable().await
+        })
     }
 
     async fn run_rule(
@@ -110,7 +160,7 @@ impl Shared {
             return Ok(());
         }
         let RuleRun { rule, place, effects, .. } = run;
-        let firing = Firing { active: Arc::clone(active), rule, place, step: step.clone() };
+        let firing = Firing::new(active, rule, place, step);
         let failures = self.carry_out(&firing, effects, Role::Action, work).await?;
         self.settle(&firing, failures, work).await
     }
@@ -184,7 +234,16 @@ impl Shared {
         // What fails before any action has no error action on AWS (spec 6.1).
         let rule = firing.place.and_then(|place| rules.rules().get(place));
         if rule.is_some_and(|rule| rule.has_error_action() && (of_action || rule.error_action_for_sql())) {
-            let effects = rules.error_effects(&firing.rule, message, &failures);
+            let mut answers = Answers::default();
+            let effects = loop {
+                match rules.error_effects(&firing.rule, message, &failures, &answers) {
+                    Ok(effects) => break effects,
+                    Err(call) => {
+                        let answer = self.functions.ask(&firing.rule, &call).await;
+                        answers.insert(call, answer);
+                    }
+                }
+            };
             let more = self.carry_out(firing, effects, Role::ErrorAction, work).await?;
             if more.is_empty() {
                 return Ok(());

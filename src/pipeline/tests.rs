@@ -1,5 +1,6 @@
 //! Messages in; files, requests, subscribers and rows out.
 
+mod functions;
 mod http;
 
 use std::path::Path;
@@ -28,6 +29,10 @@ struct Site {
 
 impl Site {
     async fn new(rules: &[(&str, &str)]) -> Self {
+        Self::with_rules(rule_set(rules)).await
+    }
+
+    async fn with_rules(rules: RuleSet) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(Timestamp::from_millis(1_600_000_000_123)));
         let options = StoreOptions::new(folder.path().join("data"));
@@ -39,8 +44,9 @@ impl Site {
             dead_letters: folder.path().join("data"),
             files: folder.path().join("files"),
             hops_max: 8,
+            function_timeout: Duration::from_millis(300),
         };
-        let pipeline = Pipeline::new(rule_set(rules), parts, options);
+        let pipeline = Pipeline::new(rules, parts, options);
         Self { folder, store, pipeline, subscribers }
     }
 

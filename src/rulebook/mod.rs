@@ -28,7 +28,7 @@ pub use error::RulebookError;
 pub use stored::Tags;
 
 use crate::clock::{Clock, Timestamp};
-use crate::rules::{DefinedRule, LocalFiles, Mistake, Rule, RuleError, RuleFolder, RuleOptions, RuleSet};
+use crate::rules::{DefinedRule, Mistake, Rule, RuleError, RuleFolder, RuleOptions, RuleSet, StandIns};
 use crate::shutdown::Shutdown;
 use stored::{StoredRule, StoredRules};
 
@@ -245,7 +245,7 @@ impl Rulebook {
     }
 }
 
-fn parse(name: &str, payload: &str, files: &LocalFiles) -> Result<Arc<Rule>, RulebookError> {
+fn parse(name: &str, payload: &str, files: &StandIns) -> Result<Arc<Rule>, RulebookError> {
     let rule = Rule::parse_json_with(name, payload, files)?;
     if &**rule.name() != name {
         let reason = format!("the payload names the rule {}, the request {name}", rule.name());
@@ -279,6 +279,14 @@ impl Inner {
             warn!(problem, "a rule is not as its file says");
         }
         let rules: Vec<Arc<Rule>> = view.entries.values().map(|entry| Arc::clone(&entry.rule)).collect();
+        let known = |rule: &Arc<Rule>| {
+            before.entries.get(&**rule.name()).is_some_and(|entry| Arc::ptr_eq(&entry.rule, rule))
+        };
+        for rule in rules.iter().filter(|rule| !known(rule)) {
+            for remark in rule.remarks() {
+                warn!(rule = &**rule.name(), remark, "a rule does hardly what is meant");
+            }
+        }
         info!(rules = rules.len(), problems = view.problems.len(), "rules in use");
         (self.swap)(RuleSet::with_options(rules, &self.options));
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);

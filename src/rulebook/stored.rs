@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::error::RulebookError;
 use crate::clock::Timestamp;
-use crate::rules::{LocalFiles, Rule, RuleError, RuleProblem};
+use crate::rules::{Rule, RuleError, RuleProblem, StandIns};
 
 /// The tags of a rule, by key.
 pub type Tags = BTreeMap<String, String>;
@@ -51,7 +51,7 @@ pub(super) struct StoredRules {
 
 impl StoredRules {
     /// Reads the rules in `folder`, which is made if it is missing; their functions may read `files`.
-    pub(super) fn open(folder: &Path, files: &LocalFiles) -> Result<Self, RulebookError> {
+    pub(super) fn open(folder: &Path, files: &StandIns) -> Result<Self, RulebookError> {
         let failed = |source| RulebookError::Disk { path: folder.to_owned(), source };
         fs::create_dir_all(folder).map_err(failed)?;
         let mut stored = Self { folder: folder.to_owned(), rules: BTreeMap::new(), broken: BTreeMap::new() };
@@ -125,7 +125,7 @@ impl StoredRules {
     }
 }
 
-fn read(path: &Path, files: &LocalFiles) -> Result<(String, StoredRule), Vec<RuleProblem>> {
+fn read(path: &Path, files: &StandIns) -> Result<(String, StoredRule), Vec<RuleProblem>> {
     let problem = |reason: String| vec![RuleProblem::new(path, None, reason)];
     let text = fs::read_to_string(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
     let written: Written =

@@ -2,15 +2,15 @@
 
 use super::error::Mistake;
 use super::file::{self, Text};
-use super::local_files::LocalFiles;
 use super::sql::Version;
+use super::stand_ins::StandIns;
 use super::template::Template;
 
 /// The text of a rule's file and the mistakes found in it so far.
 #[derive(Debug)]
 pub(super) struct Checker<'t> {
     text: &'t str,
-    files: &'t LocalFiles,
+    files: &'t StandIns,
     mistakes: Vec<Mistake>,
     /// What SET names.
     variables: Vec<String>,
@@ -18,12 +18,12 @@ pub(super) struct Checker<'t> {
 
 impl<'t> Checker<'t> {
     /// No mistakes yet.
-    pub(super) const fn new(text: &'t str, files: &'t LocalFiles) -> Self {
+    pub(super) const fn new(text: &'t str, files: &'t StandIns) -> Self {
         Self { text, files, mistakes: Vec::new(), variables: Vec::new() }
     }
 
     /// What functions may read.
-    pub(super) const fn files(&self) -> &'t LocalFiles {
+    pub(super) const fn files(&self) -> &'t StandIns {
         self.files
     }
 
@@ -48,6 +48,16 @@ impl<'t> Checker<'t> {
         self.mistakes.push(mistake);
     }
 
+    /// Where `text` starts in the file. JSON does not tell; there it is looked for, and found if it stands
+    /// there once.
+    pub(super) fn start(&self, text: &Text) -> Option<usize> {
+        text.start.or_else(|| {
+            let spelled = serde_json::to_string(&text.text).ok().filter(|_| self.text.contains('\n'))?;
+            let mut places = self.text.match_indices(&spelled).map(|(at, _)| at);
+            places.next().filter(|_| places.next().is_none())
+        })
+    }
+
     /// Adds a mistake in what starts at `offset`.
     pub(super) fn mistake(&mut self, offset: Option<usize>, reason: String) {
         let line = offset.map(|offset| file::line_of(self.text, offset));
@@ -66,11 +76,11 @@ impl<'t> Checker<'t> {
 
     fn parsed(&mut self, field: &str, text: &Text, parsed: Result<Template, String>) -> Option<Template> {
         let template =
-            parsed.map_err(|reason| self.mistake(text.start, format!("{field}: {reason}"))).ok()?;
+            parsed.map_err(|reason| self.mistake(self.start(text), format!("{field}: {reason}"))).ok()?;
         let is_known = |name: &str| self.variables.iter().any(|known| known == name);
         if let Some(name) = template.unknown_variable(is_known) {
             let reason = format!("{field}: the statement sets no variable @{name}");
-            self.mistake(text.start, reason);
+            self.mistake(self.start(text), reason);
         }
         Some(template)
     }
@@ -78,7 +88,7 @@ impl<'t> Checker<'t> {
     /// Notes that `template` is empty; for what has to have a text.
     pub(super) fn not_empty(&mut self, field: &str, text: &Text, template: Option<&Template>) {
         if template.is_some_and(|template| template.constant() == Some("")) {
-            self.mistake(text.start, format!("{field} is empty"));
+            self.mistake(self.start(text), format!("{field} is empty"));
         }
     }
 

@@ -12,6 +12,8 @@ use crate::message::{Properties, QoS};
 use crate::record::WriteBatch;
 use crate::topic::TopicName;
 
+use super::answers::FunctionCall;
+
 /// What one rule makes of one message it saw.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RuleRun {
@@ -22,6 +24,11 @@ pub struct RuleRun {
     pub place: Option<usize>,
     /// Whether the condition held.
     pub fired: bool,
+    /// The call whose answer the rule needs before it can be evaluated: see [`RuleSet::evaluate_again`].
+    /// It asks for nothing else then.
+    ///
+    /// [`RuleSet::evaluate_again`]: super::RuleSet::evaluate_again
+    pub asks: Option<Box<FunctionCall>>,
     /// What is to be done, action by action in the order of the rule.
     pub effects: Vec<Effect>,
 }
@@ -170,6 +177,20 @@ pub enum FailureReason {
     /// The statement made more text, lists or objects than a rule may.
     #[error("the statement's intermediate or final values exceed {limit} bytes")]
     ResultTooLarge {
+        /// The limit.
+        limit: usize,
+    },
+    /// A function that others run gave no answer.
+    #[error("aws_lambda: {function}: {reason}")]
+    Function {
+        /// Its ARN.
+        function: String,
+        /// Why.
+        reason: String,
+    },
+    /// The statement calls functions that others run more often than a rule may.
+    #[error("the statement makes more than {limit} calls of aws_lambda for one message")]
+    TooManyCalls {
         /// The limit.
         limit: usize,
     },

@@ -104,7 +104,8 @@ impl Example {
                 Err(error) => return Err(format!("{text}, which is no JSON: {error}")),
             },
             Some(Outgoing::Bytes(bytes)) => return Err(format!("{} bytes that are no JSON", bytes.len())),
-            Some(Outgoing::TooLarge) => return Err("more values than a rule may make".to_owned()),
+            Some(Outgoing::Failed(reason)) => return Err(format!("a failure: {reason}")),
+            Some(Outgoing::Asks(call)) => return Err(call.unanswered()),
         };
         let same = match (&self.expectation, &got) {
             (Expectation::Payload(wanted), Expectation::Payload(got)) => same(wanted, got),

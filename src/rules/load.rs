@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::error::{LoadError, Mistake, RuleProblem};
-use super::local_files::LocalFiles;
 use super::rule::Rule;
+use super::stand_ins::StandIns;
 use super::{RuleOptions, RuleSet};
 use crate::clock::Timestamp;
 
@@ -62,7 +62,7 @@ pub struct DefinedRule {
 #[derive(Debug)]
 pub struct RuleFolder {
     path: PathBuf,
-    local: LocalFiles,
+    local: StandIns,
     files: BTreeMap<PathBuf, FileState>,
     passed_over: Vec<RuleProblem>,
 }
@@ -99,14 +99,14 @@ struct FileState {
 impl RuleFolder {
     /// A folder that has not been read yet.
     pub fn new(path: &Path) -> Self {
-        let local = LocalFiles::default();
+        let local = StandIns::default();
         Self { path: path.to_owned(), local, files: BTreeMap::new(), passed_over: Vec::new() }
     }
 
     /// The folder, with what functions of its rules may read. They read it when their rule's own file is
     /// read.
     #[must_use]
-    pub fn reading(self, files: &LocalFiles) -> Self {
+    pub fn reading(self, files: &StandIns) -> Self {
         Self { local: files.clone(), ..self }
     }
 
@@ -205,7 +205,7 @@ impl FileState {
         path: &Path,
         format: Format,
         text: Result<String, String>,
-        local: &LocalFiles,
+        local: &StandIns,
     ) -> bool {
         if self.mistakes.is_empty() {
             return false;
@@ -261,7 +261,7 @@ fn read_rule(
     path: &Path,
     format: Format,
     text: Result<String, String>,
-    files: &LocalFiles,
+    files: &StandIns,
 ) -> Result<Rule, Vec<Mistake>> {
     let text = text.map_err(|reason| vec![Mistake::new(None, reason)])?;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -443,7 +443,7 @@ mod tests {
     fn a_secret_that_was_missing_mends_the_rule_once_it_is_there() {
         let secrets = tempfile::tempdir().expect("a folder");
         let folder = tempfile::tempdir().expect("a folder");
-        let local = LocalFiles { secrets: Some(secrets.path().to_owned()), ..LocalFiles::default() };
+        let local = StandIns { secrets: Some(secrets.path().to_owned()), ..StandIns::default() };
         let rules = RuleFolder::new(folder.path()).reading(&local);
         let mut watched = Watched { folder, rules };
         let sql = "SELECT get_secret('key', 'SecretString', 'role') AS k FROM 'a'";

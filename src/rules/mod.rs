@@ -2,10 +2,11 @@
 //!
 //! A rule listens to topics, tests the payload, selects from it and hands the result to its actions.
 //! Evaluating knows no clock, no chance, no socket, no store, and one rule never affects another. Only
-//! `load` and `local_files` touch a disk, while rules are loaded. A [`RuleSet`] never changes; new rules come
+//! `load` and `stand_ins` touch a disk, while rules are loaded. A [`RuleSet`] never changes; new rules come
 //! as a new set, swapped whole.
 
 mod action;
+mod answers;
 mod checker;
 mod definition;
 mod effect;
@@ -13,16 +14,17 @@ mod error;
 mod example;
 mod file;
 mod load;
-mod local_files;
 mod outgoing;
 mod rule;
 mod sql;
+mod stand_ins;
 mod template;
 mod topic_index;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub use answers::{Answers, FunctionCall};
 pub use effect::{
     ActionKind, AttributeProblem, Effect, Failure, FailureReason, FileLine, HttpPost, Republish, RuleRun,
     TimestreamWrite,
@@ -30,16 +32,16 @@ pub use effect::{
 pub use error::{LoadError, Mistake, RuleError, RuleProblem};
 pub use example::{Example, Expectation};
 pub use load::{DefinedRule, Loaded, RuleFolder};
-pub use local_files::LocalFiles;
 pub use outgoing::{FailedAction, Outgoing, dead_letter};
 pub use rule::Rule;
 pub use sql::Version;
+pub use stand_ins::StandIns;
 
 use crate::message::Message;
 
 use sql::eval::{Output, Scope};
 use sql::payload::{Document, Payload};
-use sql::run::{Run, Site};
+use sql::run::{Ended, Run, Site};
 use topic_index::{TopicIndex, basic_ingest};
 
 /// What rules know about the service they run in.
@@ -50,7 +52,7 @@ pub struct RuleOptions {
     /// The largest payload rules read, in bytes.
     pub payload_bytes_max: usize,
     /// What functions may read while rules are loaded.
-    pub files: LocalFiles,
+    pub files: StandIns,
     /// Where `newuuid()`, `rand()` and `traceid()` start. A service draws it once, when it starts, so that
     /// evaluating a message again gives the same result.
     pub seed: u128,
@@ -68,7 +70,7 @@ impl Default for RuleOptions {
         Self {
             account_id: "000000000000".to_owned(),
             payload_bytes_max: 1024 * 1024,
-            files: LocalFiles::default(),
+            files: StandIns::default(),
             seed: 0,
         }
     }
@@ -136,39 +138,48 @@ impl RuleSet {
 
     /// What `message` asks for: one entry for every rule that sees it, in the order of the set.
     pub fn evaluate(&self, message: &Message) -> Vec<RuleRun> {
+        let payload = Payload::new(&message.payload);
+        let run = |place, topic| self.run(place, message, &payload, topic, Answers::NONE);
         let Some((name, topic)) = basic_ingest(&message.topic) else {
             let places = self.by_topic.find(&message.topic);
-            return self.run(&places, message, message.topic.as_str());
+            return places.into_iter().map(|place| run(place, message.topic.as_str())).collect();
         };
         match self.by_name.get(name).filter(|&&place| !self.rules[place].is_disabled()) {
-            Some(&place) => self.run(&[place], message, topic),
+            Some(&place) => vec![run(place, topic)],
             None => {
                 let effects = vec![failed(FailureReason::RuleNotFound { name: name.to_owned() })];
-                vec![RuleRun { rule: name.into(), place: None, fired: false, effects }]
+                vec![RuleRun { rule: name.into(), place: None, fired: false, asks: None, effects }]
             }
         }
     }
 
-    fn run(&self, places: &[usize], message: &Message, topic: &str) -> Vec<RuleRun> {
+    /// What `message` asks of the rule at `place`, which must be in the set, now that there are `answers`.
+    pub fn evaluate_again(&self, place: usize, message: &Message, answers: &Answers) -> RuleRun {
         let payload = Payload::new(&message.payload);
-        let (bytes, limit) = (message.payload.len(), self.options.payload_bytes_max);
-        let run = |&place: &usize| {
-            let rule = &self.rules[place];
-            let mut run = RuleRun {
-                rule: Arc::clone(rule.name()),
-                place: Some(place),
-                fired: false,
-                effects: Vec::new(),
-            };
-            if bytes > limit {
-                run.effects.push(failed(FailureReason::PayloadTooLarge { bytes, limit }));
-            } else {
-                let own = Run::new(message, &payload, topic, rule.query(), self.options.site(rule.name()));
-                run_rule(rule, &own, payload.document(rule.version()), &mut run);
-            }
-            run
-        };
-        places.iter().map(run).collect()
+        self.run(place, message, &payload, outgoing::visible_topic(message), answers)
+    }
+
+    fn run(
+        &self,
+        place: usize,
+        message: &Message,
+        payload: &Payload<'_>,
+        topic: &str,
+        answers: &Answers,
+    ) -> RuleRun {
+        let rule = &self.rules[place];
+        let name = Arc::clone(rule.name());
+        let mut told =
+            RuleRun { rule: name, place: Some(place), fired: false, asks: None, effects: Vec::new() };
+        let (bytes, limit) = (payload.bytes().len(), self.options.payload_bytes_max);
+        if bytes > limit {
+            told.effects.push(failed(FailureReason::PayloadTooLarge { bytes, limit }));
+        } else {
+            let site = self.options.site(rule.name());
+            let own = Run::new(message, payload, topic, rule.query(), site, answers);
+            run_rule(rule, &own, payload.document(rule.version()), &mut told);
+        }
+        told
     }
 }
 
@@ -187,15 +198,21 @@ fn run_rule<'a>(rule: &'a Rule, run: &'a Run<'a>, document: &Document, told: &mu
             effects.push(failed(FailureReason::PayloadNotJson { detail: detail.clone() }));
         }
         (Some(output), _) => {
+            effects.reserve_exact(rule.actions().len());
             for action in rule.actions() {
                 action.run(&scope, output, effects);
             }
         }
     }
-    if let Some(reason) = run.excess() {
-        // Some value along the way was cut to Undefined, so nothing that came of it can be trusted.
-        effects.clear();
-        effects.push(failed(reason));
+    let Some(ended) = run.ended() else { return };
+    // Some value along the way was cut to Undefined, so nothing that came of it can be trusted.
+    effects.clear();
+    match ended {
+        Ended::Failed(reason) => effects.push(failed(reason)),
+        Ended::Asks(call) => {
+            told.fired = false;
+            told.asks = Some(Box::new(call));
+        }
     }
 }
 

@@ -9,10 +9,11 @@ use crate::message::Message;
 use crate::topic::TopicName;
 
 use super::RuleSet;
+use super::answers::{Answers, FunctionCall};
 use super::effect::{ActionKind, Effect, FailureReason};
 use super::sql::eval::{Output, Scope};
 use super::sql::payload::Payload;
-use super::sql::run::{MADE_BYTES_MAX, Run};
+use super::sql::run::{Ended, MADE_BYTES_MAX, Run};
 use super::sql::trace_id;
 use super::sql::value::{Object, Value};
 use super::topic_index::basic_ingest;
@@ -31,8 +32,10 @@ pub enum Outgoing {
     Json(String),
     /// The payload's own bytes, which are no JSON.
     Bytes(Bytes),
-    /// The statement made more than a rule may, or took more steps.
-    TooLarge,
+    /// The statement failed.
+    Failed(FailureReason),
+    /// The statement needs the answer of a function that others run, and a dry run asks nobody.
+    Asks(FunctionCall),
 }
 
 /// An action that failed, for the rule's error action.
@@ -63,40 +66,55 @@ impl RuleSet {
         let rule = self.get(name)?;
         let payload = Payload::new(&message.payload);
         let site = self.options.site(rule.name());
-        let run = Run::new(message, &payload, visible_topic(message), rule.query(), site);
+        let run = Run::new(message, &payload, visible_topic(message), rule.query(), site, Answers::NONE);
         let scope = Scope::new(&run);
-        if !scope.fires(rule.query()) {
-            return Some(Outgoing::NotFired);
-        }
-        let output = scope.output(rule.query());
-        let outgoing = match (&output, output.json()) {
-            (_, Err(_)) => Outgoing::TooLarge,
-            (_, Ok(Some(text))) => Outgoing::Json(text),
-            (Output::Bytes, Ok(None)) => Outgoing::Bytes(message.payload.clone()),
-            (_, Ok(None)) => Outgoing::Undefined,
+        let output = scope.fires(rule.query()).then(|| scope.output(rule.query()));
+        let outgoing = match output.as_ref().map(|output| (output, output.json())) {
+            None => Outgoing::NotFired,
+            Some((_, Err(reason))) => Outgoing::Failed(reason),
+            Some((_, Ok(Some(text)))) => Outgoing::Json(text),
+            Some((Output::Bytes, Ok(None))) => Outgoing::Bytes(message.payload.clone()),
+            Some((_, Ok(None))) => Outgoing::Undefined,
         };
-        Some(if run.excess().is_some() { Outgoing::TooLarge } else { outgoing })
+        Some(match run.ended() {
+            None => outgoing,
+            Some(Ended::Failed(reason)) => Outgoing::Failed(reason),
+            Some(Ended::Asks(call)) => Outgoing::Asks(call),
+        })
     }
 
     /// What the error action of the rule called `name` asks for, after `failures` of its actions on
     /// `message`; nothing if the rule has none. The action sees AWS's error document as its result
     /// (spec 6.1), its templates see the original message.
-    pub fn error_effects(&self, name: &str, message: &Message, failures: &[FailedAction]) -> Vec<Effect> {
+    ///
+    /// # Errors
+    /// When it needs an answer that is not among `answers`; then this call comes first.
+    pub fn error_effects(
+        &self,
+        name: &str,
+        message: &Message,
+        failures: &[FailedAction],
+        answers: &Answers,
+    ) -> Result<Vec<Effect>, FunctionCall> {
         let mut effects = Vec::new();
         if let Some(rule) = self.get(name)
             && let Some(action) = rule.error_action()
         {
             let payload = Payload::new(&message.payload);
             let topic = visible_topic(message);
-            let run = Run::new(message, &payload, topic, rule.query(), self.options.site(rule.name()));
+            let site = self.options.site(rule.name());
+            let run = Run::new(message, &payload, topic, rule.query(), site, answers);
             let scope = Scope::new(&run);
             let trace_id = trace_id(message, self.options.seed);
             let document = error_document(rule.name(), message, Some(trace_id), failures);
             let known = document.into_iter().filter(|(_, value)| !value.is_undefined());
-            let members = known.map(|(name, value)| (name.into(), Cow::Owned(value)));
+            let members = known.map(|(name, value)| (Cow::Owned(name), Cow::Owned(value)));
             action.run(&scope, &Output::Object(members.collect()), &mut effects);
+            if let Some(Ended::Asks(call)) = run.ended() {
+                return Err(call);
+            }
         }
-        effects
+        Ok(effects)
     }
 }
 
@@ -104,7 +122,7 @@ impl RuleSet {
 /// no action could take.
 pub fn dead_letter(rule: &str, message: &Message, failures: &[FailedAction], time: &str) -> String {
     let mut document = error_document(rule, message, message.origin.trace_id, failures);
-    document.shift_insert(0, "time".to_owned(), Value::Str(time.to_owned()));
+    document.shift_insert(0, "time".into(), Value::Str(time.to_owned()));
     Value::Object(Box::new(document)).to_json()
 }
 
@@ -157,7 +175,7 @@ impl Output<'_> {
 }
 
 /// The part of a message's topic its rule may see.
-fn visible_topic(message: &Message) -> &str {
+pub(super) fn visible_topic(message: &Message) -> &str {
     basic_ingest(&message.topic).map_or(message.topic.as_str(), |(_, topic)| topic)
 }
 
@@ -174,20 +192,20 @@ fn error_document(
     let failure = |failure: &FailedAction| {
         let kind = failure.action.map_or("SqlEvaluation", ActionKind::aws_name);
         let members = [
-            ("failedAction".to_owned(), text(kind)),
-            ("failedResource".to_owned(), text(&failure.resource)),
-            ("errorMessage".to_owned(), text(&failure.message)),
+            ("failedAction".into(), text(kind)),
+            ("failedResource".into(), text(&failure.resource)),
+            ("errorMessage".into(), text(&failure.message)),
         ];
         Value::Object(Box::new(Object::from_iter(members)))
     };
     let address = message.origin.address.map(|address| address.to_string());
     Object::from_iter([
-        ("ruleName".to_owned(), text(rule)),
-        ("topic".to_owned(), text(message.topic.as_str())),
-        ("cloudwatchTraceId".to_owned(), trace_id.map(|id| id.to_string()).into()),
-        ("clientId".to_owned(), text(message.origin.client_id.as_deref().unwrap_or("n/a"))),
-        ("sourceIp".to_owned(), address.into()),
-        ("base64OriginalPayload".to_owned(), Value::Str(super::sql::to_base64(&message.payload))),
-        ("failures".to_owned(), Value::Array(failures.iter().take(FAILURES_MAX).map(failure).collect())),
+        ("ruleName".into(), text(rule)),
+        ("topic".into(), text(message.topic.as_str())),
+        ("cloudwatchTraceId".into(), trace_id.map(|id| id.to_string()).into()),
+        ("clientId".into(), text(message.origin.client_id.as_deref().unwrap_or("n/a"))),
+        ("sourceIp".into(), address.into()),
+        ("base64OriginalPayload".into(), Value::Str(super::sql::to_base64(&message.payload))),
+        ("failures".into(), Value::Array(failures.iter().take(FAILURES_MAX).map(failure).collect())),
     ])
 }

@@ -10,9 +10,9 @@ use super::definition;
 use super::error::{Mistake, RuleError};
 use super::example::Example;
 use super::file::{self, ExampleFile, RuleFile, Text};
-use super::local_files::LocalFiles;
 use super::sql::error::SqlErrors;
 use super::sql::{self, Query, Version};
+use super::stand_ins::StandIns;
 
 /// The most actions a rule has (spec 6.4).
 const ACTIONS_MAX: usize = 10;
@@ -40,14 +40,14 @@ impl Rule {
     /// # Errors
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_toml(name: &str, text: &str) -> Result<Self, RuleError> {
-        Self::parse_toml_with(name, text, &LocalFiles::default())
+        Self::parse_toml_with(name, text, &StandIns::default())
     }
 
     /// As [`Rule::parse_toml`], with the files its functions may read.
     ///
     /// # Errors
     /// When the text is no rule; the error lists every mistake found.
-    pub fn parse_toml_with(name: &str, text: &str, files: &LocalFiles) -> Result<Self, RuleError> {
+    pub fn parse_toml_with(name: &str, text: &str, files: &StandIns) -> Result<Self, RuleError> {
         let file = file::read_toml(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
         Ok(check(name, file, Checker::new(text, files))?.defined_as(definition::of_toml(text)))
     }
@@ -57,14 +57,14 @@ impl Rule {
     /// # Errors
     /// When the text is no rule; the error lists every mistake found.
     pub fn parse_json(name: &str, text: &str) -> Result<Self, RuleError> {
-        Self::parse_json_with(name, text, &LocalFiles::default())
+        Self::parse_json_with(name, text, &StandIns::default())
     }
 
     /// As [`Rule::parse_json`], with the files its functions may read.
     ///
     /// # Errors
     /// When the text is no rule; the error lists every mistake found.
-    pub fn parse_json_with(name: &str, text: &str, files: &LocalFiles) -> Result<Self, RuleError> {
+    pub fn parse_json_with(name: &str, text: &str, files: &StandIns) -> Result<Self, RuleError> {
         let file = file::read_json(text).map_err(|(line, reason)| Mistake::new(line, reason))?;
         Ok(check(name, file, Checker::new(text, files))?.defined_as(definition::of_json(text)))
     }
@@ -82,6 +82,11 @@ impl Rule {
     /// What the rule is for.
     pub fn description(&self) -> Option<&str> {
         self.description.as_deref()
+    }
+
+    /// What is legal in the statement and hardly meant, a sentence each.
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        self.query.remarks.iter().map(|remark| format!("sql: {remark}"))
     }
 
     /// The version of the language.
@@ -217,7 +222,7 @@ fn checked_examples(written: Vec<ExampleFile>, checker: &mut Checker<'_>) -> Vec
 fn sql_mistakes(sql: &Text, errors: &SqlErrors, checker: &mut Checker<'_>) {
     let text = checker.text();
     for error in errors.list() {
-        let line = sql.start.map(|start| {
+        let line = checker.start(sql).map(|start| {
             let opened = text.get(start..).unwrap_or_default();
             let multi_line = opened.starts_with("\"\"\"") || opened.starts_with("'''");
             let below = match error.position {

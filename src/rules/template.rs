@@ -12,10 +12,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::effect::FailureReason;
-use super::local_files::LocalFiles;
 use super::sql::eval::Scope;
 use super::sql::run::MADE_BYTES_MAX;
 use super::sql::{self, Expr, Version};
+use super::stand_ins::StandIns;
 
 /// The longest template, in bytes.
 const TEMPLATE_BYTES_MAX: usize = 8 * 1024;
@@ -53,7 +53,7 @@ pub(crate) struct View<'s, 'a> {
 
 impl Template {
     /// Checks `text`; functions find local answers in `files`. The error is a sentence without a period.
-    pub(crate) fn parse(text: &str, version: Version, files: &LocalFiles) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str, version: Version, files: &StandIns) -> Result<Self, String> {
         if text.contains("@{") {
             return Err("@{…} reads an item of the result, which only the Timestream action's dimensions, \
                         timestamp, version and multi_measure_name can; write ${…}"
@@ -63,7 +63,7 @@ impl Template {
     }
 
     /// Checks `text`, in which `@{…}` reads an item of the result.
-    pub(crate) fn parse_for_items(text: &str, version: Version, files: &LocalFiles) -> Result<Self, String> {
+    pub(crate) fn parse_for_items(text: &str, version: Version, files: &StandIns) -> Result<Self, String> {
         if text.len() > TEMPLATE_BYTES_MAX {
             return Err(format!("a template may have at most {TEMPLATE_BYTES_MAX} bytes"));
         }
@@ -204,7 +204,7 @@ mod tests {
 
     fn sources(text: &str) -> Vec<String> {
         let template =
-            Template::parse_for_items(text, Version::V2016, &LocalFiles::default()).expect("a template");
+            Template::parse_for_items(text, Version::V2016, &StandIns::default()).expect("a template");
         let source = |part: &Part| match part {
             Part::Text(text) => text.to_string(),
             Part::Expression { source, .. } => source.clone(),
@@ -229,10 +229,10 @@ mod tests {
     #[test]
     fn mistakes_name_the_template() {
         for text in ["${", "${}", "${a", "${a +}", "${a b}", "${foo()}", "${'}", "@{x}"] {
-            assert!(Template::parse(text, Version::V2016, &LocalFiles::default()).is_err(), "{text}");
+            assert!(Template::parse(text, Version::V2016, &StandIns::default()).is_err(), "{text}");
         }
         let error =
-            Template::parse("x-${a +}", Version::V2016, &LocalFiles::default()).expect_err("no expression");
+            Template::parse("x-${a +}", Version::V2016, &StandIns::default()).expect_err("no expression");
         assert_eq!(
             error,
             "in the template \"x-${a +}\", after ${: line 1:4: expected an expression, found }"

@@ -9,7 +9,7 @@ mod properties;
 
 use bytes::Bytes;
 
-use super::{ActionKind, Effect, FailedAction, Rule, RuleSet};
+use super::{ActionKind, Answers, Effect, FailedAction, Rule, RuleSet};
 use crate::clock::Timestamp;
 use crate::message::{Message, Origin, Properties, QoS};
 use crate::record::{Measure, MeasureValue};
@@ -64,7 +64,8 @@ fn an_error_action_gets_the_error_document_and_the_original_message() {
         resource: "d/t".to_owned(),
         message: "no such table".to_owned(),
     };
-    let effects = rules.error_effects("r", &message("iot/topic", r#"{"id":7}"#), &[failure]);
+    let message = message("iot/topic", r#"{"id":7}"#);
+    let effects = rules.error_effects("r", &message, &[failure], Answers::NONE).expect("nobody to ask");
     let [Effect::Write(write)] = effects.as_slice() else { panic!("{effects:?}") };
     let names: Vec<&str> = write.batch.records.iter().map(|record| &*record.measure_name).collect();
     assert_eq!(

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use ahash::RandomState;
+
 use crate::topic::{TopicFilter, TopicName};
 
 /// Places of rules in their set, by what they listen to.
@@ -15,7 +17,7 @@ pub(crate) struct TopicIndex {
 
 #[derive(Debug, Default)]
 struct Node {
-    levels: HashMap<Box<str>, Node>,
+    levels: HashMap<Box<str>, Node, RandomState>,
     any: Option<Box<Node>>,
     /// Rules whose filter ends here.
     here: Vec<usize>,
@@ -43,14 +45,12 @@ impl TopicIndex {
     /// The places of all rules that see `topic`, in ascending order.
     pub(crate) fn find(&self, topic: &TopicName) -> Vec<usize> {
         let mut found = Vec::new();
-        let levels: Vec<&str> = topic.levels().collect();
-        if topic.is_reserved() {
+        let mut levels = topic.levels();
+        if !topic.is_reserved() {
+            self.root.collect(levels, &mut found);
+        } else if let Some(node) = levels.next().and_then(|first| self.root.levels.get(first)) {
             // A filter that starts with a wildcard does not see the server's own topics.
-            if let Some(node) = self.root.levels.get(levels[0]) {
-                node.collect(&levels[1..], &mut found);
-            }
-        } else {
-            self.root.collect(&levels, &mut found);
+            node.collect(levels, &mut found);
         }
         found.sort_unstable();
         found
@@ -59,18 +59,18 @@ impl TopicIndex {
 
 impl Node {
     /// Recursion is as deep as the deepest filter, which the checker bounds.
-    fn collect(&self, levels: &[&str], found: &mut Vec<usize>) {
-        let Some((level, rest)) = levels.split_first() else {
+    fn collect<'t>(&self, mut levels: impl Iterator<Item = &'t str> + Clone, found: &mut Vec<usize>) {
+        let Some(level) = levels.next() else {
             found.extend(&self.here);
             return;
         };
         // `a/#` sees what is below `a`, not `a` itself.
         found.extend(&self.below);
-        if let Some(node) = self.levels.get(*level) {
-            node.collect(rest, found);
+        if let Some(node) = self.levels.get(level) {
+            node.collect(levels.clone(), found);
         }
         if let Some(node) = &self.any {
-            node.collect(rest, found);
+            node.collect(levels, found);
         }
     }
 }

@@ -57,8 +57,8 @@ fn hear(address: SocketAddr, filter: &str, act: impl FnOnce() + Send) -> Publish
     })
 }
 
-/// A server that answers every request with `status` and hands over what it was sent.
-fn server(status: u16) -> (SocketAddr, mpsc::Receiver<String>) {
+/// A server that answers every request with `status` and `body` and hands over what it was sent.
+fn server(status: u16, body: &'static str) -> (SocketAddr, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
     let (sender, requests) = mpsc::channel();
@@ -72,7 +72,9 @@ fn server(status: u16) -> (SocketAddr, mpsc::Receiver<String>) {
                 let read = socket.read(&mut buffer).expect("a request");
                 request.extend_from_slice(&buffer[..read]);
             }
-            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            let length = body.len();
+            let answer =
+                format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
             socket.write_all(answer.as_bytes()).expect("a client that listens");
             if sender.send(String::from_utf8(request).expect("UTF-8")).is_err() {
                 return;
@@ -145,8 +147,8 @@ fn one_bad_message_is_kept_and_does_not_block_the_next() {
 #[test]
 fn requests_are_posted_and_what_fails_reaches_the_error_action() {
     let site = Site::new();
-    let (good, requests) = server(200);
-    let (bad, _refused) = server(410);
+    let (good, requests) = server(200, "");
+    let (bad, _refused) = server(410, "");
     for (name, address) in [("good", good), ("bad", bad)] {
         let text = format!(
             "sql = \"SELECT v FROM 'in/{name}'\"\nactions = [{{ http = {{ url = \"http://{address}/${{topic(2)}}\" }} }}]\n\
@@ -169,6 +171,41 @@ fn requests_are_posted_and_what_fails_reaches_the_error_action() {
     assert_eq!(document["failures"][0]["errorMessage"], "the answer is 410 Gone (attempts: 1)");
     assert_eq!(document["clientId"], "device-5");
     assert_eq!(lines(&site, "data/dead_letters.jsonl"), Vec::<Value>::new());
+}
+
+#[test]
+fn a_statement_asks_a_function_and_rows_hold_its_answer() {
+    const FUNCTION: &str = "arn:aws:lambda:eu-west-1:000000000000:function:place";
+    let site = Site::new();
+    let (address, requests) = server(200, "{\"place\": \"hall\", \"offset\": 0.5}");
+    let sql = format!("aws_lambda('{FUNCTION}', {{'device': device_id}})");
+    site.rule("r", &format!("SET @f = {sql} SELECT t + @f.offset AS t, @f.place AS place FROM 'in'"), "");
+    let (status, _, error) = site.run(&["check"]);
+    assert_ne!(status, Some(0));
+    assert!(error.contains("[rules.lambda] of the configuration"), "{error}");
+
+    site.configure(&format!(
+        "[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
+         [rules.lambda]\n\"{FUNCTION}\" = \"http://{address}/2015-03-31/functions/function/invocations\"\n"
+    ));
+    assert_eq!(site.run(&["check"]).0, Some(0));
+    let daemon = site.start();
+    let payload = r#"{"t":20,"device_id":"a"}"#;
+    publish(daemon.mqtt, Protocol::V5, QoS::AtLeastOnce, "in", payload);
+    let request = requests.recv_timeout(PATIENCE).expect("a request");
+    assert!(request.starts_with("POST /2015-03-31/functions/function/invocations HTTP/1.1\r\n"), "{request}");
+    assert!(request.ends_with("\r\n\r\n{\"device\":\"a\"}"), "{request}");
+    let rows =
+        "SELECT measure_value::double, measure_value::varchar FROM iot.telemetry ORDER BY measure_name DESC";
+    assert_eq!(daemon.rows(rows), [["20.5", "-"], ["-", "hall"]]);
+    assert_eq!(daemon.stop(), Some(0));
+
+    std::fs::write(site.path("payload"), payload).expect("a payload");
+    let (rule, payload) = (site.path("rules/r.toml"), site.path("payload"));
+    let arguments = [rule.to_str(), Some("--topic"), Some("in"), Some("--payload"), payload.to_str()];
+    let arguments: Vec<&str> = arguments.into_iter().flatten().collect();
+    let (_, told, _) = site.run(&[&["rule", "explain"][..], &arguments].concat());
+    assert!(told.contains("needs a call of aws_lambda that a dry run does not make"), "{told}");
 }
 
 #[test]

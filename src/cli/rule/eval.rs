@@ -81,7 +81,7 @@ pub(super) fn outgoing(rule: Rule, message: &Message, options: RuleOptions) -> R
 /// An outgoing payload as one line.
 ///
 /// # Errors
-/// When the statement did more than a rule may.
+/// When the statement failed, or needs what a dry run does not ask for.
 pub(super) fn printed(outgoing: Outgoing) -> Result<String, String> {
     match outgoing {
         Outgoing::NotFired | Outgoing::Undefined => Ok(UNDEFINED.to_owned()),
@@ -90,7 +90,8 @@ pub(super) fn printed(outgoing: Outgoing) -> Result<String, String> {
             Ok(text) => json!(text).to_string(),
             Err(_) => json!({ "base64": BASE64.encode(&bytes) }).to_string(),
         }),
-        Outgoing::TooLarge => Err("the statement makes more values than a rule may".to_owned()),
+        Outgoing::Failed(reason) => Err(reason.to_string()),
+        Outgoing::Asks(call) => Err(format!("the statement needs {}", call.unanswered())),
     }
 }
 

@@ -48,6 +48,9 @@ fn explanation(rule: Rule, message: &Message) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(out, "rule {name}, SQL {}: {}", rule.version(), rule.sql());
+    for remark in rule.remarks() {
+        let _ = writeln!(out, "remark: {remark}");
+    }
     let disabled = rule.is_disabled();
     let rules = RuleSet::with_options(vec![rule], &RuleOptions::default());
     if !rules.reaches(&name, &message.topic) {

@@ -12,11 +12,26 @@ use crate::mqtt::Ingest;
 use crate::rules::ActionKind;
 
 /// What a server was sent, request by request.
-type Requests = Arc<Mutex<Vec<String>>>;
+pub(super) type Requests = Arc<Mutex<Vec<String>>>;
 
 /// A server that answers the n-th request with the n-th of `answers`, and with the last from then on; a
 /// status of 0 is no answer at all.
 async fn server(answers: &'static [u16]) -> (SocketAddr, Requests) {
+    serve(move |place, _| {
+        let status = *answers.get(place).or(answers.last()).expect("an answer");
+        let location = if status == 302 { "Location: /elsewhere\r\n" } else { "" };
+        (status > 0).then(|| {
+            format!("HTTP/1.1 {status} X\r\n{location}Content-Length: 0\r\nConnection: close\r\n\r\n")
+        })
+    })
+    .await
+}
+
+/// A server that answers a request by its number and its text; `None` is no answer at all.
+pub(super) async fn serve(
+    answer: impl Fn(usize, &str) -> Option<String> + Send + Sync + 'static,
+) -> (SocketAddr, Requests) {
+    let answer = Arc::new(answer);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let requests = Requests::default();
@@ -24,7 +39,7 @@ async fn server(answers: &'static [u16]) -> (SocketAddr, Requests) {
     tokio::spawn(async move {
         loop {
             let (mut socket, _) = listener.accept().await.expect("a connection");
-            let seen = Arc::clone(&seen);
+            let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
             tokio::spawn(async move {
                 let mut request = Vec::new();
                 while !is_whole(&request) {
@@ -34,20 +49,16 @@ async fn server(answers: &'static [u16]) -> (SocketAddr, Requests) {
                         Ok(read) => request.extend_from_slice(&buffer[..read]),
                     }
                 }
+                let request = String::from_utf8(request).expect("UTF-8");
                 let place = {
                     let mut seen = seen.lock().expect("no panic");
-                    seen.push(String::from_utf8(request).expect("UTF-8"));
+                    seen.push(request.clone());
                     seen.len() - 1
                 };
-                let status = answers.get(place).or(answers.last()).expect("an answer");
-                if *status == 0 {
-                    std::future::pending::<()>().await;
+                match answer(place, &request) {
+                    Some(answer) => drop(socket.write_all(answer.as_bytes()).await),
+                    None => std::future::pending().await,
                 }
-                let location = if *status == 302 { "Location: /elsewhere\r\n" } else { "" };
-                let answer = format!(
-                    "HTTP/1.1 {status} X\r\n{location}Content-Length: 0\r\nConnection: close\r\n\r\n"
-                );
-                let _ = socket.write_all(answer.as_bytes()).await;
             });
         }
     });

@@ -8,6 +8,7 @@ use datafusion::arrow::array::{ArrayRef, TimestampNanosecondArray};
 use datafusion::common::Result;
 
 use super::scalar::{Call, Def, def};
+use crate::clock::{MONTHS, WEEKDAYS};
 use crate::query::duration::{DAY, HOUR, MINUTE, SECOND};
 use crate::query::error::failed;
 use crate::query::wire_text;
@@ -60,22 +61,6 @@ enum Part {
     WeekYear,
     Weekday,
 }
-
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const WEEKDAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 /// Zones of North America and Europe by their letters, in hours east of Greenwich.
 const ZONES: [(&str, i64); 14] = [

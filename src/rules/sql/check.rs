@@ -5,6 +5,7 @@
 //! evaluate.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, DataType, Expr as Ast, FunctionArg, FunctionArgExpr,
@@ -14,7 +15,7 @@ use sqlparser::tokenizer::Span;
 
 use crate::topic::TopicFilter;
 
-use super::super::local_files::LocalFiles;
+use super::super::stand_ins::StandIns;
 use super::Version;
 use super::dialect::{Aside, IN, unescape, variable_name};
 use super::error::{Position, SqlError, SqlErrors};
@@ -23,7 +24,7 @@ use super::number::Number;
 use super::operator::{Comparison, Operator};
 use super::query::{Called, Case, Expr, Item, Nested, Query, Select, Variable};
 use super::statement::{ItemAst, NestedAst, SelectAst, SourceAst, StatementAst, VariableAst};
-use super::value::{CastType, Value};
+use super::value::{CastType, Name, Value};
 
 /// How many levels a rule's topic filter may have: the index of rules is a tree as deep as that.
 const FILTER_LEVELS_MAX: usize = 128;
@@ -34,13 +35,15 @@ const VARIABLES_MAX: usize = 10;
 const VARIABLE_NAME_MAX: usize = 64;
 /// Functions that take a list or an object without reading it through.
 const GLANCING: [&str; 4] = ["get", "isnull", "isundefined", "nanvl"];
+/// The function whose second argument stands in for a failure of the first.
+const GET_OR_DEFAULT: &str = "get_or_default";
 
 /// Checks a whole statement and reports all its mistakes.
 pub(super) fn check_statement(
     ast: StatementAst,
     aside: Aside,
     version: Version,
-    files: &LocalFiles,
+    files: &StandIns,
 ) -> Result<Query, SqlErrors> {
     let mut checker = Checker::new(aside, version, Binder::statement(files));
     checker.known = Some(Vec::new());
@@ -48,7 +51,9 @@ pub(super) fn check_statement(
     let select = checker.select(ast.select);
     let from = ast.from.and_then(|(text, at)| checker.filter(text, at));
     let condition = ast.condition.map(|condition| checker.expr(condition));
-    checker.finish(Query { version, variables, select, from, condition })
+    let remarks = Vec::new();
+    let checked = checker.finish(Query { version, variables, select, from, condition, remarks });
+    checked.map(|(query, remarks)| Query { remarks, ..query })
 }
 
 /// An expression that stands alone, and the variables it needs.
@@ -59,18 +64,20 @@ pub(super) fn check_expression(
     ast: Ast,
     aside: Aside,
     version: Version,
-    files: &LocalFiles,
+    files: &StandIns,
 ) -> Result<Standalone, SqlErrors> {
     let mut checker = Checker::new(aside, version, Binder::template(files));
     let expr = checker.expr(ast);
     let used = std::mem::take(&mut checker.used);
-    checker.finish((expr, used))
+    checker.finish((expr, used)).map(|(checked, _)| checked)
 }
 
 struct Checker<'f> {
     version: Version,
     binder: Binder<'f>,
     errors: Vec<SqlError>,
+    /// What is legal and hardly meant.
+    remarks: Vec<SqlError>,
     nested: Vec<Option<NestedAst>>,
     /// The variables set so far; `None` if the statement around is not known.
     known: Option<Vec<String>>,
@@ -88,15 +95,29 @@ const MISTAKE: Expr = Expr::Literal(Value::Undefined);
 impl<'f> Checker<'f> {
     fn new(aside: Aside, version: Version, binder: Binder<'f>) -> Self {
         let Aside { nested, newer, mistakes } = aside;
-        let mut checker = Self { version, binder, errors: mistakes, nested, known: None, used: Vec::new() };
+        let mut checker = Self {
+            version,
+            binder,
+            errors: mistakes,
+            remarks: Vec::new(),
+            nested,
+            known: None,
+            used: Vec::new(),
+        };
         for (at, what) in newer {
             checker.since_2016(at, what);
         }
         checker
     }
 
-    fn finish<T>(self, checked: T) -> Result<T, SqlErrors> {
-        if self.errors.is_empty() { Ok(checked) } else { Err(SqlErrors::new(self.errors)) }
+    /// What was checked, with the remarks on it. Who has to mend mistakes hears of the remarks too.
+    fn finish<T>(self, checked: T) -> Result<(T, Vec<SqlError>), SqlErrors> {
+        let Self { mut errors, remarks, .. } = self;
+        if errors.is_empty() {
+            return Ok((checked, remarks));
+        }
+        errors.extend(remarks);
+        Err(SqlErrors::new(errors))
     }
 
     fn mistake(&mut self, at: Position, message: impl Into<String>) -> Expr {
@@ -202,7 +223,7 @@ impl<'f> Checker<'f> {
         let items: Vec<Item> = items.drain(..).map(|item| self.item(item)).collect();
         let mut names = HashSet::new();
         let distinct = items.iter().all(|item| match item {
-            Item::Named(path, _) => path.len() == 1 && names.insert(path[0].as_str()),
+            Item::Named(path, _) => path.len() == 1 && names.insert(Arc::clone(&path[0])),
             Item::Lift(_) => false,
         });
         if !distinct {
@@ -231,7 +252,7 @@ impl<'f> Checker<'f> {
             return if alias.is_empty() {
                 Item::Lift(Expr::Payload)
             } else {
-                Item::Named(alias, Expr::Payload)
+                Item::Named(shared(alias), Expr::Payload)
             };
         };
         if lifted && !alias.is_empty() {
@@ -243,7 +264,7 @@ impl<'f> Checker<'f> {
         let key = if alias.is_empty() { default_key(&ast) } else { Some(alias) };
         let expr = self.expr(ast);
         match key {
-            Some(key) => Item::Named(key, expr),
+            Some(key) => Item::Named(shared(key), expr),
             None => {
                 self.mistake(at, "this expression has no name of its own, give it one: … AS name");
                 Item::Lift(expr)
@@ -274,8 +295,9 @@ impl<'f> Checker<'f> {
             Ast::Cast { expr, data_type, format: None, array: false, .. } => self.cast(*expr, &data_type),
             Ast::Function(function) => self.call(function),
             Ast::Dictionary(fields) => {
-                let member =
-                    |field: sqlparser::ast::DictionaryField| (self.key(&field.key), self.expr(*field.value));
+                let member = |field: sqlparser::ast::DictionaryField| {
+                    (self.key(&field.key).into(), self.expr(*field.value))
+                };
                 Expr::Object(fields.into_iter().map(member).collect())
             }
             Ast::Array(array) => Expr::Array(array.elem.into_iter().map(|item| self.expr(item)).collect()),
@@ -435,8 +457,7 @@ impl<'f> Checker<'f> {
         if !plain || list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
             return self.mistake(at, format!("{name}() takes only plain arguments"));
         }
-        let arguments: Vec<Expr> =
-            list.args.into_iter().map(|argument| self.argument(argument, at)).collect();
+        let (arguments, asks) = self.arguments(list.args, at);
         let found = match functions::lookup(&name) {
             Lookup::Found(found) => found,
             Lookup::Elsewhere(reason) => return self.mistake(at, format!("{name}() {reason}")),
@@ -447,12 +468,33 @@ impl<'f> Checker<'f> {
         }
         if !found.arity.contains(&arguments.len()) {
             let message = format!("{name}() takes {}, not {}", found.arity_words(), arguments.len());
-            return self.mistake(at, message);
+            // AWS takes it and yields Undefined (spec 3); a template without a value could only fail.
+            if self.binder.is_template() {
+                return self.mistake(at, message);
+            }
+            self.remarks.push(SqlError::new(at, format!("{message}: it is always Undefined")));
+            return Expr::Literal(Value::Undefined);
+        }
+        // AWS forbids the substitute what may itself fail (spec 3.3).
+        if name == GET_OR_DEFAULT && asks.get(1) == Some(&true) {
+            return self.mistake(at, "get_or_default(): the default cannot call a function that others run");
         }
         match found.bind(&arguments, &mut self.binder) {
             Ok(call) => Expr::Call(Called { call, glances: GLANCING.contains(&name.as_str()) }, arguments),
             Err(reason) => self.mistake(at, format!("{name}(): {reason}")),
         }
+    }
+
+    /// The arguments of a call, and which of them ask others for their value.
+    fn arguments(&mut self, arguments: Vec<FunctionArg>, at: Position) -> (Vec<Expr>, Vec<bool>) {
+        let before = std::mem::take(&mut self.binder.asks);
+        let each = arguments.into_iter().map(|argument| {
+            let expr = self.argument(argument, at);
+            (expr, std::mem::take(&mut self.binder.asks))
+        });
+        let (arguments, asks): (Vec<Expr>, Vec<bool>) = each.unzip();
+        self.binder.asks = before || asks.contains(&true);
+        (arguments, asks)
     }
 
     fn argument(&mut self, argument: FunctionArg, at: Position) -> Expr {
@@ -462,6 +504,10 @@ impl<'f> Checker<'f> {
             _ => self.mistake(at, "an argument is an expression or *"),
         }
     }
+}
+
+fn shared(names: Vec<String>) -> Vec<Name> {
+    names.into_iter().map(Into::into).collect()
 }
 
 const fn is_name_byte(byte: u8) -> bool {

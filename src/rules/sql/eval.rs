@@ -4,8 +4,7 @@
 //! copied. What it all may cost is [`Run`]'s business; `nested` evaluates SELECTs inside expressions.
 
 use std::borrow::Cow;
-
-use indexmap::IndexMap;
+use std::sync::Arc;
 
 use crate::clock::Timestamp;
 use crate::message::Message;
@@ -17,7 +16,7 @@ use super::operator::Operator;
 use super::payload::Payload;
 use super::query::{Called, Case, Expr, Item, Query, Select};
 use super::run::{Run, Site};
-use super::value::{Object, UNDEFINED, Value};
+use super::value::{Name, Named, Object, UNDEFINED, Value, object_for};
 
 /// How long one text may become: AWS's limit for a message (spec 6.5).
 pub(crate) const TEXT_BYTES_MAX: usize = 128 * 1024;
@@ -26,10 +25,10 @@ pub(crate) const TEXT_BYTES_MAX: usize = 128 * 1024;
 pub(crate) type Operand<'a> = Cow<'a, Value>;
 
 /// The members of an outgoing object: names differ, no value is Undefined.
-pub(crate) type Members<'a> = Vec<(Cow<'a, str>, Operand<'a>)>;
+pub(crate) type Members<'a> = Vec<(Cow<'a, Name>, Operand<'a>)>;
 
 /// Members while later ones may still replace earlier ones.
-type Draft<'a> = IndexMap<Cow<'a, str>, Operand<'a>>;
+type Draft<'a> = Named<Cow<'a, Name>, Operand<'a>>;
 
 /// What an expression sees: the message, or in a nested SELECT an element and what is around it.
 #[derive(Debug)]
@@ -170,19 +169,19 @@ impl<'a> Scope<'a> {
         }
     }
 
-    fn attributes(&self, attributes: &'a [(String, Expr)]) -> Members<'a> {
+    fn attributes(&self, attributes: &'a [(Name, Expr)]) -> Members<'a> {
         let mut members = Vec::with_capacity(attributes.len());
         for (name, expr) in attributes {
             let value = self.eval(expr);
             if !value.is_undefined() {
-                members.push((Cow::Borrowed(name.as_str()), value));
+                members.push((Cow::Borrowed(name), value));
             }
         }
         members
     }
 
     fn object(&self, items: &'a [Item]) -> Members<'a> {
-        let mut object = Draft::with_capacity(items.len());
+        let mut object = Draft::default();
         for item in items {
             match item {
                 Item::Lift(expr) => match self.eval(expr) {
@@ -198,7 +197,7 @@ impl<'a> Scope<'a> {
     }
 
     /// Puts `value` at `path`, making the objects in between; what stands in the way is replaced.
-    fn place(&self, object: &mut Draft<'a>, path: &'a [String], value: Operand<'a>) {
+    fn place(&self, object: &mut Draft<'a>, path: &'a [Name], value: Operand<'a>) {
         let Some((first, rest)) = path.split_first() else { return };
         let Some((last, between)) = rest.split_last() else {
             object.insert(Cow::Borrowed(first), value);
@@ -213,9 +212,9 @@ impl<'a> Scope<'a> {
         }
         let mut inner = members_of(slot.to_mut());
         for name in between {
-            inner = members_of(inner.entry(name.clone()).or_insert(Value::Undefined));
+            inner = members_of(inner.entry(Arc::clone(name)).or_insert(Value::Undefined));
         }
-        inner.insert(last.clone(), value.into_owned());
+        inner.insert(Arc::clone(last), value.into_owned());
     }
 
     /// The value of `expr`.
@@ -347,15 +346,15 @@ impl<'a> Scope<'a> {
         self.array(items.iter().map(|item| self.eval(item)))
     }
 
-    fn object_literal(&self, members: &'a [(String, Expr)]) -> Operand<'a> {
-        let mut object = Object::with_capacity(members.len());
+    fn object_literal(&self, members: &'a [(Name, Expr)]) -> Operand<'a> {
+        let mut object = object_for(members.len());
         for (name, expr) in members {
             let value = self.eval(expr);
             if !self.charge(name.len() + value.weight()) {
                 return undefined();
             }
             if !value.is_undefined() {
-                object.insert(name.clone(), value.into_owned());
+                object.insert(Arc::clone(name), value.into_owned());
             }
         }
         Cow::Owned(Value::Object(Box::new(object)))
@@ -369,15 +368,15 @@ pub(super) fn walk<'v>(mut value: &'v Value, names: &[String]) -> &'v Value {
     value
 }
 
-fn lend(members: &Object) -> impl Iterator<Item = (Cow<'_, str>, Operand<'_>)> {
-    members.iter().map(|(name, value)| (Cow::Borrowed(name.as_str()), Cow::Borrowed(value)))
+fn lend(members: &Object) -> impl Iterator<Item = (Cow<'_, Name>, Operand<'_>)> {
+    members.iter().map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)))
 }
 
-fn give<'a>(members: Object) -> impl Iterator<Item = (Cow<'a, str>, Operand<'a>)> {
+fn give<'a>(members: Object) -> impl Iterator<Item = (Cow<'a, Name>, Operand<'a>)> {
     members.into_iter().map(|(name, value)| (Cow::Owned(name), Cow::Owned(value)))
 }
 
-fn defined<'a>(members: impl IntoIterator<Item = (Cow<'a, str>, Operand<'a>)>) -> Members<'a> {
+fn defined<'a>(members: impl IntoIterator<Item = (Cow<'a, Name>, Operand<'a>)>) -> Members<'a> {
     members.into_iter().filter(|(_, value)| !value.is_undefined()).collect()
 }
 

@@ -9,6 +9,7 @@ mod dialect;
 pub(crate) mod error;
 pub(crate) mod eval;
 mod functions;
+mod json;
 mod nested;
 pub(crate) mod number;
 mod operator;
@@ -26,7 +27,7 @@ pub(crate) use functions::names as function_names;
 pub(crate) use functions::{to_base64, trace_id};
 pub(crate) use query::{Expr, Query};
 
-use super::local_files::LocalFiles;
+use super::stand_ins::StandIns;
 use error::{Position, SqlError, SqlErrors};
 use number::Number;
 use value::Value;
@@ -80,7 +81,7 @@ impl fmt::Display for Version {
 /// Parses and checks a statement.
 ///
 /// `files` is where functions that AWS answers from other services find their answers.
-pub(crate) fn parse(sql: &str, version: Version, files: &LocalFiles) -> Result<Query, SqlErrors> {
+pub(crate) fn parse(sql: &str, version: Version, files: &StandIns) -> Result<Query, SqlErrors> {
     if sql.len() > STATEMENT_BYTES_MAX {
         let message =
             format!("a statement may have at most {STATEMENT_BYTES_MAX} bytes, this has {}", sql.len());
@@ -102,11 +103,7 @@ pub(crate) struct Braced {
 }
 
 /// Parses and checks the expression at the start of `text` that a `}` ends.
-pub(crate) fn parse_until_brace(
-    text: &str,
-    version: Version,
-    files: &LocalFiles,
-) -> Result<Braced, SqlErrors> {
+pub(crate) fn parse_until_brace(text: &str, version: Version, files: &StandIns) -> Result<Braced, SqlErrors> {
     let ((ast, place), aside) = dialect::parse_until_brace(text)?;
     let (expr, variables) = check::check_expression(ast, aside, version, files)?;
     let brace = Position::offset_in(place, text).ok_or_else(|| {

@@ -62,6 +62,11 @@ impl Decimal {
         Self { digits: count, scale: 1 }
     }
 
+    /// `digits` of which `places` stand behind the point: a number of at most 18 digits.
+    pub(crate) fn short(digits: i64, places: usize) -> Self {
+        Self { digits: digits.into(), scale: i32::try_from(places).unwrap_or(0) }
+    }
+
     /// The shortest decimal that reads back as `value`; `None` for infinities and NaN.
     pub(crate) fn from_f64(value: f64) -> Option<Self> {
         if value.is_finite() { Self::parse(&format!("{value:?}")) } else { None }

@@ -10,8 +10,9 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::Version;
+use super::json;
 use super::number::Number;
-use super::value::{Object, UNDEFINED, Value};
+use super::value::{UNDEFINED, Value, object_for};
 
 /// How deep a payload may nest.
 pub(crate) const DEPTH_MAX: usize = 64;
@@ -69,10 +70,7 @@ fn read(bytes: &[u8], version: Version) -> Document {
     if bytes.is_empty() {
         return Document::Raw("it is empty".to_owned());
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let parsed = Reader { version, depth: 0 }
-        .deserialize(&mut deserializer)
-        .and_then(|value| deserializer.end().map(|()| value));
+    let parsed = json::read(bytes, version).map_or_else(|| read_slowly(bytes, version), Ok);
     match parsed {
         Ok(value @ (Value::Object(_) | Value::Array(_))) => Document::Json(value),
         Ok(value) => Document::Raw(format!("it is {}, not an object or an array", value.kind())),
@@ -82,9 +80,14 @@ fn read(bytes: &[u8], version: Version) -> Document {
 
 /// Reads JSON text as a value, whatever it holds; `None` when it is no JSON.
 pub(crate) fn read_json(text: &[u8], version: Version) -> Option<Value> {
+    json::read(text, version)
+}
+
+/// Reads JSON text as serde_json does; the error says what is wrong with it, and where.
+pub(super) fn read_slowly(text: &[u8], version: Version) -> serde_json::Result<Value> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let value = Reader { version, depth: 0 }.deserialize(&mut deserializer).ok()?;
-    deserializer.end().ok().map(|()| value)
+    let value = Reader { version, depth: 0 }.deserialize(&mut deserializer)?;
+    deserializer.end().map(|()| value)
 }
 
 /// Builds a [`Value`] from serde_json, counting how deep it is.
@@ -163,13 +166,13 @@ impl<'de> Visitor<'de> for Reader {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let inner = self.deeper()?;
         // Grown once for most payloads. Not inside: a payload may be a million empty objects.
-        let mut object = if self.depth == 0 { Object::with_capacity(16) } else { Object::new() };
+        let mut object = object_for(if self.depth == 0 { 16 } else { 0 });
         while let Some(name) = members.next_key::<String>()? {
             if object.is_empty() && name == NUMBER_KEY {
                 return self.spelled_number(&members.next_value::<String>()?);
             }
             let value = members.next_value_seed(inner)?;
-            object.insert(name, value);
+            object.insert(name.into(), value);
         }
         Ok(Value::Object(Box::new(object)))
     }

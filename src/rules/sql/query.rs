@@ -3,9 +3,10 @@
 use crate::topic::TopicFilter;
 
 use super::Version;
+use super::error::SqlError;
 use super::functions::Call;
 use super::operator::Operator;
-use super::value::{CastType, Value};
+use super::value::{CastType, Name, Value};
 
 /// A checked statement.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct Query {
     pub(crate) from: Option<TopicFilter>,
     /// The condition; `None` always fires.
     pub(crate) condition: Option<Expr>,
+    /// What is legal and hardly meant.
+    pub(crate) remarks: Vec<SqlError>,
 }
 
 /// `@name = expression`.
@@ -39,7 +42,7 @@ pub(crate) enum Select {
     /// `SELECT VALUE expression`.
     Value(Expr),
     /// An object of attributes whose names all differ.
-    Attributes(Vec<(String, Expr)>),
+    Attributes(Vec<(Name, Expr)>),
     /// An object made of these items, in order; a later one replaces an earlier one of its name.
     Object(Vec<Item>),
 }
@@ -50,7 +53,7 @@ pub(crate) enum Item {
     /// The members of an object, lifted to the top: `*`, `path.*`, an object without an alias.
     Lift(Expr),
     /// One attribute; more than one name nests.
-    Named(Vec<String>, Expr),
+    Named(Vec<Name>, Expr),
 }
 
 /// A checked expression.
@@ -79,7 +82,7 @@ pub(crate) enum Expr {
     /// `cast(x AS type)`.
     Cast(Box<Expr>, CastType),
     /// `{'name': expression}`.
-    Object(Vec<(String, Expr)>),
+    Object(Vec<(Name, Expr)>),
     /// `[expression]`.
     Array(Vec<Expr>),
     /// `(SELECT … FROM source …)`.

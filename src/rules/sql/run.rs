@@ -5,9 +5,10 @@
 //! that used up either gets Undefined from there on, and its caller reports the rule instead of using
 //! the result. Steps are counted and not timed, so that a message gives the same result twice.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
 use crate::message::Message;
+use crate::rules::answers::{Answers, CALLS_MAX, FunctionCall};
 use crate::rules::effect::FailureReason;
 
 use super::payload::Payload;
@@ -27,6 +28,18 @@ enum Excess {
     Bytes,
     Steps,
     Variables,
+    /// An answer that is not there yet.
+    Answer,
+    Calls,
+}
+
+/// Why a run has no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It asked for too much, or what it needs has failed.
+    Failed(FailureReason),
+    /// It needs this answer first.
+    Asks(FunctionCall),
 }
 
 /// A rule at work on a message.
@@ -42,12 +55,16 @@ pub(crate) struct Run<'a> {
     pub(super) query: &'a Query,
     /// Where the rule runs.
     pub(super) site: Site<'a>,
+    /// What others have answered so far.
+    pub(super) answers: &'a Answers,
     variables: Vec<Slot>,
     variable_bytes: Cell<usize>,
     bytes: Cell<usize>,
     steps: Cell<usize>,
     excess: Cell<Option<Excess>>,
-    pattern_failed: Cell<bool>,
+    /// What get_or_default() has a substitute for.
+    failure: RefCell<Option<FailureReason>>,
+    asked: RefCell<Option<FunctionCall>>,
     draws: Cell<u64>,
 }
 
@@ -77,6 +94,7 @@ impl<'a> Run<'a> {
         topic: &'a str,
         query: &'a Query,
         site: Site<'a>,
+        answers: &'a Answers,
     ) -> Self {
         Self {
             message,
@@ -84,30 +102,54 @@ impl<'a> Run<'a> {
             topic,
             query,
             site,
+            answers,
             variables: query.variables.iter().map(|_| Slot::default()).collect(),
             variable_bytes: Cell::new(VARIABLE_BYTES_MAX),
             bytes: Cell::new(MADE_BYTES_MAX),
             steps: Cell::new(STEPS_MAX),
             excess: Cell::new(None),
-            pattern_failed: Cell::new(false),
+            failure: RefCell::new(None),
+            asked: RefCell::new(None),
             draws: Cell::new(0),
         }
     }
 
-    /// What the rule had too much of, if its result means nothing for that.
-    pub(crate) fn excess(&self) -> Option<FailureReason> {
-        match self.excess.get() {
-            Some(Excess::Bytes) => Some(FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX }),
-            Some(Excess::Steps) => Some(FailureReason::TooManySteps { limit: STEPS_MAX }),
-            Some(Excess::Variables) => Some(FailureReason::VariablesTooLarge { limit: VARIABLE_BYTES_MAX }),
-            None => self.pattern_failed.get().then_some(FailureReason::PatternTooCostly),
-        }
+    /// Why the rule's result means nothing, if it does not.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        let failed = match self.excess.get() {
+            None => return self.failure.borrow().clone().map(Ended::Failed),
+            Some(Excess::Answer) => return self.asked.borrow().clone().map(Ended::Asks),
+            Some(Excess::Bytes) => FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX },
+            Some(Excess::Steps) => FailureReason::TooManySteps { limit: STEPS_MAX },
+            Some(Excess::Variables) => FailureReason::VariablesTooLarge { limit: VARIABLE_BYTES_MAX },
+            Some(Excess::Calls) => FailureReason::TooManyCalls { limit: CALLS_MAX },
+        };
+        Some(Ended::Failed(failed))
     }
 
-    /// Whether a regular expression was given up, and whether one is from now on: the one failure
-    /// that get_or_default() has a substitute for.
-    pub(super) fn set_pattern_failed(&self, failed: bool) -> bool {
-        self.pattern_failed.replace(failed)
+    /// Fails the rule for `reason`, unless get_or_default() has a substitute. The first reason counts.
+    pub(super) fn fail(&self, reason: FailureReason) {
+        self.failure.borrow_mut().get_or_insert(reason);
+    }
+
+    /// Whether the rule has failed so far.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
+
+    /// Puts `failure` in the place of what has failed so far, which is returned.
+    pub(super) fn swap_failure(&self, failure: Option<FailureReason>) -> Option<FailureReason> {
+        self.failure.replace(failure)
+    }
+
+    /// Ends the run: it cannot go on without the answer to `call`.
+    pub(super) fn ask(&self, call: FunctionCall) {
+        if self.answers.is_full() {
+            self.exceed(Excess::Calls);
+        } else if !self.is_exhausted() {
+            *self.asked.borrow_mut() = Some(call);
+            self.exceed(Excess::Answer);
+        }
     }
 
     /// The number of this draw, so that two draws in one run differ.

@@ -6,13 +6,26 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use ahash::RandomState;
 use indexmap::IndexMap;
 
 use super::number::{Decimal, Number};
 
-/// The members of an object, in the order they were written.
-pub(crate) type Object = IndexMap<String, Value>;
+/// A name of a member: shared, because every rule hands on the names of one payload or its own.
+pub(crate) type Name = Arc<str>;
+
+/// Something by name, in the order it was written. Names come from strangers: the hash has a secret seed.
+pub(crate) type Named<K, V> = IndexMap<K, V, RandomState>;
+
+/// The members of an object.
+pub(crate) type Object = Named<Name, Value>;
+
+/// An object with room for `members`.
+pub(crate) fn object_for(members: usize) -> Object {
+    Object::with_capacity_and_hasher(members, RandomState::default())
+}
 
 /// One value.
 #[derive(Debug, Clone)]
@@ -99,6 +112,15 @@ impl Value {
             Self::Decimal(value) => Some(Number::Decimal(*value)),
             Self::Str(text) => numeric_text(text).map(Number::Decimal),
             _ => None,
+        }
+    }
+
+    /// The Int this is where an Int is wanted: a Decimal is rounded down, what a String spells is cut (spec 2.2).
+    pub(crate) fn int(&self) -> Option<i128> {
+        let number = self.number()?;
+        match self {
+            Self::Str(_) if number.decimal().sign() < 0 => number.decimal().ceil(),
+            _ => number.floor(),
         }
     }
 
@@ -362,10 +384,10 @@ mod tests {
 
     #[test]
     fn json_text_is_compact_and_escaped() {
-        let mut members = Object::new();
-        members.insert("a\"b".to_owned(), Value::Array(vec![Value::Int(1), Value::Undefined, Value::Null]));
-        members.insert("gone".to_owned(), Value::Undefined);
-        members.insert("t".to_owned(), Value::Str("x\n\u{1}\\".to_owned()));
+        let mut members = Object::default();
+        members.insert("a\"b".into(), Value::Array(vec![Value::Int(1), Value::Undefined, Value::Null]));
+        members.insert("gone".into(), Value::Undefined);
+        members.insert("t".into(), Value::Str("x\n\u{1}\\".to_owned()));
         let text = Value::Object(Box::new(members)).to_json();
         assert_eq!(text, r#"{"a\"b":[1,null,null],"t":"x\n\u0001\\"}"#);
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::super::sql::function_names;
-use super::super::{LocalFiles, Outgoing, Rule, RuleSet};
+use super::super::{Outgoing, Rule, RuleSet, StandIns};
 use super::message;
 use crate::message::Message;
 
@@ -95,7 +95,7 @@ fn table_message(table: &Table) -> Message {
 }
 
 /// The value of `expr`: JSON text, `undefined`, or why there is none.
-fn value(expr: &str, table: &Table, files: &LocalFiles) -> String {
+fn value(expr: &str, table: &Table, files: &StandIns) -> String {
     let rule = serde_json::json!({
         "sql": format!("SELECT VALUE {expr} FROM 'iot/topic'"),
         "awsIotSqlVersion": table.version,
@@ -111,7 +111,7 @@ fn value(expr: &str, table: &Table, files: &LocalFiles) -> String {
     }
 }
 
-fn run(table: &Table, files: &LocalFiles, wrong: &mut String) {
+fn run(table: &Table, files: &StandIns, wrong: &mut String) {
     let mut expect = |expr: &str, wanted: &str| {
         let got = value(expr, table, files);
         if got != wanted {
@@ -142,7 +142,9 @@ fn run(table: &Table, files: &LocalFiles, wrong: &mut String) {
 #[test]
 fn every_function_does_what_its_table_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rules/functions");
-    let files = LocalFiles { proto: None, secrets: Some(root.join("secrets")) };
+    let echo = ("arn:aws:lambda:us-east-1:1:function:echo".to_owned(), "http://127.0.0.1:9".into());
+    let files =
+        StandIns { secrets: Some(root.join("secrets")), functions: [echo].into(), ..StandIns::default() };
     let mut untested: BTreeSet<&str> = function_names().collect();
     let mut wrong = String::new();
     for entry in std::fs::read_dir(&root).expect("the folder of tables") {

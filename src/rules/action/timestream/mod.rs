@@ -15,14 +15,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::record::{Attribute, DEFAULT_VERSION, Dimension, Measure, MeasureValue, Record, WriteBatch};
+use crate::record::{Attribute, DEFAULT_VERSION, Dimension, Measure, Record, WriteBatch};
 
 pub(in crate::rules) use measure::Numeric;
 
 use super::super::effect::{FailureReason, TimestreamWrite};
 use super::super::sql::eval::{Output, Scope};
 use super::super::sql::number::Decimal;
-use super::super::sql::value::{Object, Value};
+use super::super::sql::value::{Name, Object, Value};
 use super::super::template::{Template, View};
 use super::shortened;
 use measure::NumericPolicy;
@@ -153,7 +153,7 @@ impl TimestreamAction {
             Output::Object(members) => {
                 let attributes = || members.iter().map(|(name, value)| (&**name, &**value));
                 if self.reads_item {
-                    let own = attributes().map(|(name, value)| (name.to_owned(), value.clone()));
+                    let own = attributes().map(|(name, value)| (Arc::clone(name), value.clone()));
                     let item = Value::Object(Box::new(own.collect::<Object>()));
                     self.item(scope, attributes(), &item, None, &mut draft);
                 } else {
@@ -194,8 +194,7 @@ impl TimestreamAction {
         for (index, item) in items.iter().enumerate() {
             match item {
                 Value::Object(members) => {
-                    let attributes = members.iter().map(|(name, value)| (name.as_str(), value));
-                    self.item(scope, attributes, item, Some(index), draft);
+                    self.item(scope, members.iter(), item, Some(index), draft);
                 }
                 other => draft.problem(Some(index), not_object(other.kind())),
             }
@@ -206,7 +205,7 @@ impl TimestreamAction {
     fn item<'v>(
         &self,
         scope: &Scope<'_>,
-        attributes: impl Iterator<Item = (&'v str, &'v Value)>,
+        attributes: impl Iterator<Item = (&'v Name, &'v Value)>,
         item: &Value,
         index: Option<usize>,
         draft: &mut Draft,
@@ -218,25 +217,45 @@ impl TimestreamAction {
     fn records<'a, 'v>(
         &'a self,
         view: View<'_, 'a>,
-        attributes: impl Iterator<Item = (&'v str, &'v Value)>,
+        attributes: impl Iterator<Item = (&'v Name, &'v Value)>,
         index: Option<usize>,
         draft: &mut Draft,
     ) {
-        let mut measures = Vec::with_capacity(attributes.size_hint().0);
+        let count = attributes.size_hint().1.unwrap_or(0);
+        let mut identity = None;
+        let mut several = Vec::new();
         for (name, value) in attributes.filter(|(name, _)| self.selection.has(name)) {
-            match self.numeric.measure(name, value) {
-                Ok(measure) => measures.extend(measure.map(|measure| (name, measure))),
+            let value = match self.numeric.measure(name, value) {
+                Ok(Some(value)) => value,
+                Ok(None) => continue,
                 Err(problem) => {
-                    draft.problem(index, FailureReason::Attribute { name: name.to_owned(), problem });
+                    draft.problem(index, FailureReason::Attribute { name: name.to_string(), problem });
+                    continue;
                 }
+            };
+            let found = identity.get_or_insert_with(|| {
+                if self.multi_measure_name.is_some() {
+                    several.reserve_exact(count);
+                } else {
+                    draft.records.reserve(count);
+                }
+                self.identity(view, index.unwrap_or(0))
+            });
+            let name = Arc::clone(name);
+            match found {
+                Ok(Identity { multi_measure_name: Some(_), .. }) => several.push(Attribute { name, value }),
+                Ok(identity) => draft.records.push(identity.record(name, Measure::Single(value))),
+                // Told below, behind what is wrong with the attributes.
+                Err(_) => {}
             }
         }
-        if measures.is_empty() {
-            return;
-        }
-        match self.identity(view, index.unwrap_or(0)) {
-            Ok(identity) => identity.extend(measures, &mut draft.records),
-            Err(reason) => draft.problem(index, reason),
+        match identity {
+            None => {}
+            Some(Err(reason)) => draft.problem(index, reason),
+            Some(Ok(identity)) => {
+                let record = |name| identity.record(name, Measure::Multi(several));
+                draft.records.extend(identity.multi_measure_name.clone().map(record));
+            }
         }
     }
 
@@ -253,11 +272,18 @@ impl TimestreamAction {
     }
 
     fn dimensions<'a>(&'a self, view: View<'_, 'a>) -> Result<Arc<[Dimension]>, FailureReason> {
+        let mut failed = None;
         let dimension = |(name, value): &'a (Arc<str>, Template)| {
-            let value = value.render_for_item(view, || format!("dimension {name}"))?;
-            Ok(Dimension { name: Arc::clone(name), value })
+            let value =
+                value.render_for_item(view, || format!("dimension {name}")).unwrap_or_else(|reason| {
+                    failed.get_or_insert(reason);
+                    String::new()
+                });
+            Dimension { name: Arc::clone(name), value }
         };
-        self.dimensions.iter().map(dimension).collect()
+        // Collected as if nothing could fail, so that the length is known and one block of memory is enough.
+        let dimensions = self.dimensions.iter().map(dimension).collect();
+        failed.map_or(Ok(dimensions), Err)
     }
 
     /// Items of one message that have no time of their own are a nanosecond apart, so that they stay
@@ -291,21 +317,9 @@ struct Identity {
 }
 
 impl Identity {
-    fn extend(self, measures: Vec<(&str, MeasureValue)>, records: &mut Vec<Record>) {
-        let Self { dimensions, time, version, multi_measure_name } = self;
-        if let Some(measure_name) = multi_measure_name {
-            let attribute = |(name, value): (&str, MeasureValue)| Attribute { name: name.into(), value };
-            let measure = Measure::Multi(measures.into_iter().map(attribute).collect());
-            records.push(Record { dimensions, measure_name, measure, time, version });
-            return;
-        }
-        records.extend(measures.into_iter().map(|(name, value)| Record {
-            dimensions: Arc::clone(&dimensions),
-            measure_name: name.into(),
-            measure: Measure::Single(value),
-            time,
-            version,
-        }));
+    fn record(&self, measure_name: Arc<str>, measure: Measure) -> Record {
+        let dimensions = Arc::clone(&self.dimensions);
+        Record { dimensions, measure_name, measure, time: self.time, version: self.version }
     }
 }
 

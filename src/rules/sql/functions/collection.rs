@@ -1,10 +1,10 @@
 //! Functions on collections, and tests for the absent (spec 3.3).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::{Expr, Operand, Scope, Value, first};
 use crate::rules::sql::eval::undefined;
-use crate::rules::sql::number::Number;
 
 /// get(c, k): an item of an array, a character of a string, a member of an object. An object's key is
 /// a String and takes no conversion.
@@ -31,12 +31,12 @@ enum Picked<'v> {
 }
 
 fn pick<'v>(collection: &'v Value, key: &Value) -> Picked<'v> {
-    let place = || key.number().and_then(Number::floor).and_then(|place| usize::try_from(place).ok());
+    let place = || key.int().and_then(|place| usize::try_from(place).ok());
     let found = match collection {
         Value::Array(items) => place().and_then(|place| items.get(place)).map(Picked::Lent),
         Value::Str(text) => place().and_then(|place| text.chars().nth(place)).map(Picked::Letter),
         Value::Object(members) => match key {
-            Value::Str(name) => members.get(name).map(Picked::Lent),
+            Value::Str(name) => members.get(name.as_str()).map(Picked::Lent),
             _ => None,
         },
         _ => None,
@@ -76,11 +76,11 @@ pub(super) fn isundefined<'a>(arguments: Vec<Operand<'a>>, _: &Scope<'a>) -> Ope
 }
 
 /// The first argument, or the second (Undefined without one) when the first is Undefined or Null, or
-/// fails: a regular expression that costs too much is the failure there is.
+/// fails: a function that others run, or a regular expression that costs too much.
 pub(super) fn get_or_default<'a>(arguments: &'a [Expr], scope: &Scope<'a>) -> Operand<'a> {
-    let before = scope.run.set_pattern_failed(false);
+    let before = scope.run.swap_failure(None);
     let value = arguments.first().map_or_else(undefined, |argument| scope.eval(argument));
-    let failed = scope.run.set_pattern_failed(before);
+    let failed = scope.run.swap_failure(before).is_some();
     match *value {
         Value::Undefined | Value::Null => {}
         _ if failed => {}
@@ -118,7 +118,7 @@ pub(super) fn transform<'a>(arguments: Vec<Operand<'a>>, scope: &Scope<'a>) -> O
     let enriched = items.iter().map(|item| match item {
         Value::Object(members) => {
             let mut members = members.clone();
-            members.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
+            members.extend(extra.iter().map(|(name, value)| (Arc::clone(name), value.clone())));
             Value::Object(members)
         }
         other => other.clone(),

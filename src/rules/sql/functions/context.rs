@@ -75,7 +75,7 @@ pub(super) fn get_user_properties<'a>(arguments: Vec<Operand<'a>>, scope: &Scope
     let properties = scope.message().properties.user.iter();
     let Some(wanted) = arguments.first() else {
         return scope.array(properties.map(|(key, value)| {
-            let pair = Object::from_iter([(key.clone(), Value::Str(value.clone()))]);
+            let pair = Object::from_iter([(key.as_str().into(), Value::Str(value.clone()))]);
             Cow::Owned(Value::Object(Box::new(pair)))
         }));
     };

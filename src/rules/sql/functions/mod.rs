@@ -10,6 +10,7 @@ mod collection;
 mod context;
 mod hash;
 mod java_regex;
+mod lambda;
 mod number;
 mod proto;
 mod proto_json;
@@ -30,7 +31,7 @@ pub(crate) use transfer::to_base64;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use super::super::local_files::LocalFiles;
+use super::super::stand_ins::StandIns;
 use super::eval::{Operand, Scope};
 use super::query::Expr;
 use super::value::Value;
@@ -75,20 +76,27 @@ impl Call {
 /// What binding knows about the text around a call.
 #[derive(Debug)]
 pub(super) struct Binder<'f> {
-    files: &'f LocalFiles,
+    stand_ins: &'f StandIns,
     in_template: bool,
     protos: usize,
+    /// Whether a call bound so far asks others for its value.
+    pub(super) asks: bool,
 }
 
 impl<'f> Binder<'f> {
     /// For a statement.
-    pub(super) const fn statement(files: &'f LocalFiles) -> Self {
-        Self { files, in_template: false, protos: 0 }
+    pub(super) const fn statement(stand_ins: &'f StandIns) -> Self {
+        Self { stand_ins, in_template: false, protos: 0, asks: false }
+    }
+
+    /// Whether the expression stands in a substitution template.
+    pub(super) const fn is_template(&self) -> bool {
+        self.in_template
     }
 
     /// For an expression in a substitution template.
-    pub(super) const fn template(files: &'f LocalFiles) -> Self {
-        Self { files, in_template: true, protos: 0 }
+    pub(super) const fn template(stand_ins: &'f StandIns) -> Self {
+        Self { stand_ins, in_template: true, protos: 0, asks: false }
     }
 }
 
@@ -144,11 +152,7 @@ const fn prepared(
 }
 
 /// Functions of AWS IoT SQL that are refused when a rule is loaded, and why.
-const ELSEWHERE: [(&str, &str); 5] = [
-    (
-        "aws_lambda",
-        "calls AWS Lambda while the rule is evaluated, and rules here do no I/O: call the function behind the rule, from an action",
-    ),
+const ELSEWHERE: [(&str, &str); 4] = [
     (
         "get_dynamodb",
         "reads Amazon DynamoDB while the rule is evaluated, and rules here do no I/O: put what it would look up into the message or join it when querying",
@@ -174,6 +178,7 @@ static FUNCTIONS: &[Function] = &[
     old("asin", 1..=1, number::asin),
     old("atan", 1..=1, number::atan),
     old("atan2", 2..=2, number::atan2),
+    prepared("aws_lambda", 2..=2, false, lambda::prepare),
     old("bitand", 2..=2, number::bitand),
     old("bitnot", 1..=1, number::bitnot),
     old("bitor", 2..=2, number::bitor),

@@ -35,7 +35,7 @@ pub(super) fn prepare(arguments: &[Expr], binder: &mut Binder<'_>) -> Result<Box
                     with the last four in quotes";
         return Err(form.to_owned());
     };
-    let bytes = binder.files.descriptor(bucket, key)?;
+    let bytes = binder.stand_ins.descriptor(bucket, key)?;
     let pool = DescriptorPool::decode(bytes.as_slice()).map_err(|error| {
         format!("{bucket}/{key} is no descriptor set as protoc --include_imports writes it: {error}")
     })?;

@@ -8,7 +8,7 @@ use super::transfer::to_base64;
 use crate::rules::sql::Version;
 use crate::rules::sql::number::{Decimal, Number};
 use crate::rules::sql::payload::DEPTH_MAX;
-use crate::rules::sql::value::{Object, Value};
+use crate::rules::sql::value::{Name, Object, Value};
 
 /// The JSON of `message`; `None` when it has none: it nests too deep, or a well-known type is out of range.
 pub(super) fn value(message: &DynamicMessage, version: Version) -> Option<Value> {
@@ -36,9 +36,9 @@ impl Mapping {
 
     /// The fields that are set, in the order of their numbers.
     fn plain(self, message: &DynamicMessage) -> Option<Object> {
-        let mut object = Object::new();
+        let mut object = Object::default();
         for (field, value) in message.fields() {
-            object.insert(field.json_name().to_owned(), self.field(&field, value)?);
+            object.insert(field.json_name().into(), self.field(&field, value)?);
         }
         Some(object)
     }
@@ -51,9 +51,9 @@ impl Mapping {
             }
             Given::Map(entries) => {
                 let kind = field.kind().as_message()?.map_entry_value_field().kind();
-                let mut members: Vec<(String, Value)> = entries
+                let mut members: Vec<(Name, Value)> = entries
                     .iter()
-                    .map(|(key, value)| Some((map_key(key), self.single(&kind, value)?)))
+                    .map(|(key, value)| Some((map_key(key).into(), self.single(&kind, value)?)))
                     .collect::<Option<_>>()?;
                 // A map has no order of its own, and the same message must give the same text.
                 members.sort_by(|(left, _), (right, _)| left.cmp(right));
@@ -135,9 +135,9 @@ impl Mapping {
         let name = url.rsplit('/').next()?;
         let kind = message.descriptor().parent_pool().get_message_by_name(name)?;
         let inner = DynamicMessage::decode(kind, packed).ok()?;
-        let mut object = Object::from_iter([("@type".to_owned(), Value::Str(url.clone()))]);
+        let mut object = Object::from_iter([("@type".into(), Value::Str(url.clone()))]);
         if name.starts_with("google.protobuf.") && name != "google.protobuf.Empty" {
-            object.insert("value".to_owned(), self.message(&inner)?);
+            object.insert("value".into(), self.message(&inner)?);
         } else if self.depth < DEPTH_MAX {
             object.extend(Self { depth: self.depth + 1, ..self }.plain(&inner)?);
         } else {

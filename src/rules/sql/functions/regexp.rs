@@ -12,6 +12,7 @@ use fancy_regex::{Captures, Regex, RegexBuilder};
 
 use super::java_regex::{Translated, translate};
 use super::{Binder, Expr, Operand, Prepared, Scope, Value, literal};
+use crate::rules::effect::FailureReason;
 use crate::rules::sql::eval::undefined;
 
 /// The longest pattern, in bytes. A longer one is none.
@@ -121,7 +122,7 @@ impl Source {
         };
         let Some(pattern) = pattern else { return undefined() };
         apply(Search { pattern, scope }).unwrap_or_else(|TooCostly| {
-            scope.run.set_pattern_failed(true);
+            scope.run.fail(FailureReason::PatternTooCostly);
             undefined()
         })
     }

@@ -46,7 +46,7 @@ pub(super) fn prepare(arguments: &[Expr], binder: &mut Binder<'_>) -> Result<Box
         "SecretBinary" => true,
         other => return Err(format!("{other:?} is no type of secret, write SecretString or SecretBinary")),
     };
-    let bytes = binder.files.secret(id)?;
+    let bytes = binder.stand_ins.secret(id)?;
     if binary {
         if key.is_some() {
             return Err("a SecretBinary has no keys".to_owned());

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Datelike as _, NaiveDateTime, TimeDelta, Timelike as _};
 
-use super::time_pattern::{DAYS, Dialect, MONTHS, Token, short, tokens};
+use super::time_pattern::{Dialect, Token, short, tokens};
 use super::zone::{Zone, print_offset};
 use super::{Binder, Expr, Operand, Prepared, Scope, literal};
+use crate::clock::{MONTHS, WEEKDAYS};
 use crate::rules::sql::eval::undefined;
 use crate::rules::sql::number::Number;
 
@@ -90,7 +91,7 @@ impl Moment {
             'x' => write_year(local.iso_week().year(), count, out),
             'w' => number(local.iso_week().week(), count, out),
             'e' => number(local.weekday().number_from_monday(), count, out),
-            'E' => name(DAYS[usize_of(local.weekday().num_days_from_monday())], count, out),
+            'E' => name(WEEKDAYS[usize_of(local.weekday().num_days_from_monday())], count, out),
             'D' => number(local.ordinal(), count, out),
             'M' if count >= 3 => name(MONTHS[usize_of(local.month0())], count, out),
             'M' => number(local.month(), count, out),

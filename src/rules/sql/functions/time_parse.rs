@@ -7,10 +7,11 @@
 
 use std::borrow::Cow;
 
-use super::time_pattern::{DAYS, Dialect, MONTHS, Token, short, tokens};
+use super::time_pattern::{Dialect, Token, short, tokens};
 use super::time_resolve::{Field, Fields};
 use super::zone::{Offset, Zone};
 use super::{Binder, Expr, Operand, Prepared, Scope, Value, literal};
+use crate::clock::{MONTHS, WEEKDAYS};
 use crate::rules::sql::eval::undefined;
 
 /// How deep `[…]` may nest.
@@ -193,7 +194,7 @@ impl Sequence {
                 self.number(Number { kind: Kind::Fraction, ..digits });
             }
             ('M' | 'L', 3..=5) => self.name(Field::Month, &MONTHS, 1, count),
-            ('E', 1..=5) => self.name(Field::DayOfWeek, &DAYS, 1, count.max(3)),
+            ('E', 1..=5) => self.name(Field::DayOfWeek, &WEEKDAYS, 1, count.max(3)),
             ('Q' | 'q', 3) => self.names(Field::Quarter, &["Q1", "Q2", "Q3", "Q4"], 1),
             ('Q' | 'q', 4) => {
                 self.names(Field::Quarter, &["1st quarter", "2nd quarter", "3rd quarter", "4th quarter"], 1);

@@ -3,26 +3,6 @@
 /// The longest pattern, in bytes; a longer one is none.
 const PATTERN_BYTES_MAX: usize = 256;
 
-/// The names of the months; the short ones are their first three letters.
-pub(super) const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-
-/// The names of the days, from Monday; the short ones are their first three letters.
-pub(super) const DAYS: [&str; 7] =
-    ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-
 /// The short form of a month or a day.
 pub(super) fn short(name: &'static str) -> &'static str {
     name.get(..3).unwrap_or(name)

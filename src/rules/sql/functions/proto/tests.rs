@@ -9,7 +9,7 @@ use prost_reflect::prost_types::{
 
 use crate::clock::Timestamp;
 use crate::message::{Message, Origin, Properties, QoS};
-use crate::rules::{LocalFiles, Outgoing, Rule, RuleSet};
+use crate::rules::{Outgoing, Rule, RuleSet, StandIns};
 use crate::topic::TopicName;
 
 fn field(name: &str, number: i32, kind: Type, type_name: Option<&str>) -> FieldDescriptorProto {
@@ -104,7 +104,7 @@ impl Bench {
     }
 
     fn rule(&self, sql: &str) -> Result<Rule, String> {
-        let files = LocalFiles { proto: Some(self.folder.path().to_owned()), secrets: None };
+        let files = StandIns { proto: Some(self.folder.path().to_owned()), ..StandIns::default() };
         Rule::parse_toml_with("r", &format!("sql = '''{sql}'''"), &files).map_err(|error| error.to_string())
     }
 

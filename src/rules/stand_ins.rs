@@ -1,34 +1,48 @@
-//! Files that stand in for what AWS's rules fetch from other services: descriptor sets of S3 for
-//! `decode(…, 'proto', …)` and secrets of Secrets Manager for `get_secret`.
+//! What stands in for the services AWS's rules ask: files for the descriptor sets of S3 that
+//! `decode(…, 'proto', …)` reads and for the secrets of `get_secret`, URLs for the functions of `aws_lambda`.
 //!
-//! They are read while a rule is loaded, never while one is evaluated, and a path from a statement never
-//! leaves its folder.
+//! Files are read while a rule is loaded, never while one is evaluated, and a path from a statement never
+//! leaves its folder. Which URLs may be called stands in the configuration alone.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// The largest descriptor set, in bytes; AWS takes 32 KiB.
 const DESCRIPTOR_BYTES_MAX: u64 = 1024 * 1024;
 /// The largest secret, in bytes, as AWS has it.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
-/// Where functions of the language find what they read.
+/// Where functions of the language find what they ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LocalFiles {
+pub struct StandIns {
     /// Descriptor sets: a subfolder per bucket, a file per key.
     pub proto: Option<PathBuf>,
     /// Secrets: a file per name.
     pub secrets: Option<PathBuf>,
+    /// The URLs of Lambda functions, by their ARNs.
+    pub functions: BTreeMap<String, Arc<str>>,
 }
 
-impl LocalFiles {
+impl StandIns {
     /// The descriptor set `key` of `bucket`. The error is a sentence without a period.
     pub(crate) fn descriptor(&self, bucket: &str, key: &str) -> Result<Vec<u8>, String> {
         let folder = self.proto.as_deref().ok_or(
             "protobuf descriptor sets are read from a folder here: set rules.proto_path in the configuration",
         )?;
         read(&inside(&inside(folder, bucket)?, key)?, DESCRIPTOR_BYTES_MAX)
+    }
+
+    /// The URL of the function `arn`. The error is a sentence without a period.
+    pub(crate) fn function(&self, arn: &str) -> Result<Arc<str>, String> {
+        self.functions.get(arn).map(Arc::clone).ok_or_else(|| {
+            format!(
+                "AWS Lambda is not called from here, a URL answers in its place: give {arn:?} one in \
+                 [rules.lambda] of the configuration"
+            )
+        })
     }
 
     /// The secret called `id`, or with that ARN. The error is a sentence without a period.
@@ -84,7 +98,7 @@ mod tests {
         std::fs::create_dir_all(folder.path().join("secrets/prod")).expect("a folder");
         std::fs::write(folder.path().join("outside"), "no").expect("a file");
         std::fs::write(folder.path().join("secrets/prod/key"), "yes").expect("a file");
-        let files = LocalFiles { proto: None, secrets: Some(folder.path().join("secrets")) };
+        let files = StandIns { secrets: Some(folder.path().join("secrets")), ..StandIns::default() };
         assert_eq!(files.secret("prod/key").as_deref(), Ok(&b"yes"[..]));
         let arn = "arn:aws:secretsmanager:us-east-1:000000000000:secret:prod/key-a1B2c3";
         assert_eq!(files.secret(arn).as_deref(), Ok(&b"yes"[..]));
@@ -100,7 +114,7 @@ mod tests {
     fn large_files_are_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("big"), vec![b'x'; 64 * 1024 + 1]).expect("a file");
-        let files = LocalFiles { proto: None, secrets: Some(folder.path().to_owned()) };
+        let files = StandIns { secrets: Some(folder.path().to_owned()), ..StandIns::default() };
         assert!(files.secret("big").expect_err("too large").ends_with("is larger than 65536 bytes"));
     }
 }
