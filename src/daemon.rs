@@ -18,7 +18,7 @@ use crate::mqtt::{Broker, BrokerOptions, Door, Logins, Upstream, UpstreamOptions
 use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
 use crate::query::{Engine, EngineError, QueryOptions};
 use crate::rulebook::{Rulebook, RulebookError};
-use crate::rules::{LoadError, StandIns, RuleFolder, RuleOptions, RuleSet};
+use crate::rules::{LoadError, RuleFolder, RuleOptions, RuleSet};
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::tls::{TlsEndpoint, TlsError, TlsFiles};
@@ -234,10 +234,7 @@ impl Room {
 fn rule_options(config: &Config) -> RuleOptions {
     RuleOptions {
         account_id: config.account_id.clone(),
-        files: StandIns {
-            proto: config.rules.proto_path.clone(),
-            secrets: config.rules.secrets_path.clone(),
-        },
+        files: config.rules.stand_ins(),
         seed: Uuid::new_v4().as_u128(),
         ..RuleOptions::default()
     }
@@ -272,6 +269,7 @@ fn build_pipeline(config: &Config, parts: PipelineParts) -> Pipeline {
         dead_letters: config.store.path.clone(),
         files: config.rules.files_path.clone(),
         hops_max: config.rules.republish_hops_max,
+        function_timeout: config.rules.lambda_timeout,
     };
     Pipeline::new(RuleSet::from_rules(Vec::new()), parts, options)
 }

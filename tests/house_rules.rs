@@ -34,7 +34,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "query", "pipeline", "rulebook",
         ],
     ),
-    ("config", &["topic", "message", "access", "tls", "mqtt", "buckets", "store"]),
+    ("config", &["topic", "message", "access", "tls", "mqtt", "buckets", "rules", "store"]),
     (
         "daemon",
         &[

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::bail;
 
 use crate::config::Config;
-use crate::rules::{StandIns, RuleOptions, RuleSet};
+use crate::rules::{RuleOptions, RuleSet};
 use crate::store::{Store, StoreError, StoreUrl};
 use crate::tls::TlsEndpoint;
 
@@ -17,7 +17,7 @@ use crate::tls::TlsEndpoint;
 #[expect(clippy::print_stdout, reason = "the command's result")]
 pub(super) fn check(path: &Path, store: bool) -> anyhow::Result<()> {
     let config = Config::load(path)?;
-    let files = StandIns { proto: config.rules.proto_path, secrets: config.rules.secrets_path };
+    let files = config.rules.stand_ins();
     let options = RuleOptions { account_id: config.account_id, files, ..RuleOptions::default() };
     let loaded = RuleSet::load(&config.rules.path, &options)
         .map_err(|error| anyhow::anyhow!("rules.path: {error}"))?;

@@ -64,6 +64,12 @@ fn errors_name_the_key() {
         ("[query]\nmemory = \"1MiB\"", "query.memory: \"1MiB\" is less than 16MiB"),
         ("[rules]\nfiles_path = \"\"", "rules.files_path: the path is empty"),
         ("[rules]\nrepublish_hops_max = 101", "rules.republish_hops_max: 101 is more than 100"),
+        ("[rules]\nlambda_timeout_ms = 0", "rules.lambda_timeout_ms: 0 is not between 1 and 60000"),
+        ("[rules.lambda]\nf = \"http://h/\"", "rules.lambda: `f` is not the ARN of a function"),
+        (
+            "[rules.lambda]\n\"arn:aws:lambda:r:1:function:f\" = \"http:///x\"",
+            "rules.lambda: `http:///x` is not a URL such as",
+        ),
     ];
     for (text, expected) in cases {
         let error = refused(text);

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::{CLIENT_ID, eval};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::message::{Message, Origin, Properties, QoS};
-use crate::rules::{RuleOptions, Version};
+use crate::rules::{RuleOptions, StandIns, Version};
 use crate::topic::TopicName;
 
 #[derive(Debug, Deserialize)]
@@ -67,7 +67,7 @@ struct Mqtt5 {
 }
 
 /// Evaluates every line of the file at `path`, which is standard input if it is `-`.
-pub(super) fn cases(path: &Path) -> anyhow::Result<ExitCode> {
+pub(super) fn cases(path: &Path, stand_ins: &StandIns) -> anyhow::Result<ExitCode> {
     let input: Box<dyn BufRead> = if path == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
@@ -75,11 +75,13 @@ pub(super) fn cases(path: &Path) -> anyhow::Result<ExitCode> {
         Box::new(BufReader::new(file))
     };
     let mut out = BufWriter::new(io::stdout().lock());
-    answer(input, &mut out).and_then(|()| out.flush()).context("cannot go on reading or writing")?;
+    answer(input, &mut out, stand_ins)
+        .and_then(|()| out.flush())
+        .context("cannot go on reading or writing")?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn answer(input: impl BufRead, out: &mut impl Write) -> io::Result<()> {
+fn answer(input: impl BufRead, out: &mut impl Write, stand_ins: &StandIns) -> io::Result<()> {
     for (number, line) in (1_u64..).zip(input.split(b'\n')) {
         let line = line?;
         if line.trim_ascii().is_empty() {
@@ -88,7 +90,7 @@ fn answer(input: impl BufRead, out: &mut impl Write) -> io::Result<()> {
         match serde_json::from_slice::<Case>(&line) {
             Ok(case) => {
                 let id = case.id.clone();
-                match evaluate(case) {
+                match evaluate(case, stand_ins) {
                     // Written out by hand, so that numbers keep the text the rule gave them.
                     Ok(result) => writeln!(out, "{{\"id\":{id},\"result\":{result}}}")?,
                     Err(reason) => writeln!(out, "{}", json!({ "id": id, "error": reason }))?,
@@ -105,10 +107,10 @@ fn answer(input: impl BufRead, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn evaluate(case: Case) -> Result<String, String> {
+fn evaluate(case: Case, stand_ins: &StandIns) -> Result<String, String> {
     let name = case.rule_name.as_deref().unwrap_or("rule");
     let version = case.sql_version.as_deref().unwrap_or(Version::V2016.as_str());
-    let rule = eval::statement(name, &case.sql, version).map_err(|error| error.to_string())?;
+    let rule = eval::statement(name, &case.sql, version, stand_ins).map_err(|error| error.to_string())?;
     let mut options = RuleOptions::default();
     if let Some(account) = &case.context.account_id {
         options.account_id.clone_from(account);
@@ -184,7 +186,7 @@ mod tests {
             r#"{"id":"ctx","sql":"SELECT clientid() AS c, accountid() AS a, sourceip() AS s, timestamp() AS t, get_user_properties('k') AS u, get_mqtt_property('correlation_data') AS d FROM 'a'","topic":"a","payload":{},"context":{"protocol":"http","account_id":"1","source_ip":"::1","now":7,"mqtt5":{"user_properties":[["k","v"]],"correlation_data_base64":"AQ=="}}}"#,
         );
         let mut out = Vec::new();
-        answer(input.as_bytes(), &mut out).expect("written");
+        answer(input.as_bytes(), &mut out, &StandIns::default()).expect("written");
         let out = String::from_utf8(out).expect("text");
         let lines: Vec<&str> = out.lines().collect();
         let [a, other, bad, noise, short, replacement, topic, ingest, base64, surroundings] = lines[..]

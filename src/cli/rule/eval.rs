@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::{OriginArguments, message};
 use crate::message::Message;
-use crate::rules::{Outgoing, Rule, RuleError, RuleOptions, RuleSet, Version};
+use crate::rules::{Outgoing, Rule, RuleError, RuleOptions, RuleSet, StandIns, Version};
 
 /// The name of a rule made of a bare statement.
 const NAME: &str = "statement";
@@ -38,14 +38,14 @@ pub(crate) struct Single {
 
 /// Evaluates the statement and prints what comes of it.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the command's result")]
-pub(super) fn eval(arguments: &Single) -> anyhow::Result<ExitCode> {
+pub(super) fn eval(arguments: &Single, stand_ins: &StandIns) -> anyhow::Result<ExitCode> {
     let Single { sql: Some(sql), topic: Some(topic), payload: Some(payload), sql_version, origin } =
         arguments
     else {
         anyhow::bail!("--sql, --topic and --payload belong together");
     };
     let message = message(topic, payload, origin)?;
-    let outcome = statement(NAME, sql, sql_version).map_err(|error| error.to_string());
+    let outcome = statement(NAME, sql, sql_version, stand_ins).map_err(|error| error.to_string());
     match outcome.and_then(|rule| outgoing(rule, &message, RuleOptions::default())) {
         Ok(text) => {
             println!("{text}");
@@ -59,9 +59,14 @@ pub(super) fn eval(arguments: &Single) -> anyhow::Result<ExitCode> {
 }
 
 /// A rule without actions.
-pub(super) fn statement(name: &str, sql: &str, version: &str) -> Result<Rule, RuleError> {
+pub(super) fn statement(
+    name: &str,
+    sql: &str,
+    version: &str,
+    stand_ins: &StandIns,
+) -> Result<Rule, RuleError> {
     let payload = json!({ "sql": sql, "awsIotSqlVersion": version, "actions": [] });
-    Rule::parse_json(name, &payload.to_string())
+    Rule::parse_json_with(name, &payload.to_string(), stand_ins)
 }
 
 /// What `rule` makes of `message` as JSON; `undefined` if there is nothing to send. Bytes that are no
@@ -112,7 +117,8 @@ mod tests {
             origin: Origin::default(),
             received: Timestamp::from_millis(5),
         };
-        let rule = statement("r", sql, "2015-10-08").map_err(|error| error.to_string())?;
+        let rule =
+            statement("r", sql, "2015-10-08", &StandIns::default()).map_err(|error| error.to_string())?;
         outgoing(rule, &message, RuleOptions::default())
     }
 

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::explain;
 use crate::config::Config;
-use crate::rules::{Rule, RuleFolder, RuleOptions, RuleSet};
+use crate::rules::{Rule, RuleFolder, RuleOptions, RuleSet, StandIns};
 
 /// Runs the examples of the file or folder at `path`, or of the folder that the configuration at
 /// `config` names.
@@ -16,13 +16,13 @@ use crate::rules::{Rule, RuleFolder, RuleOptions, RuleSet};
 pub(super) fn test(path: Option<&Path>, config: &Path) -> anyhow::Result<ExitCode> {
     let mut options = RuleOptions::default();
     let (rules, problems) = match path {
-        Some(path) if !path.is_dir() => explain::read_rule(path)
+        Some(path) if !path.is_dir() => explain::read_rule(path, &super::stand_ins(config))
             .map_or_else(|problems| (Vec::new(), problems), |rule| (vec![Arc::new(rule)], Vec::new())),
-        Some(path) => folder(path)?,
+        Some(path) => folder(path, &super::stand_ins(config))?,
         None => {
             let config = Config::load(config)?;
-            options.account_id = config.account_id;
-            folder(&config.rules.path)?
+            options.account_id.clone_from(&config.account_id);
+            folder(&config.rules.path, &config.rules.stand_ins())?
         }
     };
     for problem in &problems {
@@ -48,8 +48,8 @@ pub(super) fn test(path: Option<&Path>, config: &Path) -> anyhow::Result<ExitCod
     Ok(if failed == 0 && problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn folder(path: &Path) -> anyhow::Result<(Vec<Arc<Rule>>, Vec<String>)> {
-    let mut folder = RuleFolder::new(path);
+fn folder(path: &Path, stand_ins: &StandIns) -> anyhow::Result<(Vec<Arc<Rule>>, Vec<String>)> {
+    let mut folder = RuleFolder::new(path).reading(stand_ins);
     folder.refresh().context("rule test")?;
     let (rules, problems) = folder.rules();
     let problems = problems.iter().map(ToString::to_string).collect();

@@ -10,13 +10,17 @@ use super::{MessageArguments, eval};
 use crate::clock::Timestamp;
 use crate::message::Message;
 use crate::record::{Measure, MeasureValue, Record};
-use crate::rules::{Effect, Outgoing, Rule, RuleOptions, RuleSet};
+use crate::rules::{Effect, Outgoing, Rule, RuleOptions, RuleSet, StandIns};
 
 /// Reads the rule and the message and prints what would happen.
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "the command's result")]
-pub(super) fn explain(path: &Path, arguments: &MessageArguments) -> anyhow::Result<ExitCode> {
+pub(super) fn explain(
+    path: &Path,
+    arguments: &MessageArguments,
+    stand_ins: &StandIns,
+) -> anyhow::Result<ExitCode> {
     let message = arguments.message()?;
-    match read_rule(path) {
+    match read_rule(path, stand_ins) {
         Ok(rule) => {
             print!("{}", explanation(rule, &message));
             Ok(ExitCode::SUCCESS)
@@ -31,11 +35,15 @@ pub(super) fn explain(path: &Path, arguments: &MessageArguments) -> anyhow::Resu
 }
 
 /// The rule in the file at `path`, or a sentence for each thing that is wrong with it.
-pub(super) fn read_rule(path: &Path) -> Result<Rule, Vec<String>> {
+pub(super) fn read_rule(path: &Path, stand_ins: &StandIns) -> Result<Rule, Vec<String>> {
     let text = std::fs::read_to_string(path).map_err(|error| vec![format!("{}: {error}", path.display())])?;
     let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let json = path.extension().is_some_and(|extension| extension == "json");
-    let parsed = if json { Rule::parse_json(&name, &text) } else { Rule::parse_toml(&name, &text) };
+    let parsed = if json {
+        Rule::parse_json_with(&name, &text, stand_ins)
+    } else {
+        Rule::parse_toml_with(&name, &text, stand_ins)
+    };
     parsed.map_err(|error| {
         let place = |line: Option<u64>| line.map_or_else(String::new, |line| format!("{line}:"));
         let told = error.mistakes.iter();

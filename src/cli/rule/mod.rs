@@ -16,7 +16,9 @@ use bytes::Bytes;
 use clap::{Args, Subcommand};
 
 use crate::clock::{Clock as _, SystemClock, Timestamp};
+use crate::config::Config;
 use crate::message::{Message, Origin, Properties, QoS};
+use crate::rules::StandIns;
 use crate::topic::TopicName;
 
 /// The client id of messages for which none is given.
@@ -78,11 +80,16 @@ pub(super) struct OriginArguments {
 /// When what the command line names cannot be used.
 pub(super) fn run(command: RuleCommand, config: &Path) -> anyhow::Result<ExitCode> {
     match command {
-        RuleCommand::Eval { cases: Some(path), .. } => cases::cases(&path),
-        RuleCommand::Eval { single, cases: None } => eval::eval(&single),
-        RuleCommand::Explain { rule, message } => explain::explain(&rule, &message),
+        RuleCommand::Eval { cases: Some(path), .. } => cases::cases(&path, &stand_ins(config)),
+        RuleCommand::Eval { single, cases: None } => eval::eval(&single, &stand_ins(config)),
+        RuleCommand::Explain { rule, message } => explain::explain(&rule, &message, &stand_ins(config)),
         RuleCommand::Test { path } => examples::test(path.as_deref(), config),
     }
+}
+
+/// What the configuration says stands in for other services. A statement can be tried without one.
+fn stand_ins(config: &Path) -> StandIns {
+    Config::load(config).map_or_else(|_| StandIns::default(), |config| config.rules.stand_ins())
 }
 
 impl MessageArguments {
