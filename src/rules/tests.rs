@@ -88,3 +88,17 @@ fn an_error_action_gets_the_error_document_and_the_original_message() {
     };
     assert_eq!(text, failures);
 }
+
+#[test]
+fn a_wrong_number_of_arguments_is_remarked_on() {
+    let text = "sql = \"SELECT abs(a, b) AS x, nanvl(upper(), 1) AS y FROM 't'\"";
+    let rule = Rule::parse_toml("r", text).expect("a rule");
+    let remarks: Vec<String> = rule.remarks().collect();
+    assert_eq!(
+        remarks,
+        [
+            "sql: line 1:8: abs() takes 1 argument, not 2: it is always Undefined",
+            "sql: line 1:30: upper() takes 1 argument, not 0: it is always Undefined",
+        ]
+    );
+}
