@@ -1,9 +1,9 @@
 //! HTTP requests the daemon makes: bounded, each lane beside the others, repeated while it may help.
 //!
 //! A lane is what one sender has to say: the http actions of a rule, the notifications of a topic. Nobody
-//! waits for an answer, unless it [asks](Place::ask). A lane has [`WAITING_MAX`] requests waiting or under way and [`AT_ONCE`] of them under
-//! way; one more fails at once. So a destination that does not answer costs its own lane only. What waits
-//! is in memory: a crash loses it, an orderly stop does not.
+//! waits for an answer, unless it [asks](Place::ask) for one. A lane has [`WAITING_MAX`] requests waiting or
+//! under way and [`AT_ONCE`] of them under way; one more fails at once. So a destination that does not
+//! answer costs its own lane only. What waits is in memory: a crash loses it, an orderly stop does not.
 
 mod asking;
 
