@@ -14,8 +14,8 @@ use crate::api::{Api, ApiOptions, BodyLimits, Guard, HttpOptions, Rooms};
 use crate::clock::{Clock, ProcessingTime, SystemClock};
 use crate::config::{Config, HttpConfig, MqttListener, QueryConfig};
 use crate::message::Message;
-use crate::mqtt::{Broker, BrokerOptions, Door, Logins, Upstream, UpstreamOptions};
-use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
+use crate::mqtt::{Broker, BrokerParts, Door, Logins, Upstream, UpstreamOptions};
+use crate::pipeline::{BrokerJournal, Pipeline, PipelineOptions, PipelineParts};
 use crate::query::{Engine, EngineError, QueryOptions};
 use crate::rulebook::{Rulebook, RulebookError};
 use crate::rules::{LoadError, RuleFolder, RuleOptions, RuleSet};
@@ -138,8 +138,13 @@ impl Daemon {
         let rulebook = Rulebook::open(files, &stored_rules, rule_options, Arc::clone(&clock), swap)?;
 
         let upstreams = upstreams(&config, &store, &pipeline, &clock, &times);
+        let (journal, recollection) = BrokerJournal::open(&store).map_err(|source| {
+            let path = config.store.path.clone();
+            StartError::Store { path, source }
+        })?;
         let ingest = Arc::new(pipeline.clone());
-        let broker = Broker::new(BrokerOptions::default(), ingest, Arc::clone(&clock), times);
+        let parts = BrokerParts { ingest, journal: Arc::new(journal), clock: Arc::clone(&clock), times };
+        let broker = Broker::new(config.mqtt.broker.clone(), parts, recollection);
         tokio::spawn(publish(to_subscribers, broker.clone()));
         let (broker_room, further) = open_broker(&broker, entrances);
         for upstream in upstreams.clone() {

@@ -57,6 +57,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["api"]),
     ("rumqttc", &["mqtt"]),
     ("redb", &["store"]),
+    ("socket2", &["mqtt"]),
     ("parquet", &["store", "query"]),
     ("sqlparser", &["rules", "query"]),
     ("clap", &["cli"]),

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::Context;
-use crate::mqtt::{BrokerCounters, UpstreamCounters, UpstreamReport};
+use crate::mqtt::{BrokerCounters, Disconnection, Refusal, UpstreamCounters, UpstreamReport};
 use crate::pipeline::{ActionCounters, PipelineCounters, RuleCounters};
 
 /// What Prometheus calls the text format.
@@ -118,7 +118,7 @@ fn labelled(sample: &Sample) -> Value {
 }
 
 fn metrics(context: &Context) -> Vec<Metric> {
-    let mut all = broker(context.broker.counters());
+    let mut all = broker(&context.broker.counters());
     all.extend(upstreams(context));
     all.extend(store(context));
     all.extend(rulebook(context));
@@ -126,86 +126,102 @@ fn metrics(context: &Context) -> Vec<Metric> {
     all
 }
 
-fn broker(counted: BrokerCounters) -> Vec<Metric> {
-    let BrokerCounters {
-        connections,
-        connections_refused,
-        handshakes_failed,
-        logins_failed,
-        operations_denied,
-        violations,
-        messages_received,
-        messages_not_stored,
-        messages_sent,
-        messages_dropped,
-        messages_expired,
-        slow_connections_closed,
-        retained_refused,
-        retained_messages,
-        subscriptions,
-        absent_sessions,
-    } = counted;
+fn broker(counted: &BrokerCounters) -> Vec<Metric> {
+    let mut all = connections(counted);
+    all.extend(messages(counted));
+    all
+}
+
+/// What connections there are and were.
+fn connections(counted: &BrokerCounters) -> Vec<Metric> {
     vec![
-        gauge("tidemill_mqtt_connections", "Sockets open now.", connections),
+        gauge("tidemill_mqtt_connections", "Sockets open now.", counted.connections),
         counter(
             "tidemill_mqtt_connections_refused_total",
             "Sockets closed at once because there were too many.",
-            connections_refused,
+            counted.connections_refused,
         ),
-        counter(
-            "tidemill_mqtt_handshakes_failed_total",
-            "Sockets that never got past their CONNECT.",
-            handshakes_failed,
+        counter("tidemill_mqtt_connects_total", "Connections that were accepted.", counted.connects),
+        by_reason(
+            "tidemill_mqtt_refused_total",
+            "Sockets that never got past their CONNECT, by reason.",
+            &Refusal::NAMES,
+            &counted.refusals,
+        ),
+        by_reason(
+            "tidemill_mqtt_disconnects_total",
+            "Connections that ended, by reason.",
+            &Disconnection::NAMES,
+            &counted.disconnects,
         ),
         counter(
             "tidemill_mqtt_logins_failed_total",
             "Logins with a wrong user name or password, or without any where there have to be some.",
-            logins_failed,
+            counted.logins_failed,
         ),
         counter(
             "tidemill_mqtt_operations_denied_total",
             "Publishes, subscriptions and deliveries a client's policy did not allow.",
-            operations_denied,
+            counted.operations_denied,
         ),
         counter(
-            "tidemill_mqtt_violations_total",
-            "Connections closed because the client broke the protocol.",
-            violations,
+            "tidemill_mqtt_publishes_throttled_total",
+            "Publishes after which a client that was too fast was read no further for a while.",
+            counted.publishes_throttled,
         ),
+    ]
+}
+
+/// What became of messages, and what waits.
+fn messages(counted: &BrokerCounters) -> Vec<Metric> {
+    vec![
         counter(
             "tidemill_messages_received_total",
             "Messages handed to the rules, over MQTT and HTTP.",
-            messages_received,
+            counted.messages_received,
         ),
         counter(
             "tidemill_messages_not_stored_total",
             "Messages that could not be made durable and were not acknowledged.",
-            messages_not_stored,
+            counted.messages_not_stored,
         ),
-        counter("tidemill_mqtt_messages_sent_total", "Messages written to subscribers.", messages_sent),
+        counter(
+            "tidemill_mqtt_messages_sent_total",
+            "Messages written to subscribers.",
+            counted.messages_sent,
+        ),
         counter(
             "tidemill_mqtt_messages_dropped_total",
             "Messages a subscriber did not get: its queue was full or they were too large for it.",
-            messages_dropped,
+            counted.messages_dropped,
         ),
         counter(
             "tidemill_mqtt_messages_expired_total",
             "Messages a subscriber did not get because they expired first.",
-            messages_expired,
+            counted.messages_expired,
         ),
         counter(
             "tidemill_mqtt_slow_connections_closed_total",
             "Connections closed because they took their messages too slowly.",
-            slow_connections_closed,
+            counted.slow_connections_closed,
         ),
         counter(
             "tidemill_mqtt_retained_refused_total",
             "Retained messages not kept because there was no room.",
-            retained_refused,
+            counted.retained_refused,
         ),
-        gauge("tidemill_mqtt_retained_messages", "Topics with a retained message.", retained_messages),
-        gauge("tidemill_mqtt_subscriptions", "Subscriptions.", subscriptions),
-        gauge("tidemill_mqtt_absent_sessions", "Sessions kept for clients that are away.", absent_sessions),
+        gauge(
+            "tidemill_mqtt_retained_messages",
+            "Topics with a retained message.",
+            counted.retained_messages,
+        ),
+        gauge("tidemill_mqtt_subscriptions", "Subscriptions.", counted.subscriptions),
+        gauge(
+            "tidemill_mqtt_absent_sessions",
+            "Sessions kept for clients that are away.",
+            counted.absent_sessions,
+        ),
+        gauge("tidemill_mqtt_queued_bytes", "Bytes that wait for clients.", counted.queued_bytes),
     ]
 }
 
@@ -250,6 +266,16 @@ fn upstreams(context: &Context) -> Vec<Metric> {
             |c| c.oldest_waiting_ms,
         ),
     ]
+}
+
+/// One sample for each reason.
+fn by_reason(name: &'static str, help: &'static str, reasons: &[&str], values: &[u64]) -> Metric {
+    let sample = |(reason, value): (&&str, &u64)| Sample {
+        labels: vec![("reason", (*reason).to_owned())],
+        value: *value,
+    };
+    let samples = reasons.iter().zip(values).map(sample).collect();
+    Metric { samples, ..counter(name, help, 0) }
 }
 
 fn store(context: &Context) -> Vec<Metric> {

@@ -18,6 +18,7 @@ mod iot_data;
 mod iot_rules;
 mod json;
 mod metrics;
+mod mqtt_clients;
 mod paging;
 mod patience;
 mod query;
@@ -176,6 +177,7 @@ impl Api {
             .route("/metrics.json", get(answer_metrics_json))
             .merge(iot_rules::router())
             .merge(iot_data::router())
+            .merge(mqtt_clients::router())
             .fallback(unknown_operation)
             .with_state(Arc::clone(&self.context))
             .layer(middleware::from_fn_with_state(

@@ -10,7 +10,7 @@ use ureq::http::Request as HttpRequest;
 
 use super::*;
 use crate::clock::{Clock, ManualClock, ProcessingTime, SystemClock, Timestamp};
-use crate::mqtt::{Broker, BrokerOptions};
+use crate::mqtt::{Broker, BrokerOptions, BrokerParts, NoJournal, Recollection};
 use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
 use crate::query::QueryOptions;
 use crate::rules::{RuleFolder, RuleOptions, RuleSet};
@@ -59,7 +59,11 @@ impl Site {
             Rulebook::open(files, &data.join("rules"), RuleOptions::default(), Arc::clone(&clock), swap)
                 .expect("a rulebook");
         let ingest = Arc::new(pipeline.clone());
-        let broker = Broker::new(BrokerOptions::default(), ingest, Arc::clone(&clock), times);
+        let broker = {
+            let journal = Arc::new(NoJournal);
+            let parts = BrokerParts { ingest, journal, clock: Arc::clone(&clock), times };
+            Broker::new(BrokerOptions::default(), parts, Recollection::default())
+        };
         let engine = Engine::new(Arc::new(store.clone()), QueryOptions::default(), clock).expect("an engine");
         let rooms = Rooms { store, engine, broker, upstreams: Vec::new(), rulebook, pipeline };
 

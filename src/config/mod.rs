@@ -11,6 +11,7 @@ mod access;
 mod http;
 mod limits;
 mod mqtt;
+mod mqtt_limits;
 mod query;
 mod rules;
 mod store;

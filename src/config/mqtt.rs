@@ -8,9 +8,9 @@ use serde::Deserialize;
 
 use super::access::granted;
 use super::check::{Scope, Wrong, wrong};
-use super::tls;
+use super::{mqtt_limits, tls};
 use crate::access::Policy;
-use crate::mqtt::User;
+use crate::mqtt::{BrokerOptions, User};
 use crate::tls::TlsFiles;
 
 /// Where clients connect unless something else is said.
@@ -25,6 +25,8 @@ pub struct MqttConfig {
     pub listeners: Vec<MqttListener>,
     /// Who may connect with a password.
     pub users: Vec<User>,
+    /// How much clients may do, and how much the broker keeps.
+    pub broker: BrokerOptions,
 }
 
 /// One listener.
@@ -53,6 +55,7 @@ pub(super) struct Written {
     anonymous: Option<bool>,
     listeners: Vec<WrittenListener>,
     users: Vec<WrittenUser>,
+    limits: mqtt_limits::Written,
 }
 
 #[derive(Debug, Deserialize)]
@@ -103,7 +106,7 @@ impl Written {
             let key = "mqtt.listeners";
             listeners.push(written.check(key, &callers, scope).map_err(wrong(key))?);
         }
-        Ok(MqttConfig { listeners, users })
+        Ok(MqttConfig { listeners, users, broker: self.limits.check(scope)? })
     }
 }
 

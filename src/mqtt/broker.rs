@@ -5,26 +5,39 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::net::TcpListener;
-use tracing::debug;
 
-use super::clients::{Absent, Clients, Ended, Found};
-use super::counters::{BrokerCounters, Tally};
+use super::clients::{Absent, Arrival, Clients, Due, Ended, Found};
+use super::counters::{BrokerCounters, Levels, Tally};
 use super::error::Reason;
 use super::ingest::Ingest;
+use super::journal::{Journal, Place};
+use super::ledger::{Ledger, Presence, Recollection};
+use super::lines::Lines;
 use super::listener::{self, Door};
-use super::mailbox::{Absence, Delivery, Mailbox, Put};
+use super::mailbox::{Backlog, Mailbox};
 use super::options::BrokerOptions;
 use super::packet::Will;
-use super::retained::{Cursor, Kept, Page, Retained};
+use super::restore;
+use super::retained::{Cursor, Page, Retained};
+use super::seats::Seats;
 use super::subscriptions::{SessionNumber, Subscribed, Subscription, Subscriptions};
 use super::{keeper, lock};
 use crate::clock::{Clock, ProcessingTime, Timestamp};
-use crate::message::{Message, QoS};
+use crate::message::Message;
 use crate::shutdown::Shutdown;
 
-/// Messages on these topics are for one rule and nobody else (AWS IoT Core's Basic Ingest): no
-/// subscriber receives them and none is retained.
-const BASIC_INGEST: &str = "$aws/rules/";
+/// What a broker works with.
+#[derive(Debug, Clone)]
+pub struct BrokerParts {
+    /// Where messages go before they are acknowledged.
+    pub ingest: Arc<dyn Ingest>,
+    /// Where what survives a restart is written down.
+    pub journal: Arc<dyn Journal>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The daemon's one source of processing times.
+    pub times: Arc<ProcessingTime>,
+}
 
 /// The embedded broker; clones are the same broker.
 #[derive(Debug, Clone)]
@@ -33,26 +46,33 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker without connections. `times` is the daemon's one source of processing times.
-    pub fn new(
-        options: BrokerOptions,
-        ingest: Arc<dyn Ingest>,
-        clock: Arc<dyn Clock>,
-        times: Arc<ProcessingTime>,
-    ) -> Self {
-        let retained = Retained::new(options.retained_messages_max, options.retained_bytes_max);
+    /// A broker without connections, which goes on with what `recollection` has read from the journal.
+    pub fn new(options: BrokerOptions, parts: BrokerParts, recollection: Recollection) -> Self {
+        let BrokerParts { ingest, journal, clock, times } = parts;
+        let bytes = recollection.bytes();
+        let Recollection { mut books, retained, .. } = recollection;
+        books.settle(options.outbound_inflight_max.into());
+        let next_number = AtomicU64::new(books.next_number());
+        let mut kept = Retained::new(options.retained_messages_max, options.retained_bytes_max);
+        for message in retained.into_values() {
+            kept.set(&message);
+        }
         let shared = Shared {
             ingest,
+            ledger: Ledger::new(journal, books, bytes),
             clock,
             times,
             tally: Tally::default(),
-            next_number: AtomicU64::new(0),
-            absence: Arc::new(Absence::new(options.absent_bytes_max)),
+            next_number,
+            backlog: Arc::new(Backlog::new(options.queued_bytes_max, options.absent_bytes_max)),
+            seats: Seats::default(),
+            lines: Lines::default(),
             options,
             clients: Mutex::default(),
             subscriptions: RwLock::default(),
-            retained: Mutex::new(retained),
+            retained: Mutex::new(kept),
         };
+        shared.restore();
         Self { shared: Arc::new(shared) }
     }
 
@@ -62,16 +82,16 @@ impl Broker {
         listener::serve(&self.shared, &listener, &Arc::new(door), &shutdown).await;
     }
 
-    /// Ends sessions whose time is over and publishes wills that are due, until `shutdown` is
-    /// requested. Runs once, beside any number of listeners.
+    /// Ends sessions whose time is over, publishes wills that are due and the broker's own numbers, and keeps
+    /// the journal short, until `shutdown` is requested. Runs once, beside any number of listeners.
     pub async fn keep(&self, shutdown: Shutdown) {
-        keeper::run(&self.shared, &shutdown).await;
+        keeper::run(self, &shutdown).await;
     }
 
     /// Hands `message` to its subscribers and, if it asks for it, to the retained store. It does not
     /// pass [`Ingest`]: this is for messages that have been there.
     pub fn publish(&self, message: &Message) {
-        self.shared.fan_out(&Arc::new(message.clone()));
+        self.shared.fan_out(&Arc::new(message.clone()), None);
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -83,7 +103,13 @@ impl Broker {
         let retained = lock(&self.shared.retained).len();
         let subscriptions = self.shared.subscriptions().len();
         let absent = lock(&self.shared.clients).absent();
-        self.shared.tally.snapshot(retained as u64, subscriptions as u64, absent as u64)
+        let levels = Levels {
+            retained_messages: retained as u64,
+            subscriptions: subscriptions as u64,
+            absent_sessions: absent as u64,
+            queued_bytes: self.shared.backlog.bytes() as u64,
+        };
+        self.shared.tally.snapshot(levels)
     }
 }
 
@@ -95,8 +121,11 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     times: Arc<ProcessingTime>,
     pub(crate) tally: Tally,
+    pub(crate) ledger: Ledger,
     next_number: AtomicU64,
-    absence: Arc<Absence>,
+    backlog: Arc<Backlog>,
+    pub(crate) seats: Seats,
+    pub(crate) lines: Lines,
     clients: Mutex<Clients>,
     subscriptions: RwLock<Subscriptions>,
     retained: Mutex<Retained>,
@@ -113,26 +142,77 @@ impl Shared {
         self.times.next(&*self.clock)
     }
 
-    /// An empty mailbox for a session of `client_id`.
+    /// An empty mailbox for a new session of `client_id`.
     pub(crate) fn mailbox(&self, client_id: Arc<str>, lasting: bool) -> Arc<Mailbox> {
-        Arc::new(Mailbox::new(client_id, lasting, &self.options, Arc::clone(&self.absence)))
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        self.numbered_mailbox(number, client_id, lasting)
     }
 
-    /// Lets a connection in, as [`Clients::enter`] says, with `mailbox` for a new session.
+    fn numbered_mailbox(&self, number: SessionNumber, client_id: Arc<str>, lasting: bool) -> Arc<Mailbox> {
+        let backlog = Arc::clone(&self.backlog);
+        Arc::new(Mailbox::new(number, client_id, lasting, &self.options, backlog))
+    }
+
+    /// Puts back the sessions of an earlier run.
+    fn restore(&self) {
+        let now = self.now();
+        for (number, book) in self.ledger.books() {
+            let mailbox = self.numbered_mailbox(number, Arc::clone(&book.client_id), true);
+            restore::session(self, &mailbox, &book, now);
+        }
+    }
+
+    /// Puts back a session whose client is away.
+    pub(crate) fn restore_client(&self, mailbox: Arc<Mailbox>, absent: Absent) {
+        lock(&self.clients).restore(mailbox, absent);
+    }
+
+    /// Puts back a subscription.
+    pub(crate) fn restore_subscription(
+        &self,
+        filter: &Subscribed,
+        number: SessionNumber,
+        subscription: Subscription,
+    ) {
+        self.subscriptions_mut().insert(filter, number, subscription);
+    }
+
+    /// Lets a connection in, as [`Clients::enter`] says, with `mailbox` for a new session. What it finds
+    /// is certain once everything up to the place is on disk.
     pub(crate) fn enter(
         &self,
         mailbox: &Arc<Mailbox>,
-        resume: bool,
-        lasting: bool,
-    ) -> (SessionNumber, Found) {
-        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        (number, lock(&self.clients).enter(number, mailbox, resume, lasting))
+        arrival: &Arrival,
+        presence: Presence,
+    ) -> (Found, Place) {
+        let mut clients = lock(&self.clients);
+        let found = clients.enter(mailbox, arrival);
+        let place = match &found {
+            Found::Session(earlier, _) => self.ledger.presence(earlier.number, presence),
+            Found::Nothing(_) if arrival.lasting => {
+                self.ledger.open(mailbox.number, Arc::clone(&mailbox.client_id), presence)
+            }
+            Found::Nothing(_) => self.ledger.close_client(&mailbox.client_id),
+            Found::Occupied(..) | Found::Overtaken => Place::START,
+        };
+        (found, place)
     }
 
     /// A connection has ended and its session goes on as `absent`, unless another has replaced it: then
     /// it comes back, ended.
     pub(crate) fn put_down(&self, number: SessionNumber, client_id: &str, absent: Absent) -> Option<Absent> {
-        lock(&self.clients).put_down(number, client_id, absent)
+        let presence = Presence {
+            expiry_seconds: 0,
+            until: Some(absent.until),
+            will: absent.will.as_ref().map(|(will, due)| (Arc::clone(will), Some(*due))),
+            in_flight: absent.kept.in_flight(),
+        };
+        let mut clients = lock(&self.clients);
+        let back = clients.put_down(number, client_id, absent);
+        if back.is_none() {
+            self.ledger.presence(number, presence);
+        }
+        back
     }
 
     /// A connection has ended, and its session with it.
@@ -143,26 +223,38 @@ impl Shared {
         filters: impl IntoIterator<Item = Subscribed>,
     ) {
         lock(&self.clients).remove(number, client_id);
+        self.ledger.close(number);
         self.forget(number, filters);
     }
 
     /// Ends the sessions whose time is over; their wills are due.
-    pub(crate) fn expire_sessions(&self) -> Vec<(Arc<str>, Will)> {
+    pub(crate) fn expire_sessions(&self) -> Vec<Arc<Will>> {
         let ended = lock(&self.clients).expire(self.now(), self.options.absent_sessions_max);
         ended.into_iter().filter_map(|ended| self.end(ended)).collect()
     }
 
     /// The wills of absent clients whose delay is over.
-    pub(crate) fn due_wills(&self) -> Vec<(Arc<str>, Will)> {
-        lock(&self.clients).due_wills(self.now())
+    pub(crate) fn due_wills(&self) -> Vec<Arc<Will>> {
+        let mut clients = lock(&self.clients);
+        let due = clients.due_wills(self.now());
+        for Due { number, until, .. } in &due {
+            self.ledger.presence(*number, Presence { until: Some(*until), ..Presence::default() });
+        }
+        due.into_iter().map(|due| due.will).collect()
     }
 
     /// Gives up what an ended session held; its will, if it has one, is due.
-    pub(crate) fn end(&self, ended: Ended) -> Option<(Arc<str>, Will)> {
+    pub(crate) fn end(&self, ended: Ended) -> Option<Arc<Will>> {
         let Ended { number, mailbox, absent } = ended;
+        self.ledger.close(number);
         self.forget(number, absent.kept.into_filters());
         mailbox.give_up();
-        absent.will.map(|(will, _)| (Arc::clone(&mailbox.client_id), will))
+        absent.will.map(|(will, _)| will)
+    }
+
+    /// The table of clients.
+    pub(crate) const fn clients(&self) -> &Mutex<Clients> {
+        &self.clients
     }
 
     fn forget(&self, number: SessionNumber, filters: impl IntoIterator<Item = Subscribed>) {
@@ -175,7 +267,8 @@ impl Shared {
         }
     }
 
-    /// Adds or replaces a subscription; says whether it is new.
+    /// Adds or replaces a subscription; says whether it is new, and what has to be on disk before it is
+    /// certain.
     ///
     /// # Errors
     /// When the broker holds as many subscriptions as it may.
@@ -184,19 +277,29 @@ impl Shared {
         filter: &Subscribed,
         number: SessionNumber,
         subscription: Subscription,
-    ) -> Result<bool, Reason> {
+    ) -> Result<(bool, Place), Reason> {
         let mut subscriptions = self.subscriptions_mut();
         let new = !subscriptions.contains(filter, number);
         if new && subscriptions.len() >= self.options.subscriptions_total_max {
             return Err(Reason::QuotaExceeded);
         }
+        let place = if subscription.mailbox.lasting {
+            self.ledger.subscribe(number, filter, &subscription.terms)
+        } else {
+            Place::START
+        };
         subscriptions.insert(filter, number, subscription);
-        Ok(new)
+        Ok((new, place))
     }
 
-    /// Removes a subscription; false when there was none.
-    pub(crate) fn unsubscribe(&self, filter: &Subscribed, number: SessionNumber) -> bool {
-        self.subscriptions_mut().remove(filter, number)
+    /// Removes a subscription; nothing when there was none, else what has to be on disk before it is
+    /// certain to be gone.
+    pub(crate) fn unsubscribe(&self, filter: &Subscribed, mailbox: &Mailbox) -> Option<Place> {
+        let mut subscriptions = self.subscriptions_mut();
+        let removed = subscriptions.remove(filter, mailbox.number);
+        removed.then(|| {
+            if mailbox.lasting { self.ledger.unsubscribe(mailbox.number, filter) } else { Place::START }
+        })
     }
 
     pub(crate) const fn retained(&self) -> &Mutex<Retained> {
@@ -208,65 +311,7 @@ impl Shared {
         lock(&self.retained).page(cursor, count)
     }
 
-    /// Hands `message` to its subscribers and, if it asks for it, to the retained store.
-    pub(crate) fn fan_out(&self, message: &Arc<Message>) {
-        if message.topic.as_str().starts_with(BASIC_INGEST) {
-            return;
-        }
-        if !message.retain {
-            return self.deliver(message);
-        }
-        // Held across the delivery, so that of two messages on one topic the one that stays retained
-        // is also the one every subscriber hears last.
-        let mut retained = lock(&self.retained);
-        if retained.set(message) == Kept::NoRoom {
-            self.tally.retained_refused.add_one();
-            debug!(topic = ?message.topic, "the retained store is full; the message is not kept");
-        }
-        self.deliver(message);
-    }
-
-    fn deliver(&self, message: &Arc<Message>) {
-        let subscriptions = self.subscriptions();
-        let mut matches = subscriptions.matching(&message.topic);
-        if matches.filters > 1 {
-            matches.found.sort_unstable_by_key(|(number, _)| *number);
-        }
-        for same in matches.found.chunk_by(|(left, _), (right, _)| left == right) {
-            self.deliver_to(same, message);
-        }
-        // Each is a subscription of its own, even of a session that has others.
-        for shared in &matches.shared {
-            self.deliver_to(std::slice::from_ref(shared), message);
-        }
-    }
-
-    /// One copy for one session, whichever of its filters match: at the highest QoS, with the
-    /// identifiers of all of them.
-    fn deliver_to(&self, same: &[(SessionNumber, &Subscription)], message: &Arc<Message>) {
-        let publisher = message.origin.client_id.as_deref();
-        let mut qos = None;
-        let mut retain = false;
-        let mut subscription_ids = Vec::new();
-        for (_, subscription) in same {
-            if subscription.no_local && publisher == Some(&*subscription.mailbox.client_id) {
-                continue;
-            }
-            qos = qos.max(Some(subscription.qos));
-            retain |= subscription.retain_as_published && message.retain;
-            subscription_ids.extend(subscription.id);
-        }
-        let (Some(qos), Some((_, subscription))) = (qos, same.first()) else { return };
-        let qos: QoS = qos.min(message.qos);
-        let delivery = Delivery { message: Arc::clone(message), qos, retain, subscription_ids };
-        match subscription.mailbox.put(delivery) {
-            Put::Waiting => {}
-            Put::Dropped => self.tally.messages_dropped.add_one(),
-            Put::Overflowed => self.tally.slow_connections_closed.add_one(),
-        }
-    }
-
-    fn subscriptions(&self) -> RwLockReadGuard<'_, Subscriptions> {
+    pub(crate) fn subscriptions(&self) -> RwLockReadGuard<'_, Subscriptions> {
         self.subscriptions.read().unwrap_or_else(PoisonError::into_inner)
     }
 

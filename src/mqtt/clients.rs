@@ -5,14 +5,16 @@
 //! end and puts it down here when the last publish it has taken is durable; then the new one picks it
 //! up. So no two connections ever change one session.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::mailbox::{Mailbox, Told};
-use super::packet::Will;
+use super::mailbox::{Load, Mailbox, Told};
+use super::packet::{Version, Will};
 use super::session::Kept;
 use super::subscriptions::SessionNumber;
 use crate::clock::Timestamp;
@@ -24,7 +26,38 @@ pub(crate) struct Absent {
     /// When it ends.
     pub(crate) until: Timestamp,
     /// What to publish, and when, unless the client comes back before.
-    pub(crate) will: Option<(Will, Timestamp)>,
+    pub(crate) will: Option<(Arc<Will>, Timestamp)>,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    pub(crate) version: Version,
+    pub(crate) since: Timestamp,
+}
+
+/// A session as an operator sees it.
+#[derive(Debug)]
+pub(crate) struct Sight {
+    pub(crate) client_id: Arc<str>,
+    /// Whether the session outlives its connection.
+    pub(crate) lasting: bool,
+    /// Its connection, or when the session ends without one.
+    pub(crate) state: Result<Peer, Timestamp>,
+    pub(crate) load: Load,
+}
+
+/// What a new connection wants.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    /// To go on with an earlier session.
+    pub(crate) resume: bool,
+    /// A session that outlives the connection.
+    pub(crate) lasting: bool,
+    pub(crate) peer: Peer,
+    /// The session it has waited for, if it has.
+    pub(crate) waited_for: Option<SessionNumber>,
 }
 
 #[derive(Debug)]
@@ -33,6 +66,7 @@ enum Whereabouts {
     Here {
         lasting: bool,
         put_down: CancellationToken,
+        peer: Peer,
     },
     Away(Box<Absent>),
 }
@@ -56,17 +90,20 @@ pub(crate) struct Ended {
 #[derive(Debug)]
 pub(crate) enum Found {
     /// The session it goes on with.
-    Session(SessionNumber, Arc<Mailbox>, Box<Kept>),
+    Session(Arc<Mailbox>, Box<Kept>),
     /// No session to go on with; a new one is entered. One that was kept has ended with that.
     Nothing(Option<Box<Ended>>),
-    /// The session it wants has a connection, which has been told to end. Ask again once it has been put down.
-    Occupied(CancellationToken),
+    /// The session it wants has a connection, which has been told to end. Ask again once it has been put
+    /// down, and say then that it was this one.
+    Occupied(SessionNumber, CancellationToken),
+    /// A later connection has taken the client id while this one waited.
+    Overtaken,
 }
 
 /// The sessions by client id.
 #[derive(Debug, Default)]
 pub(crate) struct Clients {
-    by_id: HashMap<Arc<str>, Client>,
+    by_id: BTreeMap<Arc<str>, Client>,
     absent: usize,
 }
 
@@ -76,17 +113,12 @@ impl Clients {
         self.absent
     }
 
-    /// Lets a connection in. It goes on with an earlier session only if `resume`; otherwise it has the
-    /// session `number` and `mailbox`, which are new. `lasting` when its session is to outlive it.
-    pub(crate) fn enter(
-        &mut self,
-        number: SessionNumber,
-        mailbox: &Arc<Mailbox>,
-        resume: bool,
-        lasting: bool,
-    ) -> Found {
-        let here = || Whereabouts::Here { lasting, put_down: CancellationToken::new() };
-        let new = || Client { number, mailbox: Arc::clone(mailbox), whereabouts: here() };
+    /// Lets a connection in. It goes on with an earlier session only if it wants to; otherwise it has that
+    /// of `mailbox`, which is new.
+    pub(crate) fn enter(&mut self, mailbox: &Arc<Mailbox>, arrival: &Arrival) -> Found {
+        let Arrival { resume, lasting, peer, waited_for } = *arrival;
+        let here = || Whereabouts::Here { lasting, put_down: CancellationToken::new(), peer };
+        let new = || Client { number: mailbox.number, mailbox: Arc::clone(mailbox), whereabouts: here() };
         let mut entry = match self.by_id.entry(Arc::clone(&mailbox.client_id)) {
             Entry::Vacant(free) => {
                 free.insert(new());
@@ -94,24 +126,37 @@ impl Clients {
             }
             Entry::Occupied(entry) => entry,
         };
-        if let Whereabouts::Here { lasting, put_down } = &entry.get().whereabouts {
+        if let Whereabouts::Here { lasting, put_down, .. } = &entry.get().whereabouts {
+            if waited_for.is_some_and(|number| number != entry.get().number) {
+                return Found::Overtaken;
+            }
             entry.get().mailbox.tell(Told::TakenOver);
             if resume && *lasting {
-                return Found::Occupied(put_down.clone());
+                return Found::Occupied(entry.get().number, put_down.clone());
             }
+            // Whoever waits for the session that goes with this learns that it waits in vain.
+            put_down.cancel();
             entry.insert(new());
             return Found::Nothing(None);
         }
         self.absent -= 1;
         if resume {
             let client = entry.get_mut();
-            let (number, mailbox) = (client.number, Arc::clone(&client.mailbox));
+            let mailbox = Arc::clone(&client.mailbox);
             return match std::mem::replace(&mut client.whereabouts, here()) {
-                Whereabouts::Away(absent) => Found::Session(number, mailbox, Box::new(absent.kept)),
+                Whereabouts::Away(absent) => Found::Session(mailbox, Box::new(absent.kept)),
                 Whereabouts::Here { .. } => unreachable!("looked at under the same borrow"),
             };
         }
         Found::Nothing(ended(entry.insert(new())).map(Box::new))
+    }
+
+    /// Puts in a session that an earlier run of the broker left.
+    pub(crate) fn restore(&mut self, mailbox: Arc<Mailbox>, absent: Absent) {
+        let (number, client_id) = (mailbox.number, Arc::clone(&mailbox.client_id));
+        let whereabouts = Whereabouts::Away(Box::new(absent));
+        self.by_id.insert(client_id, Client { number, mailbox, whereabouts });
+        self.absent += 1;
     }
 
     /// A connection has ended and its session goes on. Nothing comes back unless the session has been
@@ -167,14 +212,63 @@ impl Clients {
         removed
     }
 
-    /// The wills of absent clients that are due at `now`, each with its client.
-    pub(crate) fn due_wills(&mut self, now: Timestamp) -> Vec<(Arc<str>, Will)> {
-        let due = |client: &mut Client| match &mut client.whereabouts {
-            Whereabouts::Away(absent) => absent.will.take_if(|(_, due)| *due <= now).map(|(will, _)| will),
-            Whereabouts::Here { .. } => None,
+    /// The wills of absent clients that are due at `now`, each with its session and the session's end.
+    pub(crate) fn due_wills(&mut self, now: Timestamp) -> Vec<Due> {
+        let due = |client: &mut Client| {
+            let Whereabouts::Away(absent) = &mut client.whereabouts else { return None };
+            let (will, _) = absent.will.take_if(|(_, due)| *due <= now)?;
+            Some(Due { number: client.number, until: absent.until, will })
         };
-        self.by_id.iter_mut().filter_map(|(id, client)| Some((Arc::clone(id), due(client)?))).collect()
+        self.by_id.values_mut().filter_map(due).collect()
     }
+
+    /// At most `count` sessions by client id, those behind `after`.
+    pub(crate) fn after(&self, after: Option<&str>, count: usize) -> Vec<Sight> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.by_id.range::<str, _>((start, Bound::Unbounded));
+        range.take(count).map(|(_, client)| client.sight()).collect()
+    }
+
+    /// Ends the session of a client: its connection is told to, or it ends at once and comes back.
+    pub(crate) fn end(&mut self, client_id: &str) -> Removed {
+        let Some(client) = self.by_id.get(client_id) else { return Removed::Unknown };
+        if let Whereabouts::Here { .. } = &client.whereabouts {
+            client.mailbox.tell(Told::Removed);
+            return Removed::Told;
+        }
+        self.absent -= 1;
+        let ended = self.by_id.remove(client_id).and_then(ended);
+        ended.map_or(Removed::Unknown, |ended| Removed::Ended(Box::new(ended)))
+    }
+}
+
+impl Client {
+    fn sight(&self) -> Sight {
+        let (lasting, state) = match &self.whereabouts {
+            Whereabouts::Here { lasting, peer, .. } => (*lasting, Ok(*peer)),
+            Whereabouts::Away(absent) => (true, Err(absent.until)),
+        };
+        Sight { client_id: Arc::clone(&self.mailbox.client_id), lasting, state, load: self.mailbox.load() }
+    }
+}
+
+/// A will whose time has come, of a session that goes on.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) number: SessionNumber,
+    pub(crate) until: Timestamp,
+    pub(crate) will: Arc<Will>,
+}
+
+/// What ending a session has led to.
+#[derive(Debug)]
+pub(crate) enum Removed {
+    /// There is no such session.
+    Unknown,
+    /// Its connection has been told.
+    Told,
+    /// It has ended.
+    Ended(Box<Ended>),
 }
 
 fn ended(client: Client) -> Option<Ended> {

@@ -71,6 +71,7 @@ where
     };
     match opened {
         Ok((Opened { session, will }, rights)) => {
+            broker.tally.connects.add_one();
             debug!(
                 client_id = ?session.client_id, %address, version = ?session.version,
                 principal = ?rights.principal, "client connected"
@@ -78,16 +79,20 @@ where
             Box::pin(serve(broker, &session, &rights, reader, writer, will, shutdown)).await;
         }
         Err(refused) => {
-            broker.tally.handshakes_failed.add_one();
-            log_refusal(address, &refused);
+            broker.tally.refusals.add(refused.kind());
+            log_refusal(broker, address, &refused);
         }
     }
 }
 
-fn log_refusal(address: IpAddr, refused: &Refused) {
+fn log_refusal(broker: &Shared, address: IpAddr, refused: &Refused) {
     match refused {
         Refused::Closed | Refused::Broken(_) => debug!(%address, reason = %refused, "handshake failed"),
-        _ => info!(%address, reason = %refused, "handshake failed"),
+        _ => {
+            if let Some(silenced) = broker.lines.may() {
+                info!(%address, reason = %refused, silenced, "handshake failed");
+            }
+        }
     }
 }
 
@@ -97,7 +102,7 @@ async fn serve<R, W>(
     rights: &Rights,
     reader: Reader<R>,
     writer: W,
-    will: Option<Will>,
+    will: Option<Arc<Will>>,
     shutdown: &Shutdown,
 ) where
     R: AsyncRead + Unpin + Send,
@@ -114,6 +119,7 @@ async fn serve<R, W>(
         told = session.mailbox.told() => match told {
             Told::TakenOver => End::TakenOver,
             Told::TooSlow => End::TooSlow,
+            Told::Removed => End::Removed,
         },
         () = shutdown.requested() => End::Stopping,
         end = inbound.run() => end,
@@ -125,10 +131,11 @@ async fn serve<R, W>(
         end = outbound.run() => end,
         () = session.silent() => End::Silent { seconds: session.keep_alive_seconds },
     };
-    drop(inbound);
+    let reader = inbound.into_reader();
+    outbound.give_back();
     log_end(broker, session, &end);
     session.close();
-    let lasts = session.expiry_seconds() > 0;
+    let lasts = session.expiry_seconds() > 0 && !matches!(end, End::Removed);
     if !lasts {
         broker.leave(session.number, &session.client_id, session.take_kept().into_filters());
     }
@@ -144,6 +151,9 @@ async fn serve<R, W>(
     // what we have taken is acknowledged first; the others are told at once.
     let drained = if matches!(end, End::Closed | End::Stopping) {
         let drained = drain.await;
+        if let Some(place) = session.last_gate() {
+            let _ = tokio::time::timeout(options.drain_timeout, broker.ledger.synced(place)).await;
+        }
         let _ = tokio::time::timeout(options.close_timeout, outbound.finish(&end)).await;
         drained
     } else {
@@ -157,13 +167,16 @@ async fn serve<R, W>(
     let will = will.filter(|_| end.wants_will());
     let due = if lasts { put_down(broker, session, will) } else { will };
     if let Some(will) = due {
-        keeper::publish_will(broker, Arc::clone(&session.client_id), will).await;
+        keeper::publish_will(broker, &will).await;
+    }
+    if end.reason().is_some() && !matches!(end, End::Stopping) {
+        let _ = tokio::time::timeout(options.close_timeout, reader.discard()).await;
     }
 }
 
 /// Puts a session down for the next connection to pick up. What comes back of its will is due now:
 /// because it has no delay, or because the session has been replaced.
-fn put_down(broker: &Shared, session: &Session, will: Option<Will>) -> Option<Will> {
+fn put_down(broker: &Shared, session: &Session, will: Option<Arc<Will>>) -> Option<Arc<Will>> {
     let now = broker.now();
     let after = |seconds: u32| now.saturating_add(i64::from(seconds) * 1_000_000_000);
     let until = after(session.expiry_seconds());
@@ -186,18 +199,26 @@ fn put_down(broker: &Shared, session: &Session, will: Option<Will>) -> Option<Wi
 }
 
 fn log_end(broker: &Shared, session: &Session, end: &End) {
+    broker.tally.disconnects.add(end.kind());
     let (client_id, address) = (&session.client_id, session.address);
     match end {
         End::Goodbye { .. } | End::Closed | End::Stopping => {
             debug!(?client_id, %address, reason = %end, "client disconnected");
         }
-        End::Broken(_) | End::Silent { .. } | End::TakenOver => {
-            info!(?client_id, %address, reason = %end, "client lost");
+        End::Broken(_) | End::Silent { .. } | End::TakenOver | End::Removed => {
+            if let Some(silenced) = broker.lines.may() {
+                info!(?client_id, %address, reason = %end, silenced, "client lost");
+            }
         }
         End::Violation(_) => {
-            broker.tally.violations.add_one();
-            info!(?client_id, %address, reason = %end, "client sent away");
+            if let Some(silenced) = broker.lines.may() {
+                info!(?client_id, %address, reason = %end, silenced, "client sent away");
+            }
         }
-        End::TooSlow | End::NotStored(_) => warn!(?client_id, %address, reason = %end, "client sent away"),
+        End::TooSlow | End::NotStored(_) => {
+            if let Some(silenced) = broker.lines.may() {
+                warn!(?client_id, %address, reason = %end, silenced, "client sent away");
+            }
+        }
     }
 }

@@ -6,12 +6,15 @@
 use std::borrow::Cow;
 use std::io;
 
+use super::counters::Disconnection;
 use super::ingest::IngestError;
 
 /// The reason codes this broker gives (MQTT 5 section 2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Reason {
+    /// Refused, and no other code says why.
+    Unspecified = 0x80,
     /// The packet cannot be parsed.
     MalformedPacket = 0x81,
     /// The packet can be parsed and may not be sent, or not now.
@@ -48,6 +51,10 @@ pub(crate) enum Reason {
     PacketTooLarge = 0x95,
     /// A limit of this broker is reached.
     QuotaExceeded = 0x97,
+    /// An operator has ended the session.
+    AdministrativeAction = 0x98,
+    /// The QoS is higher than this broker takes.
+    QosNotSupported = 0x9B,
 }
 
 /// A rule of the protocol that a client broke.
@@ -107,6 +114,9 @@ pub(crate) enum End {
     /// The client takes its messages too slowly.
     #[error("more messages wait for this client than its outbound queue holds")]
     TooSlow,
+    /// An operator has ended the session.
+    #[error("the session was ended by an operator")]
+    Removed,
     /// A published message was not stored.
     #[error("a published message was not stored: {0}")]
     NotStored(#[from] IngestError),
@@ -124,8 +134,24 @@ impl End {
             Self::Silent { .. } => Some(Reason::KeepAliveTimeout),
             Self::TakenOver => Some(Reason::TakenOver),
             Self::TooSlow => Some(Reason::QuotaExceeded),
+            Self::Removed => Some(Reason::AdministrativeAction),
             Self::NotStored(_) => Some(Reason::ImplementationSpecific),
             Self::Stopping => Some(Reason::ShuttingDown),
+        }
+    }
+
+    /// What metrics call it.
+    pub(crate) fn kind(&self) -> Disconnection {
+        match self {
+            Self::Goodbye { .. } => Disconnection::Client,
+            Self::Closed | Self::Broken(_) => Disconnection::Lost,
+            Self::Violation(_) => Disconnection::Violation,
+            Self::Silent { .. } => Disconnection::KeepAlive,
+            Self::TakenOver => Disconnection::TakenOver,
+            Self::TooSlow => Disconnection::Slow,
+            Self::Removed => Disconnection::Removed,
+            Self::NotStored(_) => Disconnection::NotStored,
+            Self::Stopping => Disconnection::Stopping,
         }
     }
 

@@ -7,15 +7,18 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::broker::Shared;
-use super::clients::Found;
+use super::clients::{Arrival, Found, Peer};
 use super::codec::{Codec, NoConnect, decode_connect};
+use super::counters::Refusal;
 use super::error::{Reason, Violation};
 use super::keeper;
+use super::ledger::Presence;
 use super::mailbox::Mailbox;
+use super::options::BrokerOptions;
 use super::packet::{ConnAck, Connect, Reply, Version, Will};
 use super::reader::Reader;
 use super::session::{Kept, Session};
-use super::subscriptions::SessionNumber;
+use crate::message::QoS;
 
 /// Why a socket did not become a session.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,18 @@ pub(crate) enum Refused {
     Violation(#[from] Violation),
 }
 
+impl Refused {
+    /// What metrics call it.
+    pub(crate) fn kind(&self) -> Refusal {
+        match self {
+            Self::Late => Refusal::Late,
+            Self::Closed | Self::Broken(_) => Refusal::Gone,
+            Self::Version => Refusal::Version,
+            Self::Violation(_) => Refusal::Refused,
+        }
+    }
+}
+
 /// Reads the CONNECT; on refusal, answers as far as the client can be answered.
 ///
 /// # Errors
@@ -51,7 +66,7 @@ where
     W: AsyncWrite + Unpin + Send,
 {
     let (version, reason, refused) = match receive(broker, reader).await {
-        Ok(connect) => match check(&connect) {
+        Ok(connect) => match check(&connect, &broker.options) {
             Ok(()) => return Ok(named(connect)),
             Err(violation) => (connect.version, violation.reason, Refused::Violation(violation)),
         },
@@ -129,7 +144,7 @@ fn named(connect: Connect) -> Connect {
 }
 
 /// What a CONNECT may not ask for although it is well formed.
-fn check(connect: &Connect) -> Result<(), Violation> {
+fn check(connect: &Connect, options: &BrokerOptions) -> Result<(), Violation> {
     if connect.authentication_method {
         let what = "extended authentication is not offered";
         return Err(Violation::new(Reason::BadAuthenticationMethod, what));
@@ -138,14 +153,18 @@ fn check(connect: &Connect) -> Result<(), Violation> {
         let what = "an empty client id needs clean session set to 1";
         return Err(Violation::new(Reason::ClientIdInvalid, what));
     }
-    Ok(())
+    if connect.client_id.len() > options.client_id_bytes_max {
+        let what = format!("a client id has more than {} bytes", options.client_id_bytes_max);
+        return Err(Violation::new(Reason::ClientIdInvalid, what));
+    }
+    connect.will.as_ref().map_or(Ok(()), |will| options.check_will(will))
 }
 
 /// A session and what its client has left for the case that it vanishes.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) session: Session,
-    pub(crate) will: Option<Will>,
+    pub(crate) will: Option<Arc<Will>>,
 }
 
 /// Opens the session of an accepted CONNECT, or goes on with an earlier one, and queues its CONNACK.
@@ -161,19 +180,28 @@ pub(crate) async fn open(
     let options = &broker.options;
     let client_id: Arc<str> = connect.client_id.as_str().into();
     let asked_for = connect.session_expiry_seconds;
-    connect.session_expiry_seconds = asked_for.min(options.session_expiry_seconds_max);
+    let most = match connect.version {
+        Version::V311 => options.persistent_session_seconds,
+        Version::V5 => options.session_expiry_seconds_max,
+    };
+    connect.session_expiry_seconds = asked_for.min(most);
+    let asked_keep_alive = connect.keep_alive_seconds;
+    connect.keep_alive_seconds = options.keep_alive_seconds(asked_keep_alive, connect.version == Version::V5);
     let will = connect.will.take().map(|mut will| {
         will.origin.client_id = Some(Arc::clone(&client_id));
         will.origin.address = Some(address);
-        will
+        Arc::new(will)
     });
-    let (number, mailbox, kept) = pick_up(broker, client_id, &connect).await?;
+    let (mailbox, kept) = pick_up(broker, client_id, &connect, will.as_ref(), address).await?;
     let session_present = kept.is_some();
-    let session = Session::new(number, mailbox, kept.unwrap_or_else(Kept::new), address, &connect, options);
+    let session = Session::new(mailbox, kept.unwrap_or_else(Kept::new), address, &connect, options);
     let accepted = session.reply(Reply::ConnAck(ConnAck {
         receive_maximum: options.receive_maximum.max(1),
         packet_bytes_max: u32::try_from(options.packet_bytes_max).unwrap_or(u32::MAX),
         topic_alias_max: options.topic_alias_max,
+        qos_max: (options.qos_max < QoS::ExactlyOnce).then_some(options.qos_max),
+        keep_alive_seconds: (connect.keep_alive_seconds != asked_keep_alive)
+            .then_some(connect.keep_alive_seconds),
         assigned_client_id: connect.assigned_id.then(|| connect.client_id.clone()),
         session_present,
         session_expiry_seconds: (connect.session_expiry_seconds < asked_for)
@@ -181,41 +209,60 @@ pub(crate) async fn open(
     }));
     if let Err(violation) = accepted {
         let kept = session.take_kept();
-        broker.leave(number, &session.client_id, kept.into_filters());
+        broker.leave(session.number, &session.client_id, kept.into_filters());
         return Err(violation);
     }
     Ok(Opened { session, will })
 }
 
-/// The session `connect` goes on with, or a new one.
+/// The session `connect` goes on with, or a new one; what was found is on disk where it has to be.
 async fn pick_up(
     broker: &Shared,
     client_id: Arc<str>,
     connect: &Connect,
-) -> Result<(SessionNumber, Arc<Mailbox>, Option<Kept>), Violation> {
+    will: Option<&Arc<Will>>,
+    address: IpAddr,
+) -> Result<(Arc<Mailbox>, Option<Kept>), Violation> {
     let options = &broker.options;
     let patience = options.drain_timeout + options.close_timeout;
-    let lasting = connect.session_expiry_seconds > 0;
-    let mailbox = broker.mailbox(client_id, lasting);
+    let expiry_seconds = connect.session_expiry_seconds;
+    let mut arrival = Arrival {
+        resume: !connect.clean_start,
+        lasting: expiry_seconds > 0,
+        peer: Peer { address, version: connect.version, since: broker.now() },
+        waited_for: None,
+    };
+    let mailbox = broker.mailbox(client_id, arrival.lasting);
     loop {
-        let (number, found) = broker.enter(&mailbox, !connect.clean_start, lasting);
-        match found {
-            Found::Session(number, mailbox, kept) => {
+        let will = will.map(|will| (Arc::clone(will), None));
+        let presence = Presence { expiry_seconds, will, ..Presence::default() };
+        let (found, place) = broker.enter(&mailbox, &arrival, presence);
+        let opened = match found {
+            Found::Session(mailbox, kept) => {
                 mailbox.come_back();
-                return Ok((number, mailbox, Some(*kept)));
+                (mailbox, Some(*kept))
             }
             Found::Nothing(ended) => {
-                if let Some((client_id, will)) = ended.and_then(|ended| broker.end(*ended)) {
-                    keeper::publish_will(broker, client_id, will).await;
+                if let Some(will) = ended.and_then(|ended| broker.end(*ended)) {
+                    keeper::publish_will(broker, &will).await;
                 }
-                return Ok((number, mailbox, None));
+                (Arc::clone(&mailbox), None)
             }
-            Found::Occupied(put_down) => {
+            Found::Occupied(number, put_down) => {
                 if tokio::time::timeout(patience, put_down.cancelled()).await.is_err() {
                     let what = "an earlier connection of this session does not come to its end";
                     return Err(Violation::new(Reason::ServerBusy, what));
                 }
+                arrival.waited_for = Some(number);
+                continue;
             }
-        }
+            Found::Overtaken => {
+                let what = "a later connection has taken the client id";
+                return Err(Violation::new(Reason::ServerBusy, what));
+            }
+        };
+        // A journal that has failed ends the connection when something is to be acknowledged.
+        let _ = tokio::time::timeout(patience, broker.ledger.synced(place)).await;
+        return Ok(opened);
     }
 }

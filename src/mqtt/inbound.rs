@@ -4,10 +4,14 @@
 use std::sync::Arc;
 
 use tokio::io::AsyncRead;
+use tokio::time::Instant;
 
 use super::broker::Shared;
 use super::codec::Codec;
 use super::error::{End, Reason, Violation};
+use super::journal::Place;
+use super::options::BrokerOptions;
+use super::pace::Pace;
 use super::packet::{
     Packet, Publish, Reply, RetainHandling, Subscribe, SubscribeRequest, Unsubscribe, Unsubscribed, Version,
 };
@@ -15,7 +19,7 @@ use super::reader::Reader;
 use super::retained::Cursor;
 use super::rights::Rights;
 use super::session::{Arrival, Pending, RetainedWish, Session};
-use super::subscriptions::{Subscribed, Subscription};
+use super::subscriptions::{Subscribed, Subscription, Terms};
 use crate::message::{Message, Origin, QoS};
 use crate::topic::TopicName;
 
@@ -29,6 +33,7 @@ pub(crate) struct Inbound<'a, R> {
     codec: Codec,
     /// Topic aliases, number 1 first.
     aliases: Vec<Option<TopicName>>,
+    pace: Pace,
 }
 
 impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
@@ -40,7 +45,14 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
         reader: Reader<R>,
     ) -> Self {
         let codec = session.writer.twin();
-        Self { broker, session, rights, reader, codec, aliases: Vec::new() }
+        let BrokerOptions { publishes_per_second_max, publish_bytes_per_second_max, .. } = broker.options;
+        let pace = Pace::new(publishes_per_second_max, publish_bytes_per_second_max);
+        Self { broker, session, rights, reader, codec, aliases: Vec::new(), pace }
+    }
+
+    /// The socket, for whatever is left to be read from it.
+    pub(crate) fn into_reader(self) -> Reader<R> {
+        self.reader
     }
 
     /// Reads until the connection has to end.
@@ -73,11 +85,11 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
         match packet {
             Packet::Publish(publish) => self.publish(publish).await?,
             Packet::PubAck { .. } | Packet::PubRec { .. } | Packet::PubComp { .. } => {
-                self.session.acknowledged(&packet)?;
+                self.session.acknowledged(&packet, &self.broker.ledger)?;
             }
-            Packet::PubRel { id } => self.session.release(id)?,
-            Packet::Subscribe(subscribe) => self.subscribe(subscribe)?,
-            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe)?,
+            Packet::PubRel { id } => self.session.release(id, &self.broker.ledger)?,
+            Packet::Subscribe(subscribe) => self.subscribe(subscribe).await?,
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(unsubscribe).await?,
             Packet::PingReq => self.session.reply(Reply::PingResp)?,
             Packet::Disconnect { with_will, session_expiry_seconds } => {
                 if let Some(seconds) = session_expiry_seconds {
@@ -101,6 +113,8 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
     async fn publish(&mut self, publish: Publish) -> Result<(), End> {
         let topic = self.topic(publish.topic, publish.alias)?;
         let qos = publish.qos;
+        self.broker.options.check_publish(&topic, publish.payload.len(), qos, &publish.properties)?;
+        self.keep_pace(publish.payload.len()).await;
         if qos != QoS::AtMostOnce && self.session.arrive(publish.id, qos)? == Arrival::Repeated {
             return Ok(());
         }
@@ -126,7 +140,7 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
         let receipt = self.broker.ingest.submit(&message).await;
         self.session.set_held_up(false);
         if qos == QoS::AtMostOnce {
-            self.broker.fan_out(&message);
+            self.broker.fan_out(&message, None);
         } else {
             self.session.expect_receipt(Pending { id: publish.id, message, receipt: Some(receipt) });
         }
@@ -143,6 +157,16 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
         }
         let what = format!("this client may not publish to {:?}", message.topic.as_str());
         Err(Violation::new(Reason::NotAuthorized, what).into())
+    }
+
+    /// Waits while the client publishes faster than it may.
+    async fn keep_pace(&mut self, payload_bytes: usize) {
+        if let Some(wait) = self.pace.publish(payload_bytes, Instant::now()) {
+            self.broker.tally.publishes_throttled.add_one();
+            self.session.set_held_up(true);
+            tokio::time::sleep(wait).await;
+            self.session.set_held_up(false);
+        }
     }
 
     /// The topic of a PUBLISH, after its alias.
@@ -171,12 +195,23 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
         }
     }
 
-    fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Violation> {
+    async fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), End> {
+        let most = self.broker.options.filters_per_subscribe_max;
+        if subscribe.requests.len() > most {
+            let what = format!("a SUBSCRIBE has more than {most} topic filters");
+            return Err(Violation::new(Reason::QuotaExceeded, what).into());
+        }
+        let mut certain = Place::START;
         let mut outcomes = Vec::with_capacity(subscribe.requests.len());
         let mut wishes = Vec::new();
         for request in subscribe.requests {
-            outcomes.push(self.subscribe_one(request, subscribe.subscription_id, &mut wishes));
+            let outcome = self.subscribe_one(request, subscribe.subscription_id, &mut wishes);
+            outcomes.push(outcome.map(|(qos, place)| {
+                certain = certain.max(place);
+                qos
+            }));
         }
+        self.certain(certain).await?;
         // The SUBACK is queued first, so that it is out before the first retained message.
         self.session.reply(Reply::SubAck { id: subscribe.id, outcomes })?;
         for wish in wishes {
@@ -190,27 +225,22 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
         request: SubscribeRequest,
         id: Option<u32>,
         wishes: &mut Vec<RetainedWish>,
-    ) -> Result<QoS, Reason> {
+    ) -> Result<(QoS, Place), Reason> {
         let options = &self.broker.options;
         let filter = Subscribed::parse(&request.filter).map_err(|_| Reason::TopicFilterInvalid)?;
-        if filter.filter.levels().count() > options.filter_levels_max {
-            return Err(Reason::TopicFilterInvalid);
-        }
+        options.check_filter(&request.filter, &filter.filter)?;
         if !self.rights.may_subscribe(&request.filter) {
             self.broker.tally.operations_denied.add_one();
             return Err(Reason::NotAuthorized);
         }
+        let qos = request.qos.min(options.qos_max);
         if self.session.filter_count() >= options.subscriptions_max && !self.session.has_filter(&filter) {
             return Err(Reason::QuotaExceeded);
         }
-        let subscription = Subscription {
-            mailbox: Arc::clone(&self.session.mailbox),
-            qos: request.qos,
-            no_local: request.no_local,
-            retain_as_published: request.retain_as_published,
-            id,
-        };
-        let new = self.broker.subscribe(&filter, self.session.number, subscription)?;
+        let SubscribeRequest { no_local, retain_as_published, .. } = request;
+        let terms = Terms { qos, no_local, retain_as_published, id };
+        let subscription = Subscription { mailbox: Arc::clone(&self.session.mailbox), terms };
+        let (new, place) = self.broker.subscribe(&filter, self.session.number, subscription)?;
         self.session.add_filter(filter.clone());
         let wanted = match request.retain_handling {
             RetainHandling::Always => true,
@@ -218,30 +248,43 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
             RetainHandling::Never => false,
         };
         // No member of a group is sent what is retained (MQTT 5 section 4.8.2).
-        if wanted && filter.group.is_none() {
+        let wildcard = filter.filter.as_str().contains(['+', '#']);
+        if wanted && filter.group.is_none() && (options.retained_for_wildcards || !wildcard) {
             wishes.push(RetainedWish {
                 cursor: Cursor::new(filter.filter),
-                qos: request.qos,
-                no_local: request.no_local,
+                qos,
+                no_local,
                 subscription_id: id,
             });
         }
-        Ok(request.qos)
+        Ok((qos, place))
     }
 
-    fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), Violation> {
-        let outcome = |text: String| match Subscribed::parse(&text) {
+    /// Returns once everything up to `place` is on disk.
+    async fn certain(&mut self, place: Place) -> Result<(), End> {
+        self.session.set_held_up(true);
+        let synced = self.broker.ledger.synced(place).await;
+        self.session.set_held_up(false);
+        synced.map_err(End::from)
+    }
+
+    async fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), End> {
+        let mut certain = Place::START;
+        let mut outcome = |text: String| match Subscribed::parse(&text) {
             Err(_) => Unsubscribed::FilterInvalid,
             Ok(filter) => {
                 self.session.remove_filter(&filter);
-                if self.broker.unsubscribe(&filter, self.session.number) {
-                    Unsubscribed::Removed
-                } else {
-                    Unsubscribed::NotSubscribed
+                match self.broker.unsubscribe(&filter, &self.session.mailbox) {
+                    Some(place) => {
+                        certain = certain.max(place);
+                        Unsubscribed::Removed
+                    }
+                    None => Unsubscribed::NotSubscribed,
                 }
             }
         };
-        let outcomes = unsubscribe.filters.into_iter().map(outcome).collect();
-        self.session.reply(Reply::UnsubAck { id: unsubscribe.id, outcomes })
+        let outcomes = unsubscribe.filters.into_iter().map(&mut outcome).collect();
+        self.certain(certain).await?;
+        Ok(self.session.reply(Reply::UnsubAck { id: unsubscribe.id, outcomes })?)
     }
 }

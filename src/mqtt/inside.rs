@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::broker::Broker;
 use super::ingest::IngestError;
+use super::ledger::is_ephemeral;
 use super::lock;
 use super::outbound::expiry_left;
 use crate::message::{Message, Origin, Properties, QoS};
@@ -53,8 +54,8 @@ impl Broker {
             broker.tally.messages_not_stored.add_one();
             return Err(error);
         }
-        broker.fan_out(&message);
-        Ok(())
+        let place = broker.fan_out(&message, None);
+        broker.ledger.synced(place).await
     }
 
     /// The retained message of `topic`.
@@ -70,7 +71,8 @@ impl Broker {
         let broker = self.shared();
         let now = broker.now();
         let retained = lock(broker.retained());
-        let fresh = |message: &&Arc<Message>| expiry_left(message, || now).is_ok();
+        let fresh =
+            |message: &&Arc<Message>| expiry_left(message, || now).is_ok() && !is_ephemeral(&message.topic);
         retained.after(after).filter(fresh).take(count).cloned().collect()
     }
 }

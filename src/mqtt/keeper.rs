@@ -1,50 +1,57 @@
-//! What time brings without a packet: sessions end, and wills are due.
+//! What time brings without a packet: sessions end, wills are due, the broker's own numbers are published,
+//! and the journal is rewritten when it has grown.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::warn;
 
-use super::broker::Shared;
+use super::broker::{Broker, Shared};
 use super::packet::Will;
-use crate::message::{Message, Origin, QoS};
+use super::sys;
+use crate::message::QoS;
 use crate::shutdown::Shutdown;
 
 /// Intervals of sessions and wills are whole seconds.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Looks once a second until `shutdown` is requested.
-pub(crate) async fn run(broker: &Shared, shutdown: &Shutdown) {
-    loop {
+pub(crate) async fn run(broker: &Broker, shutdown: &Shutdown) {
+    let shared = broker.shared();
+    let started = shared.now();
+    let interval = u64::from(shared.options.sys_interval_seconds);
+    for second in 0_u64.. {
+        if interval > 0 && second % interval == 0 {
+            sys::publish(broker, started);
+        }
         tokio::select! {
             () = shutdown.requested() => return,
             () = tokio::time::sleep(PERIOD) => {}
         }
-        look(broker).await;
+        look(shared).await;
     }
 }
 
-/// Ends the sessions whose time is over and publishes the wills that are due.
+/// Ends the sessions whose time is over, publishes the wills that are due, and rewrites the journal if it
+/// has grown.
 pub(crate) async fn look(broker: &Shared) {
     let mut wills = broker.expire_sessions();
     wills.extend(broker.due_wills());
-    for (client_id, will) in wills {
-        publish_will(broker, client_id, will).await;
+    for will in wills {
+        publish_will(broker, &will).await;
+    }
+    if broker.ledger.is_due()
+        && let Err(error) = broker.ledger.rewrite(broker.retained()).await
+    {
+        warn!(%error, "the MQTT journal was not rewritten");
     }
 }
 
 /// Publishes a will like any message: the pipeline first, subscribers when it is durable.
-pub(crate) async fn publish_will(broker: &Shared, client_id: Arc<str>, will: Will) {
+pub(crate) async fn publish_will(broker: &Shared, will: &Will) {
+    let client_id = &will.origin.client_id;
     let publishing = async {
-        let message = Arc::new(Message {
-            topic: will.topic,
-            payload: will.payload,
-            qos: will.qos,
-            retain: will.retain,
-            properties: will.properties,
-            origin: Origin { client_id: Some(Arc::clone(&client_id)), ..will.origin },
-            received: broker.processing_time(),
-        });
+        let message = Arc::new(will.message(broker.processing_time()));
         broker.tally.messages_received.add_one();
         let receipt = broker.ingest.submit(&message).await;
         if message.qos != QoS::AtMostOnce
@@ -54,7 +61,7 @@ pub(crate) async fn publish_will(broker: &Shared, client_id: Arc<str>, will: Wil
             warn!(?client_id, %error, "a will was not stored");
             return;
         }
-        broker.fan_out(&message);
+        broker.fan_out(&message, None);
     };
     if tokio::time::timeout(broker.options.drain_timeout, publishing).await.is_err() {
         warn!(?client_id, "gave up waiting for a will to be stored");

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite;
@@ -15,11 +16,19 @@ use tracing::{debug, info, warn};
 
 use super::broker::Shared;
 use super::connection;
+use super::counters::Refusal;
 use super::credentials::{Logins, Proof};
+use super::seats::Seat;
 use super::websocket::{self, Unwelcome};
 use crate::access::{Certificate, Claim, Credential, Head, Policy};
 use crate::shutdown::Shutdown;
 use crate::tls::{self, HandshakeError, TlsEndpoint};
+
+/// How long a socket may be silent before the system looks whether anybody is there.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+
+/// How often it looks then.
+const PROBE_EVERY: Duration = Duration::from_secs(15);
 
 /// How long to wait when the machine has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -81,7 +90,7 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => admit(broker, stream, door, shutdown),
+            Ok((stream, address)) => admit(broker, stream, address.ip(), door, shutdown),
             Err(error) => {
                 warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -90,47 +99,26 @@ pub(crate) async fn serve(
     }
 }
 
-/// One open socket, counted while it lives.
-#[derive(Debug)]
-struct Place(Arc<Shared>);
-
-impl Place {
-    fn take(broker: &Arc<Shared>) -> Option<Self> {
-        broker.tally.connections.add_one();
-        let place = Self(Arc::clone(broker));
-        (broker.tally.connections.get() <= broker.options.connections_max as u64).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.tally.connections.subtract_one();
-    }
-}
-
-fn admit(broker: &Arc<Shared>, stream: TcpStream, door: &Arc<Door>, shutdown: &Shutdown) {
-    let Some(place) = Place::take(broker) else {
-        broker.tally.connections_refused.add_one();
-        info!(
-            connections_max = broker.options.connections_max,
-            "a connection was refused: too many are open"
-        );
-        return;
+fn admit(broker: &Arc<Shared>, stream: TcpStream, address: IpAddr, door: &Arc<Door>, shutdown: &Shutdown) {
+    let seat = match Seat::take(broker, address) {
+        Ok(seat) => seat,
+        Err(full) => {
+            broker.tally.connections_refused.add_one();
+            if let Some(silenced) = broker.lines.may() {
+                info!(%address, reason = %full, silenced, "a connection was refused");
+            }
+            return;
+        }
     };
-    // An address that cannot be read belongs to a socket that is gone already.
-    let Ok(address) = stream.peer_addr() else { return };
-    // Acknowledgements are small and waited for; without this they would wait for one another.
-    if let Err(error) = stream.set_nodelay(true) {
-        warn!(%error, "a socket could not be told to send small packets at once");
-    }
+    settle(&stream);
     let stop = shutdown.clone();
-    let caller = Caller { address: address.ip(), proof: Proof::Nothing, door: Arc::clone(door) };
+    let caller = Caller { address, proof: Proof::Nothing, door: Arc::clone(door) };
     shutdown.spawn(async move {
         if !caller.door.websocket && caller.door.tls.is_none() {
             let (reader, writer) = stream.into_split();
-            connection::run(&place.0, reader, writer, caller, &stop).await;
+            connection::run(seat.broker(), reader, writer, caller, &stop).await;
         } else {
-            Box::pin(unwrap(&place.0, stream, caller, &stop)).await;
+            Box::pin(unwrap(seat.broker(), stream, caller, &stop)).await;
         }
     });
 }
@@ -154,7 +142,7 @@ async fn unwrap(broker: &Shared, stream: TcpStream, mut caller: Caller, stop: &S
             connection::run(broker, reader, writer, caller, stop).await;
         }
         Err(refused) => {
-            broker.tally.handshakes_failed.add_one();
+            broker.tally.refusals.add(Refusal::Transport);
             debug!(address = %caller.address, reason = %refused, "handshake failed");
         }
     }
@@ -208,4 +196,17 @@ fn signer(broker: &Shared, logins: &Logins, request: &Request) -> Result<Option<
         info!(reason = %refused, "a signed WebSocket URL was refused");
         Unwelcome { status: refused.status(), reason: refused.to_string() }
     })
+}
+
+/// Sets a socket up.
+fn settle(stream: &TcpStream) {
+    // Acknowledgements are small and waited for; without this they would wait for one another.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "a socket could not be told to send small packets at once");
+    }
+    // A client without a keep-alive of MQTT that vanishes would keep its place for ever.
+    let probing = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
+    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&probing) {
+        debug!(%error, "a socket could not be told to look for its client");
+    }
 }

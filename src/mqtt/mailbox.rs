@@ -4,8 +4,11 @@
 //! higher ends the connection, because to skip a message silently would break the promise of its QoS.
 //!
 //! The box of a session that outlives its connection goes on filling while its client is away, with
-//! QoS 1 and 2 only. What waits for all absent clients together is bounded by one [`Absence`]; what
-//! finds no room there is dropped and counted.
+//! QoS 1 and 2 only. What waits in all boxes together, and what of it waits for absent clients, is bounded
+//! by one [`Backlog`]; what finds no room there is dropped and counted.
+//!
+//! A message of QoS 1 or 2 for such a session carries its place in the journal, and is not taken out
+//! before it is on disk.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,8 +16,10 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
 
+use super::journal::Place;
 use super::lock;
 use super::options::BrokerOptions;
+use super::subscriptions::SessionNumber;
 use crate::message::{Message, QoS};
 
 /// A message on its way to one subscriber.
@@ -24,6 +29,10 @@ pub(crate) struct Delivery {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) subscription_ids: Vec<u32>,
+    /// The packet id it has in a lasting session; zero elsewhere, and for QoS 0.
+    pub(crate) id: u16,
+    /// What has to be on disk before it is sent.
+    pub(crate) place: Place,
 }
 
 /// Roughly the memory a message takes, by which queues and stores are bounded.
@@ -55,36 +64,53 @@ pub(crate) enum Told {
     TakenOver,
     /// Its mailbox overflowed.
     TooSlow,
+    /// An operator has ended the session.
+    Removed,
 }
 
-/// The bytes that wait for absent clients, of all sessions together.
+/// The bytes that wait in all mailboxes together.
 #[derive(Debug)]
-pub(crate) struct Absence {
-    bytes: AtomicUsize,
-    bytes_max: usize,
+pub(crate) struct Backlog {
+    all: AtomicUsize,
+    all_max: usize,
+    absent: AtomicUsize,
+    absent_max: usize,
 }
 
-impl Absence {
-    /// Nothing waits; at most `bytes_max` may.
-    pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes: AtomicUsize::new(0), bytes_max }
+impl Backlog {
+    /// Nothing waits; at most `all_max` bytes may, and at most `absent_max` of them for clients that are
+    /// away.
+    pub(crate) fn new(all_max: usize, absent_max: usize) -> Self {
+        Self { all: AtomicUsize::new(0), all_max, absent: AtomicUsize::new(0), absent_max }
     }
 
-    /// How much waits now.
+    /// How much waits in all boxes.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.all.load(Ordering::Relaxed)
     }
 
-    fn has_room(&self, bytes: usize) -> bool {
-        self.bytes().saturating_add(bytes) <= self.bytes_max
+    /// How much of it waits for clients that are away.
+    pub(crate) fn absent_bytes(&self) -> usize {
+        self.absent.load(Ordering::Relaxed)
     }
 
-    fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    fn has_room(&self, bytes: usize, away: bool) -> bool {
+        self.bytes().saturating_add(bytes) <= self.all_max
+            && !(away && self.absent_bytes().saturating_add(bytes) > self.absent_max)
     }
 
-    fn remove(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    fn add(&self, bytes: usize, away: bool) {
+        self.all.fetch_add(bytes, Ordering::Relaxed);
+        if away {
+            self.absent.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn remove(&self, bytes: usize, away: bool) {
+        self.all.fetch_sub(bytes, Ordering::Relaxed);
+        if away {
+            self.absent.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -96,17 +122,30 @@ struct Waiting {
     away: bool,
 }
 
+/// How much one session has at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+    pub(crate) subscriptions: usize,
+    pub(crate) in_flight: usize,
+}
+
 /// The mailbox of one session.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
+    /// The session's number.
+    pub(crate) number: SessionNumber,
     /// The session's client id, for MQTT 5's No Local.
     pub(crate) client_id: Arc<str>,
-    /// Whether what waits here is kept when the connection ends.
-    lasting: bool,
-    absence: Arc<Absence>,
+    /// Whether the session outlives its connection: what waits here is kept then.
+    pub(crate) lasting: bool,
+    backlog: Arc<Backlog>,
     messages_max: usize,
     bytes_max: usize,
     away: AtomicBool,
+    subscriptions: AtomicUsize,
+    in_flight: AtomicUsize,
     waiting: Mutex<Waiting>,
     /// Something is there to be written: a delivery, or a reply of the connection's own.
     pub(crate) mail: Notify,
@@ -115,20 +154,24 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// An empty box for the client `client_id`.
+    /// An empty box for the session `number` of the client `client_id`.
     pub(crate) fn new(
+        number: SessionNumber,
         client_id: Arc<str>,
         lasting: bool,
         options: &BrokerOptions,
-        absence: Arc<Absence>,
+        backlog: Arc<Backlog>,
     ) -> Self {
         Self {
+            number,
             client_id,
             lasting,
-            absence,
+            backlog,
             messages_max: options.outbound_messages_max,
             bytes_max: options.outbound_bytes_max,
             away: AtomicBool::new(false),
+            subscriptions: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
             waiting: Mutex::default(),
             mail: Notify::new(),
             end: Notify::new(),
@@ -138,43 +181,94 @@ impl Mailbox {
 
     /// Puts a message in, never waiting.
     pub(crate) fn put(&self, delivery: Delivery) -> Put {
-        let weight = weight(&delivery.message);
-        let mut waiting = lock(&self.waiting);
-        if waiting.told.is_some() && !self.lasting || waiting.away && delivery.qos == QoS::AtMostOnce {
+        let admitted = self.admit(weight(&delivery.message), delivery.qos, 0);
+        if admitted == Put::Waiting {
+            self.push(delivery);
+        }
+        admitted
+    }
+
+    /// Whether a message may be put in, when `promised` bytes are on their way into other boxes. If it may not
+    /// and somebody has to be told, the connection is.
+    pub(crate) fn admit(&self, weight: usize, qos: QoS, promised: usize) -> Put {
+        let waiting = lock(&self.waiting);
+        if waiting.told.is_some() && !self.lasting || waiting.away && qos == QoS::AtMostOnce {
             return Put::Dropped;
         }
         let is_full =
             waiting.deliveries.len() >= self.messages_max || waiting.bytes + weight > self.bytes_max;
-        if is_full || waiting.away && !self.absence.has_room(weight) {
-            if waiting.away || waiting.told.is_some() || delivery.qos == QoS::AtMostOnce {
-                return Put::Dropped;
-            }
-            drop(waiting);
-            self.tell(Told::TooSlow);
-            return Put::Overflowed;
+        if !is_full && self.backlog.has_room(weight.saturating_add(promised), waiting.away) {
+            return Put::Waiting;
+        }
+        if waiting.away || waiting.told.is_some() || qos == QoS::AtMostOnce {
+            return Put::Dropped;
+        }
+        drop(waiting);
+        self.tell(Told::TooSlow);
+        Put::Overflowed
+    }
+
+    /// Puts in a message that was admitted.
+    pub(crate) fn push(&self, delivery: Delivery) {
+        let weight = weight(&delivery.message);
+        let mut waiting = lock(&self.waiting);
+        if waiting.told.is_some() && !self.lasting {
+            return;
         }
         let was_empty = waiting.deliveries.is_empty();
         waiting.bytes += weight;
-        if waiting.away {
-            self.absence.add(weight);
-        }
+        self.backlog.add(weight, waiting.away);
         waiting.deliveries.push_back(delivery);
         drop(waiting);
         if was_empty {
             self.mail.notify_one();
         }
-        Put::Waiting
     }
 
-    /// Takes the next message if `wanted` says so.
-    pub(crate) fn take(&self, wanted: impl FnOnce(&Delivery) -> bool) -> Option<Delivery> {
+    /// Takes the next message if everything up to its place is `durable` and `wanted` says so.
+    ///
+    /// # Errors
+    /// The place that has to be on disk first.
+    pub(crate) fn take(
+        &self,
+        durable: Place,
+        wanted: impl FnOnce(&Delivery) -> bool,
+    ) -> Result<Option<Delivery>, Place> {
         let mut waiting = lock(&self.waiting);
-        let delivery = waiting.deliveries.pop_front_if(|next| wanted(next))?;
-        waiting.bytes -= weight(&delivery.message);
+        if let Some(next) = waiting.deliveries.front()
+            && next.place > durable
+        {
+            return Err(next.place);
+        }
+        let Some(delivery) = waiting.deliveries.pop_front_if(|next| wanted(next)) else { return Ok(None) };
+        let weight = weight(&delivery.message);
+        waiting.bytes -= weight;
+        self.backlog.remove(weight, waiting.away);
         if waiting.deliveries.is_empty() && waiting.deliveries.capacity() > 64 {
             waiting.deliveries = VecDeque::new();
         }
-        Some(delivery)
+        Ok(Some(delivery))
+    }
+
+    /// Notes how many subscriptions the session has.
+    pub(crate) fn note_subscriptions(&self, count: usize) {
+        self.subscriptions.store(count, Ordering::Relaxed);
+    }
+
+    /// Notes how many messages are sent and not acknowledged.
+    pub(crate) fn note_in_flight(&self, count: usize) {
+        self.in_flight.store(count, Ordering::Relaxed);
+    }
+
+    /// How much the session has at present.
+    pub(crate) fn load(&self) -> Load {
+        let waiting = lock(&self.waiting);
+        Load {
+            messages: waiting.deliveries.len(),
+            bytes: waiting.bytes,
+            subscriptions: self.subscriptions.load(Ordering::Relaxed),
+            in_flight: self.in_flight.load(Ordering::Relaxed),
+        }
     }
 
     /// Tells the connection to end; what waits in the box is given up unless it is a lasting one. The
@@ -183,11 +277,16 @@ impl Mailbox {
         let mut waiting = lock(&self.waiting);
         let reason = *waiting.told.get_or_insert(told);
         if !self.lasting {
-            *waiting = Waiting { told: Some(reason), ..Waiting::default() };
+            self.empty(&mut waiting, Some(reason));
         }
         drop(waiting);
         self.ended.store(true, Ordering::Release);
         self.end.notify_one();
+    }
+
+    fn empty(&self, waiting: &mut Waiting, told: Option<Told>) {
+        self.backlog.remove(waiting.bytes, waiting.away);
+        *waiting = Waiting { told, ..Waiting::default() };
     }
 
     /// Whether its client is away.
@@ -198,20 +297,20 @@ impl Mailbox {
     /// The connection has ended and the session goes on.
     pub(crate) fn leave(&self) {
         let mut waiting = lock(&self.waiting);
+        self.backlog.remove(waiting.bytes, waiting.away);
         waiting.deliveries.retain(|delivery| delivery.qos != QoS::AtMostOnce);
         waiting.bytes = waiting.deliveries.iter().map(|delivery| weight(&delivery.message)).sum();
-        if !std::mem::replace(&mut waiting.away, true) {
-            self.absence.add(waiting.bytes);
-        }
+        waiting.away = true;
+        self.backlog.add(waiting.bytes, true);
         self.away.store(true, Ordering::Relaxed);
     }
 
     /// A new connection of the session is there.
     pub(crate) fn come_back(&self) {
         let mut waiting = lock(&self.waiting);
-        if std::mem::replace(&mut waiting.away, false) {
-            self.absence.remove(waiting.bytes);
-        }
+        self.backlog.remove(waiting.bytes, waiting.away);
+        waiting.away = false;
+        self.backlog.add(waiting.bytes, false);
         waiting.told = None;
         self.away.store(false, Ordering::Relaxed);
         self.ended.store(false, Ordering::Release);
@@ -221,11 +320,7 @@ impl Mailbox {
 
     /// The session has ended; what waits is given up.
     pub(crate) fn give_up(&self) {
-        let mut waiting = lock(&self.waiting);
-        if std::mem::replace(&mut waiting.away, false) {
-            self.absence.remove(waiting.bytes);
-        }
-        *waiting = Waiting { told: Some(Told::TakenOver), ..Waiting::default() };
+        self.empty(&mut lock(&self.waiting), Some(Told::TakenOver));
     }
 
     /// Resolves once the connection is told to end.
@@ -254,12 +349,17 @@ mod tests {
             outbound_bytes_max: bytes_max,
             ..BrokerOptions::default()
         };
-        Mailbox::new("c".into(), lasting, &options, Arc::new(Absence::new(absent_bytes_max)))
+        Mailbox::new(1, "c".into(), lasting, &options, Arc::new(Backlog::new(usize::MAX, absent_bytes_max)))
+    }
+
+    fn taken(mailbox: &Mailbox) -> Option<Delivery> {
+        mailbox.take(Place::START, |_| true).expect("nothing waits for the disk")
     }
 
     fn delivery(qos: QoS) -> Delivery {
         let message = Arc::new(message("t", b"0123456789"));
-        Delivery { message, qos, retain: false, subscription_ids: Vec::new() }
+        let (subscription_ids, id, place) = (Vec::new(), 0, Place::START);
+        Delivery { message, qos, retain: false, subscription_ids, id, place }
     }
 
     #[test]
@@ -271,7 +371,7 @@ mod tests {
         assert_eq!(mailbox.told().now_or_never(), None);
         assert_eq!(mailbox.put(delivery(QoS::AtLeastOnce)), Put::Overflowed);
         assert_eq!(mailbox.told().now_or_never(), Some(Told::TooSlow));
-        assert!(mailbox.take(|_| true).is_none(), "what waited is given up");
+        assert!(taken(&mailbox).is_none(), "what waited is given up");
         mailbox.tell(Told::TakenOver);
         assert_eq!(mailbox.told().now_or_never(), Some(Told::TooSlow), "the first reason stands");
     }
@@ -284,9 +384,9 @@ mod tests {
             assert_eq!(mailbox.put(delivery(QoS::AtMostOnce)), Put::Waiting);
             assert_eq!(mailbox.put(delivery(QoS::AtMostOnce)), Put::Waiting);
             assert_eq!(mailbox.put(delivery(QoS::AtMostOnce)), Put::Dropped);
-            assert!(mailbox.take(|_| true).is_some());
-            assert!(mailbox.take(|_| false).is_none(), "an unwanted message stays");
-            assert!(mailbox.take(|_| true).is_some());
+            assert!(taken(&mailbox).is_some());
+            assert!(matches!(mailbox.take(Place::START, |_| false), Ok(None)), "an unwanted message stays");
+            assert!(taken(&mailbox).is_some());
         }
     }
 
@@ -299,16 +399,16 @@ mod tests {
         mailbox.tell(Told::TakenOver);
         assert_eq!(mailbox.put(delivery(QoS::AtLeastOnce)), Put::Waiting, "between two connections");
         mailbox.leave();
-        assert_eq!(mailbox.absence.bytes(), 2 * one, "QoS 0 is not for the absent");
+        assert_eq!(mailbox.backlog.absent_bytes(), 2 * one, "QoS 0 is not for the absent");
         assert_eq!(mailbox.put(delivery(QoS::AtMostOnce)), Put::Dropped);
         assert_eq!(mailbox.put(delivery(QoS::AtLeastOnce)), Put::Dropped, "no room for the absent");
         mailbox.come_back();
-        assert_eq!((mailbox.absence.bytes(), mailbox.told().now_or_never()), (0, None));
+        assert_eq!((mailbox.backlog.absent_bytes(), mailbox.told().now_or_never()), (0, None));
         assert_eq!(mailbox.put(delivery(QoS::AtLeastOnce)), Put::Waiting);
         assert_eq!(mailbox.put(delivery(QoS::AtLeastOnce)), Put::Overflowed);
         mailbox.leave();
         mailbox.give_up();
-        assert_eq!(mailbox.absence.bytes(), 0);
-        assert!(mailbox.take(|_| true).is_none());
+        assert_eq!(mailbox.backlog.absent_bytes(), 0);
+        assert!(taken(&mailbox).is_none());
     }
 }

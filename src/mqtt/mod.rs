@@ -12,8 +12,8 @@
 //! - Every buffer, queue and table has a bound in [`BrokerOptions`], and everything a client sends is
 //!   checked before it is believed.
 //!
-//! A session may outlive its connection. Sessions and retained messages live in memory, so a restart
-//! ends them; docs/mqtt.md says so to our readers.
+//! A session may outlive its connection, and the daemon: what must survive a restart is written to a
+//! [`Journal`] before anything that relies on it is said.
 //!
 //! The map, in the order a PUBLISH passes:
 //!
@@ -31,17 +31,22 @@
 //!   outbound    replies and deliveries to the socket
 //!   session     what these loops share
 //!   window      packet ids of what the client has not acknowledged
-//! broker        what connections share: subscriptions, retained, fan-out
+//! broker        what connections share: subscriptions, retained, clients
+//!   fan_out     from a message to its subscribers
 //!   clients     the sessions by client id: handed on, kept for the absent, ended
 //!   mailbox     where messages wait for one session
+//!   ledger      what survives a restart, written to the journal
+//!   restore     and put back
 //!   keeper      once a second: sessions whose time is over, wills that are due
 //!   inside      the daemon's own rooms publish and read what is retained
+//!   roster      operators list sessions and end them
 //! upstream      other brokers whose messages go to the same rules
 //! ```
 
 mod credentials;
 mod error;
 mod ingest;
+mod journal;
 mod options;
 mod packet;
 mod rights;
@@ -49,12 +54,21 @@ mod slowdown;
 
 mod codec;
 mod counters;
+mod ledger;
+mod limits;
+mod lines;
 mod mailbox;
+mod pace;
+mod replies;
 mod retained;
 mod subscriptions;
 
+mod aliases;
 mod broker;
 mod clients;
+mod fan_out;
+mod restore;
+mod seats;
 mod session;
 mod window;
 
@@ -68,6 +82,8 @@ mod listener;
 mod outbound;
 mod reader;
 mod receipts;
+mod roster;
+mod sys;
 mod upstream;
 mod websocket;
 
@@ -76,13 +92,16 @@ mod tests;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use broker::Broker;
-pub use counters::BrokerCounters;
+pub use broker::{Broker, BrokerParts};
+pub use counters::{BrokerCounters, Disconnection, Refusal};
 pub use credentials::{Logins, User, hash_password};
 pub use ingest::{Ingest, IngestError, Receipt};
 pub use inside::Draft;
+pub use journal::{Journal, NoJournal, Place};
+pub use ledger::{EntryFault, Recollection};
 pub use listener::Door;
 pub use options::BrokerOptions;
+pub use roster::{ClientInfo, ConnectionInfo};
 pub use upstream::{
     ProtocolVersion, Upstream, UpstreamCounters, UpstreamOptions, UpstreamReport, UpstreamTls,
 };

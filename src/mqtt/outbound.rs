@@ -7,8 +7,11 @@ use std::io;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::aliases::Aliases;
 use super::broker::Shared;
 use super::error::End;
+use super::ingest::IngestError;
+use super::journal::Place;
 use super::mailbox::Delivery;
 use super::packet::{Outgoing, Reply, Version};
 use super::rights::Rights;
@@ -40,13 +43,17 @@ pub(crate) struct Outbound<'a, W> {
     /// The wish being fulfilled, and the page of it that is at hand.
     wish: Option<RetainedWish>,
     retained: VecDeque<Delivery>,
+    aliases: Aliases,
+    /// What has to be on disk before more can be written.
+    blocked: Option<Place>,
 }
 
 impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
     /// Writes to `stream`.
     pub(crate) fn new(broker: &'a Shared, session: &'a Session, rights: &'a Rights, stream: W) -> Self {
+        let aliases = Aliases::new(session.topic_alias_max);
         let (unsent, retained) = (BytesMut::new(), VecDeque::new());
-        Self { broker, session, rights, stream, unsent, wish: None, retained }
+        Self { broker, session, rights, stream, unsent, wish: None, retained, aliases, blocked: None }
     }
 
     /// Writes whatever there is to write, until the socket fails.
@@ -54,16 +61,38 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
         loop {
             self.gather();
             if self.unsent.is_empty() {
-                self.session.mailbox.mail.notified().await;
+                if let Err(error) = self.mail().await {
+                    return End::NotStored(error);
+                }
             } else if let Err(error) = self.write().await {
                 return End::Broken(error);
             }
         }
     }
 
+    /// Returns once there may be more to write.
+    async fn mail(&mut self) -> Result<(), IngestError> {
+        let mail = self.session.mailbox.mail.notified();
+        let Some(place) = self.blocked else {
+            mail.await;
+            return Ok(());
+        };
+        tokio::select! {
+            () = mail => Ok(()),
+            synced = self.broker.ledger.synced(place) => synced,
+        }
+    }
+
+    /// Leaves retained messages that have their packet ids and were not sent to the next connection.
+    pub(crate) fn give_back(&mut self) {
+        for delivery in self.retained.drain(..).filter(|delivery| delivery.id != 0) {
+            self.session.mailbox.push(delivery);
+        }
+    }
+
     /// Writes the replies that are left, then `reason` in words if the client can be told it.
     pub(crate) async fn finish(&mut self, end: &End) -> io::Result<()> {
-        self.session.take_replies(&mut self.unsent);
+        self.session.take_replies(self.broker.ledger.durable(), &mut self.unsent);
         if let Some(reason) = end.reason()
             && self.session.version == Version::V5
         {
@@ -94,19 +123,21 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
     /// Moves replies and deliveries into the write buffer until it is full or there are no more that
     /// may be sent now. Retained messages and live ones take turns.
     fn gather(&mut self) {
-        self.session.take_replies(&mut self.unsent);
+        let durable = self.broker.ledger.durable();
+        self.blocked = self.session.take_replies(durable, &mut self.unsent);
         while self.unsent.len() < WRITE_BYTES
             && let Some(again) = self.session.say_again()
         {
             self.say_again(again);
         }
         while self.unsent.len() < WRITE_BYTES {
-            let retained = self.take_retained();
+            let retained = self.take_retained(durable);
             if let Some(delivery) = &retained {
                 self.send(delivery);
             }
             // Asked only now: the retained message may have taken the last place in the window.
-            let live = self.session.mailbox.take(|next| self.session.may_send(next.qos));
+            let live = self.session.mailbox.take(durable, |next| self.session.may_send(next.qos));
+            let live = live.unwrap_or_else(|place| self.wait_for(place));
             if let Some(delivery) = &live {
                 self.send(delivery);
             }
@@ -116,7 +147,13 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
         }
     }
 
-    fn take_retained(&mut self) -> Option<Delivery> {
+    /// Notes that a message waits for `place`.
+    fn wait_for(&mut self, place: Place) -> Option<Delivery> {
+        self.blocked = Some(self.blocked.map_or(place, |before| before.min(place)));
+        None
+    }
+
+    fn take_retained(&mut self, durable: Place) -> Option<Delivery> {
         while self.retained.is_empty() {
             if self.wish.is_none() {
                 self.wish = self.session.next_wish();
@@ -125,19 +162,31 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
             let page = self.broker.retained_page(&mut wish.cursor, RETAINED_PER_PAGE);
             let own =
                 |message: &Message| message.origin.client_id.as_deref() == Some(&*self.session.client_id);
+            let mut deliveries = Vec::with_capacity(page.messages.len());
             for message in page.messages {
                 if !(wish.no_local && own(&message)) {
-                    self.retained.push_back(Delivery {
+                    deliveries.push(Delivery {
                         qos: wish.qos.min(message.qos),
                         retain: true,
                         subscription_ids: wish.subscription_id.into_iter().collect(),
                         message,
+                        id: 0,
+                        place: Place::START,
                     });
                 }
             }
+            if self.session.mailbox.lasting {
+                deliveries = self.broker.ledger.deliver(self.session.number, deliveries);
+            }
+            self.retained.extend(deliveries);
             if page.last {
                 self.wish = None;
             }
+        }
+        if let Some(next) = self.retained.front()
+            && next.place > durable
+        {
+            return self.wait_for(next.place);
         }
         self.retained.pop_front_if(|next| self.session.may_send(next.qos))
     }
@@ -148,7 +197,7 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
             Again::Publish { id, delivery } => match expiry_left(&delivery.message, || self.broker.now()) {
                 Ok(expiry_seconds) => self.write_publish(&delivery, id, expiry_seconds, true),
                 Err(Expired) => {
-                    self.session.not_sent(id);
+                    self.session.not_sent(id, &self.broker.ledger);
                     self.broker.tally.messages_expired.add_one();
                 }
             },
@@ -163,9 +212,11 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
         // Asked here and not when it was put into the mailbox: the client may have been away since, and
         // what it may receive is what its present connection may.
         if !self.rights.may_receive(delivery.message.topic.as_str()) {
+            self.session.not_sent(delivery.id, &self.broker.ledger);
             return self.broker.tally.operations_denied.add_one();
         }
         let Ok(expiry_seconds) = expiry_left(&delivery.message, || self.broker.now()) else {
+            self.session.not_sent(delivery.id, &self.broker.ledger);
             return self.broker.tally.messages_expired.add_one();
         };
         let id = self.session.sending(delivery);
@@ -183,12 +234,18 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
             repeated,
             expiry_seconds,
             subscription_ids: &delivery.subscription_ids,
+            alias: self.aliases.of(&message.topic),
         };
         match self.session.writer.encode_publish(&outgoing, &mut self.unsent) {
-            Ok(()) => tally.messages_sent.add_one(),
+            Ok(()) => {
+                tally.messages_sent.add_one();
+                if let Some(alias) = outgoing.alias {
+                    self.aliases.told(&message.topic, alias);
+                }
+            }
             Err(_) => {
                 // MQTT 5 3.1.2.11.4: as if it had been sent.
-                self.session.not_sent(id);
+                self.session.not_sent(id, &self.broker.ledger);
                 tally.messages_dropped.add_one();
             }
         }

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use crate::clock::Timestamp;
 use crate::message::{Message, Origin, Properties, QoS};
 use crate::topic::TopicName;
 
@@ -35,6 +36,8 @@ pub(crate) struct Connect {
     pub(crate) session_expiry_seconds: u32,
     pub(crate) receive_maximum: u16,
     pub(crate) packet_bytes_max: u32,
+    /// How many topic aliases the client takes from us.
+    pub(crate) topic_alias_max: u16,
     pub(crate) authentication_method: bool,
 }
 
@@ -50,6 +53,21 @@ pub(crate) struct Will {
     pub(crate) delay_seconds: u32,
     /// Who left it.
     pub(crate) origin: Origin,
+}
+
+impl Will {
+    /// The message, published at `received`.
+    pub(crate) fn message(&self, received: Timestamp) -> Message {
+        Message {
+            topic: self.topic.clone(),
+            payload: self.payload.clone(),
+            qos: self.qos,
+            retain: self.retain,
+            properties: self.properties.clone(),
+            origin: self.origin.clone(),
+            received,
+        }
+    }
 }
 
 /// What a connected client may say.
@@ -191,6 +209,10 @@ pub(crate) struct ConnAck {
     pub(crate) session_present: bool,
     /// How long the session outlives the connection, where that is not what the client asked for.
     pub(crate) session_expiry_seconds: Option<u32>,
+    /// The keep-alive, where it is not what the client asked for.
+    pub(crate) keep_alive_seconds: Option<u16>,
+    /// The highest QoS taken from the client, where that is not 2.
+    pub(crate) qos_max: Option<QoS>,
 }
 
 /// What became of one filter of an UNSUBSCRIBE.
@@ -214,4 +236,14 @@ pub(crate) struct Outgoing<'a> {
     /// What is left of the message's expiry interval.
     pub(crate) expiry_seconds: Option<u32>,
     pub(crate) subscription_ids: &'a [u32],
+    /// What stands for the topic from now on, or since an earlier message.
+    pub(crate) alias: Option<Alias>,
+}
+
+/// A topic alias of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Alias {
+    pub(crate) number: u16,
+    /// Whether the client has been told which topic it stands for.
+    pub(crate) known: bool,
 }

@@ -11,6 +11,9 @@ const IDLE_BYTES: usize = 512;
 /// Enough for hundreds of small publishes in one system call.
 const BUSY_BYTES: usize = 64 * 1024;
 
+/// What a client may still say after it was sent away.
+const DISCARD_BYTES_MAX: usize = 1024 * 1024;
+
 /// The reading half of a socket and what has been read and not been decoded.
 #[derive(Debug)]
 pub(crate) struct Reader<R> {
@@ -41,6 +44,19 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             self.ask = (self.ask / 2).max(IDLE_BYTES);
         }
         Ok(count)
+    }
+
+    /// Reads what still comes and forgets it, so that a client that goes on talking gets to read why it was sent
+    /// away: a socket closed on unread bytes takes what was written with it.
+    pub(crate) async fn discard(mut self) {
+        let mut left = DISCARD_BYTES_MAX;
+        self.buffer = BytesMut::new();
+        while let Ok(count @ 1..) = self.fill().await
+            && left > count
+        {
+            left -= count;
+            self.buffer.clear();
+        }
     }
 
     /// Whether the last read left the impression that more is waiting.

@@ -1,9 +1,10 @@
-//! What became durable: receipts awaited in the order of their publishes, each followed by its
-//! acknowledgement and its fan-out.
+//! What became durable: receipts awaited in the order of their publishes, each followed by its fan-out and
+//! its acknowledgement, which waits for what the fan-out wrote down.
 
 use super::broker::Shared;
 use super::error::End;
 use super::session::Session;
+use crate::message::QoS;
 
 /// Runs until a receipt fails, or until the session is closed and every receipt has resolved.
 ///
@@ -19,8 +20,14 @@ pub(crate) async fn run(broker: &Shared, session: &Session) -> Result<(), End> {
             broker.tally.messages_not_stored.add_one();
             return Err(error.into());
         }
-        session.acknowledge(pending.id, &pending.message)?;
-        broker.fan_out(&pending.message);
+        let lasting = session.mailbox.lasting && pending.message.qos == QoS::ExactlyOnce;
+        let sender = lasting.then_some((session.number, pending.id));
+        let place = broker.fan_out(&pending.message, sender);
+        let durable = broker.ledger.durable();
+        session.acknowledge(pending.id, &pending.message, place, durable)?;
+        if place > durable {
+            broker.ledger.room().await;
+        }
     }
     Ok(())
 }

@@ -17,10 +17,13 @@ use tokio::time::Instant;
 use super::codec::Codec;
 use super::error::{Reason, Violation};
 use super::ingest::Receipt;
+use super::journal::Place;
+use super::ledger::{Ledger, Progress};
 use super::lock;
 use super::mailbox::{Delivery, Mailbox, weight};
 use super::options::BrokerOptions;
 use super::packet::{Connect, Packet, Reply, Version};
+use super::replies::Replies;
 use super::retained::Cursor;
 use super::subscriptions::{SessionNumber, Subscribed};
 use super::window::{Again, Outcome, Window};
@@ -55,7 +58,7 @@ pub(crate) enum Arrival {
 }
 
 struct State {
-    replies: BytesMut,
+    replies: Replies,
     pending: VecDeque<Pending>,
     /// Handed over and not yet acknowledged, whether still in `pending` or being awaited.
     pending_count: usize,
@@ -82,6 +85,20 @@ impl Kept {
         Self { unreleased: HashMap::new(), window: Window::new(1), filters: HashSet::new() }
     }
 
+    /// What an earlier run of the broker left.
+    pub(crate) fn restored(
+        unreleased: impl IntoIterator<Item = u16>,
+        window: Window,
+        filters: HashSet<Subscribed>,
+    ) -> Self {
+        Self { unreleased: unreleased.into_iter().map(|id| (id, true)).collect(), window, filters }
+    }
+
+    /// The ids of messages sent and not acknowledged.
+    pub(crate) fn in_flight(&self) -> Vec<u16> {
+        self.window.ids().collect()
+    }
+
     /// What the session subscribed to.
     pub(crate) fn into_filters(self) -> HashSet<Subscribed> {
         self.filters
@@ -91,7 +108,7 @@ impl Kept {
 impl State {
     fn new(kept: Kept, send_maximum: u16) -> Self {
         Self {
-            replies: BytesMut::new(),
+            replies: Replies::default(),
             pending: VecDeque::new(),
             pending_count: 0,
             pending_bytes: 0,
@@ -114,6 +131,8 @@ pub(crate) struct Session {
     /// Writes packets; reading them has a codec of its own.
     pub(crate) writer: Codec,
     pub(crate) keep_alive_seconds: u16,
+    /// How many topics of what it is sent may have an alias.
+    pub(crate) topic_alias_max: u16,
     /// For how long the session outlives the connection, at present.
     expiry_seconds: AtomicU32,
     /// Whether the CONNECT asked for that; what a DISCONNECT may say hangs on it.
@@ -136,9 +155,8 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// The session `number` on the connection of a client that has sent `connect`.
+    /// The session of `mailbox` on the connection of a client that has sent `connect`.
     pub(crate) fn new(
-        number: SessionNumber,
         mailbox: Arc<Mailbox>,
         kept: Kept,
         address: IpAddr,
@@ -147,13 +165,14 @@ impl Session {
     ) -> Self {
         let send_bytes_max = usize::try_from(connect.packet_bytes_max).unwrap_or(usize::MAX);
         Self {
-            number,
+            number: mailbox.number,
             client_id: Arc::clone(&mailbox.client_id),
             address,
             version: connect.version,
             mailbox,
             writer: Codec::new(connect.version, options.packet_bytes_max, send_bytes_max),
             keep_alive_seconds: connect.keep_alive_seconds,
+            topic_alias_max: connect.topic_alias_max.min(options.topic_alias_max),
             expiry_seconds: AtomicU32::new(connect.session_expiry_seconds),
             lasting: connect.session_expiry_seconds > 0,
             receive_maximum: usize::from(options.receive_maximum.max(1)),
@@ -174,12 +193,21 @@ impl Session {
     /// # Errors
     /// When the client takes no packets of that size.
     pub(crate) fn reply(&self, reply: Reply) -> Result<(), Violation> {
-        self.reply_in(&mut lock(&self.state), reply)
+        self.reply_in(&mut lock(&self.state), reply, Place::START, Place::START)
     }
 
-    fn reply_in(&self, state: &mut State, reply: Reply) -> Result<(), Violation> {
-        let was_empty = state.replies.is_empty();
-        self.writer.encode(reply, &mut state.replies).map_err(|error| {
+    /// Queues a reply that may be written once everything up to `place` is on disk, where everything up to
+    /// `durable` is.
+    fn reply_in(
+        &self,
+        state: &mut State,
+        reply: Reply,
+        place: Place,
+        durable: Place,
+    ) -> Result<(), Violation> {
+        let was_empty = state.replies.len() == 0;
+        let write = |out: &mut BytesMut| self.writer.encode(reply, out);
+        state.replies.add(place, durable, write).map_err(|error| {
             Violation::new(Reason::PacketTooLarge, format!("a reply cannot be sent: {error}"))
         })?;
         if was_empty {
@@ -188,18 +216,16 @@ impl Session {
         Ok(())
     }
 
-    /// Moves all queued replies to the end of `out`.
-    pub(crate) fn take_replies(&self, out: &mut BytesMut) {
-        let mut state = lock(&self.state);
-        if out.is_empty() {
-            std::mem::swap(&mut state.replies, out);
-            state.replies = BytesMut::new();
-        } else {
-            out.extend_from_slice(&state.replies);
-            state.replies.clear();
-        }
-        drop(state);
+    /// Moves the replies that may be written to the end of `out`; says what the others wait for.
+    pub(crate) fn take_replies(&self, durable: Place, out: &mut BytesMut) -> Option<Place> {
+        let blocked = lock(&self.state).replies.take(durable, out);
         self.room.notify_one();
+        blocked
+    }
+
+    /// What has to be on disk before the last reply may be written.
+    pub(crate) fn last_gate(&self) -> Option<Place> {
+        lock(&self.state).replies.last_gate()
     }
 
     // Publishes from the client.
@@ -231,7 +257,8 @@ impl Session {
             && let Some(&received) = state.kept.unreleased.get(&id)
         {
             if received {
-                self.reply_in(&mut state, Reply::PubRec { id })?;
+                // Behind the PUBREC it repeats, if that still waits.
+                self.reply_in(&mut state, Reply::PubRec { id }, Place::START, Place::START)?;
             }
             return Ok(Arrival::Repeated);
         }
@@ -280,11 +307,17 @@ impl Session {
         }
     }
 
-    /// Queues PUBACK or PUBREC for a publish that is durable.
+    /// Queues PUBACK or PUBREC for a publish that is stored, to be written once `place` is `durable` too.
     ///
     /// # Errors
     /// When the client takes no packets of that size.
-    pub(crate) fn acknowledge(&self, id: u16, message: &Message) -> Result<(), Violation> {
+    pub(crate) fn acknowledge(
+        &self,
+        id: u16,
+        message: &Message,
+        place: Place,
+        durable: Place,
+    ) -> Result<(), Violation> {
         let mut state = lock(&self.state);
         state.pending_count -= 1;
         state.pending_bytes -= weight(message);
@@ -295,7 +328,7 @@ impl Session {
             state.in_flight -= 1;
             Reply::PubAck { id }
         };
-        let replied = self.reply_in(&mut state, reply);
+        let replied = self.reply_in(&mut state, reply, place, durable);
         drop(state);
         self.room.notify_one();
         replied
@@ -311,7 +344,8 @@ impl Session {
         state.pending_bytes -= weight(message);
         state.in_flight -= 1;
         state.kept.unreleased.remove(&id);
-        let replied = self.reply_in(&mut state, Reply::Denied { id, qos: message.qos });
+        let denied = Reply::Denied { id, qos: message.qos };
+        let replied = self.reply_in(&mut state, denied, Place::START, Place::START);
         drop(state);
         self.room.notify_one();
         replied
@@ -321,7 +355,7 @@ impl Session {
     ///
     /// # Errors
     /// When it releases a publish that has not been acknowledged: PUBCOMP would promise too much.
-    pub(crate) fn release(&self, id: u16) -> Result<(), Violation> {
+    pub(crate) fn release(&self, id: u16, ledger: &Ledger) -> Result<(), Violation> {
         let mut state = lock(&self.state);
         let known = match state.kept.unreleased.get(&id) {
             Some(false) => return Err(Violation::protocol("a PUBREL came before its PUBREC was sent")),
@@ -332,7 +366,12 @@ impl Session {
             }
             None => false,
         };
-        self.reply_in(&mut state, Reply::PubComp { id, known })
+        let place = if known { self.write_down(ledger, id, Progress::Released) } else { Place::START };
+        self.reply_in(&mut state, Reply::PubComp { id, known }, place, ledger.durable())
+    }
+
+    fn write_down(&self, ledger: &Ledger, id: u16, what: Progress) -> Place {
+        if self.mailbox.lasting { ledger.progress(self.number, id, what) } else { Place::START }
     }
 
     /// No more publishes will come; [`Session::next_pending`] ends after those that have.
@@ -353,7 +392,11 @@ impl Session {
         if delivery.qos == QoS::AtMostOnce {
             return 0;
         }
-        lock(&self.state).kept.window.open(delivery.qos, self.lasting.then(|| delivery.clone()))
+        let kept = self.mailbox.lasting.then(|| delivery.clone());
+        let window = &mut lock(&self.state).kept.window;
+        let id = window.open(delivery.qos, kept);
+        self.mailbox.note_in_flight(window.ids().len());
+        id
     }
 
     /// What an earlier connection of the session left unacknowledged and is to be said again now.
@@ -362,20 +405,29 @@ impl Session {
     }
 
     /// The message with this id was not sent after all.
-    pub(crate) fn not_sent(&self, id: u16) {
+    pub(crate) fn not_sent(&self, id: u16, ledger: &Ledger) {
         lock(&self.state).kept.window.abandon(id);
+        if id != 0 {
+            self.write_down(ledger, id, Progress::Done);
+        }
     }
 
     /// Takes PUBACK, PUBREC and PUBCOMP.
     ///
     /// # Errors
     /// When the client takes no packets of the size of a PUBREL.
-    pub(crate) fn acknowledged(&self, packet: &Packet) -> Result<(), Violation> {
+    pub(crate) fn acknowledged(&self, packet: &Packet, ledger: &Ledger) -> Result<(), Violation> {
         let mut state = lock(&self.state);
         match state.kept.window.acknowledged(packet) {
             Outcome::Ignored => Ok(()),
-            Outcome::Release { id, known } => self.reply_in(&mut state, Reply::PubRel { id, known }),
-            Outcome::Freed => {
+            Outcome::Release { id, known } => {
+                let place =
+                    if known { self.write_down(ledger, id, Progress::Received) } else { Place::START };
+                self.reply_in(&mut state, Reply::PubRel { id, known }, place, ledger.durable())
+            }
+            Outcome::Freed(id) => {
+                self.write_down(ledger, id, Progress::Done);
+                self.mailbox.note_in_flight(state.kept.window.ids().len());
                 drop(state);
                 self.mailbox.mail.notify_one();
                 Ok(())
@@ -397,12 +449,16 @@ impl Session {
 
     /// Notes a filter, to be given up with the session.
     pub(crate) fn add_filter(&self, filter: Subscribed) {
-        lock(&self.state).kept.filters.insert(filter);
+        let filters = &mut lock(&self.state).kept.filters;
+        filters.insert(filter);
+        self.mailbox.note_subscriptions(filters.len());
     }
 
     /// Forgets a filter.
     pub(crate) fn remove_filter(&self, filter: &Subscribed) {
-        lock(&self.state).kept.filters.remove(filter);
+        let filters = &mut lock(&self.state).kept.filters;
+        filters.remove(filter);
+        self.mailbox.note_subscriptions(filters.len());
     }
 
     // The end of the connection.
@@ -480,7 +536,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
-    use crate::mqtt::mailbox::Absence;
+    use crate::mqtt::mailbox::Backlog;
     use crate::mqtt::tests::message;
 
     fn session(version: Version) -> Session {
@@ -496,11 +552,12 @@ mod tests {
             session_expiry_seconds: 0,
             receive_maximum: 1,
             packet_bytes_max: u32::MAX,
+            topic_alias_max: 0,
             authentication_method: false,
         };
         let options = BrokerOptions::default();
-        let mailbox = Mailbox::new("c".into(), false, &options, Arc::new(Absence::new(0)));
-        Session::new(1, Arc::new(mailbox), Kept::new(), IpAddr::from([127, 0, 0, 1]), &connect, &options)
+        let mailbox = Mailbox::new(1, "c".into(), false, &options, Arc::new(Backlog::new(0, 0)));
+        Session::new(Arc::new(mailbox), Kept::new(), IpAddr::from([127, 0, 0, 1]), &connect, &options)
     }
 
     #[tokio::test]
@@ -513,7 +570,7 @@ mod tests {
             assert!(replies <= 2 * REPLY_BYTES_MAX, "replies pile up");
         }
         assert_eq!(replies, REPLY_BYTES_MAX);
-        session.take_replies(&mut BytesMut::new());
+        session.take_replies(Place::START, &mut BytesMut::new());
         assert!(session.has_room().now_or_never().is_some());
     }
 
@@ -530,11 +587,11 @@ mod tests {
         for id in 1..=2 {
             let pending = session.next_pending().await.map(|pending| pending.id);
             assert_eq!(pending, Some(id));
-            session.acknowledge(id, &message).unwrap();
+            session.acknowledge(id, &message, Place::START, Place::START).unwrap();
         }
         assert!(session.next_pending().await.is_none());
         let mut out = BytesMut::new();
-        session.take_replies(&mut out);
+        session.take_replies(Place::START, &mut out);
         assert_eq!(&out[..], [0x40, 2, 0, 1, 0x40, 2, 0, 2]);
     }
 }

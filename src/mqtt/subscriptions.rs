@@ -9,6 +9,7 @@
 //! them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::str::Split;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,14 +50,29 @@ impl Subscribed {
     }
 }
 
-/// One subscription of one session.
-#[derive(Debug, Clone)]
-pub(crate) struct Subscription {
-    pub(crate) mailbox: Arc<Mailbox>,
+impl fmt::Display for Subscribed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(group) = &self.group {
+            write!(f, "$share/{group}/")?;
+        }
+        f.write_str(self.filter.as_str())
+    }
+}
+
+/// What a client asked for with a filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Terms {
     pub(crate) qos: QoS,
     pub(crate) no_local: bool,
     pub(crate) retain_as_published: bool,
     pub(crate) id: Option<u32>,
+}
+
+/// One subscription of one session.
+#[derive(Debug, Clone)]
+pub(crate) struct Subscription {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) terms: Terms,
 }
 
 /// The subscriptions to one filter.
@@ -283,12 +299,13 @@ fn remove(node: &mut Node, mut levels: Split<'_, char>, group: Option<&str>, num
 mod tests {
     use super::*;
     use crate::mqtt::BrokerOptions;
-    use crate::mqtt::mailbox::Absence;
+    use crate::mqtt::mailbox::Backlog;
 
     fn subscription(qos: QoS) -> Subscription {
-        let absence = Arc::new(Absence::new(0));
-        let mailbox = Arc::new(Mailbox::new("c".into(), true, &BrokerOptions::default(), absence));
-        Subscription { mailbox, qos, no_local: false, retain_as_published: false, id: None }
+        let absence = Arc::new(Backlog::new(0, 0));
+        let mailbox = Arc::new(Mailbox::new(0, "c".into(), true, &BrokerOptions::default(), absence));
+        let terms = Terms { qos, no_local: false, retain_as_published: false, id: None };
+        Subscription { mailbox, terms }
     }
 
     fn filter(text: &str) -> Subscribed {
@@ -340,7 +357,7 @@ mod tests {
         let topic = TopicName::new("a/b").unwrap();
         let matches = tree.matching(&topic);
         assert_eq!((matches.filters, matches.found.len(), tree.len()), (1, 1, 1));
-        assert_eq!(matches.found[0].1.qos, QoS::ExactlyOnce);
+        assert_eq!(matches.found[0].1.terms.qos, QoS::ExactlyOnce);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //!
 //! The window of a session that outlives its connection keeps the messages as well, to send them again.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use super::mailbox::Delivery;
@@ -24,8 +23,8 @@ enum Awaiting {
 /// What an acknowledgement did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// A place is free again.
-    Freed,
+    /// The place of this id is free again.
+    Freed(u16),
     /// PUBREL is due; `known` is false when its id is not in flight.
     Release { id: u16, known: bool },
     /// Nothing: no such message waits for it.
@@ -109,7 +108,8 @@ impl Window {
     }
 
     /// A packet id for a message of `qos`, which is in flight from now on; zero for QoS 0, which is
-    /// never in flight, and when there is no place. `delivery` is what a later connection repeats.
+    /// never in flight, and when there is no place. `delivery` is what a later connection repeats, under
+    /// the id it has.
     pub(crate) fn open(&mut self, qos: QoS, delivery: Option<Delivery>) -> u16 {
         let awaiting = match qos {
             QoS::AtMostOnce => return 0,
@@ -119,15 +119,38 @@ impl Window {
         if !self.has_place() {
             return 0;
         }
+        if let Some(given) = delivery.as_ref().map(|delivery| delivery.id).filter(|id| *id != 0) {
+            self.insert(given, awaiting, delivery);
+            return given;
+        }
         // There are 65,535 ids and fewer than 65,535 in use, so one is free.
         loop {
             self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if let Entry::Vacant(free) = self.sent.entry(self.last_id) {
-                free.insert(Sent { awaiting, order: self.next_order, delivery });
-                self.next_order += 1;
+            if !self.sent.contains_key(&self.last_id) {
+                self.insert(self.last_id, awaiting, delivery);
                 return self.last_id;
             }
         }
+    }
+
+    fn insert(&mut self, id: u16, awaiting: Awaiting, delivery: Option<Delivery>) {
+        self.sent.insert(id, Sent { awaiting, order: self.next_order, delivery });
+        self.next_order += 1;
+    }
+
+    /// Puts back what an earlier run of the broker had sent; without a delivery, its PUBREL is due.
+    pub(crate) fn restore(&mut self, id: u16, delivery: Option<Delivery>) {
+        let awaiting = match &delivery {
+            None => Awaiting::Completed,
+            Some(delivery) if delivery.qos == QoS::ExactlyOnce => Awaiting::Received,
+            Some(_) => Awaiting::Acknowledged,
+        };
+        self.insert(id, awaiting, delivery);
+    }
+
+    /// The ids of what is in flight, and how many.
+    pub(crate) fn ids(&self) -> impl ExactSizeIterator<Item = u16> {
+        self.sent.keys().copied()
     }
 
     /// Forgets a message that was not sent after all.
@@ -168,7 +191,7 @@ impl Window {
         if self.sent.is_empty() && self.sent.capacity() > 64 {
             self.sent = HashMap::new();
         }
-        Outcome::Freed
+        Outcome::Freed(id)
     }
 }
 
@@ -185,7 +208,7 @@ mod tests {
         }
         assert!(!window.has_place());
         assert_eq!(window.open(QoS::AtLeastOnce, None), 0, "all are in use");
-        assert_eq!(window.acknowledged(&Packet::PubAck { id: 77 }), Outcome::Freed);
+        assert_eq!(window.acknowledged(&Packet::PubAck { id: 77 }), Outcome::Freed(77));
         assert_eq!(window.open(QoS::ExactlyOnce, None), 77, "the only one that is free");
         assert_eq!(window.open(QoS::AtMostOnce, None), 0);
     }
@@ -203,15 +226,15 @@ mod tests {
             (Packet::PubRec { id: 2, refused: false }, released(2, true)),
             (Packet::PubRec { id: 2, refused: false }, released(2, true)),
             (Packet::PubRec { id: 2, refused: true }, Outcome::Ignored),
-            (Packet::PubComp { id: 2 }, Outcome::Freed),
+            (Packet::PubComp { id: 2 }, Outcome::Freed(2)),
             (Packet::PubComp { id: 2 }, Outcome::Ignored),
-            (Packet::PubAck { id: 1 }, Outcome::Freed),
+            (Packet::PubAck { id: 1 }, Outcome::Freed(1)),
         ];
         for (packet, outcome) in steps {
             assert_eq!(window.acknowledged(&packet), outcome, "{packet:?}");
         }
         let id = window.open(QoS::ExactlyOnce, None);
-        assert_eq!(window.acknowledged(&Packet::PubRec { id, refused: true }), Outcome::Freed);
+        assert_eq!(window.acknowledged(&Packet::PubRec { id, refused: true }), Outcome::Freed(id));
     }
 
     #[test]
@@ -221,6 +244,8 @@ mod tests {
             qos: QoS::ExactlyOnce,
             retain: false,
             subscription_ids: Vec::new(),
+            id: 0,
+            place: crate::mqtt::journal::Place::START,
         };
         let mut window = Window::new(9);
         for (id, qos) in
@@ -239,10 +264,14 @@ mod tests {
             });
         }
         assert_eq!(said, [(1, "1".to_owned()), (2, "2".to_owned()), (3, "release".to_owned())]);
-        assert_eq!(window.acknowledged(&Packet::PubAck { id: 2 }), Outcome::Freed);
+        assert_eq!(window.acknowledged(&Packet::PubAck { id: 2 }), Outcome::Freed(2));
         assert!(window.say_again().is_none(), "1 and 3 are in flight");
-        assert_eq!(window.acknowledged(&Packet::PubAck { id: 4 }), Outcome::Freed, "it had come after all");
-        assert_eq!(window.acknowledged(&Packet::PubComp { id: 3 }), Outcome::Freed);
+        assert_eq!(
+            window.acknowledged(&Packet::PubAck { id: 4 }),
+            Outcome::Freed(4),
+            "it had come after all"
+        );
+        assert_eq!(window.acknowledged(&Packet::PubComp { id: 3 }), Outcome::Freed(3));
         assert!(window.say_again().is_none() && window.has_place());
     }
 }

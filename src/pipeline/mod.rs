@@ -18,6 +18,7 @@
 //! timestream   records to the store
 //! functions    calls whose answers a statement needs
 //! dead_letter  what no action could take
+//! journal      what the broker must remember, on the store's disk
 //! counters     what happened, by rule
 //! ```
 
@@ -25,6 +26,7 @@ mod active;
 mod counters;
 mod dead_letter;
 mod functions;
+mod journal;
 mod steps;
 mod timestream;
 
@@ -39,6 +41,7 @@ use active::Active;
 use counters::Tally;
 pub use counters::{ActionCounters, LastError, PipelineCounters, RuleCounters};
 use functions::Functions;
+pub use journal::BrokerJournal;
 use steps::Work;
 
 use crate::clock::{Clock, ProcessingTime};

@@ -32,7 +32,7 @@ use super::wal::entry;
 use super::wal::position::Lsn;
 use super::wal::reader::{self, FrameReader};
 use super::wal::segment;
-use super::{Disks, Store, StoreOptions, place};
+use super::{Disks, Store, StoreOptions, journal, place};
 
 pub use self::report::{Finding, Report, Severity};
 
@@ -62,7 +62,9 @@ impl Store {
             let objects = Objects::new(Arc::clone(&disks.objects), None);
             place::look(&objects, contents, options.url.as_ref()).await?;
         }
-        Self::examine_on(contents, disks).await
+        let mut report = Self::examine_on(contents, disks).await?;
+        report.findings.extend(journal::examine(path)?);
+        Ok(report)
     }
 
     pub(crate) async fn examine_on(

@@ -57,13 +57,15 @@ mod troubles;
 
 mod damage;
 mod examine;
+mod journal;
+mod mending;
 mod recovery;
 mod snapshot;
 
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use object_store::ObjectStore;
@@ -92,6 +94,7 @@ use crate::shutdown::Shutdown;
 pub use self::documents::{DOCUMENT_BYTES_MAX, Document};
 pub use self::error::{RejectReason, StoreError};
 pub use self::examine::{Finding, Report, Severity};
+pub use self::journal::Journal;
 pub use self::limits::Limits;
 pub use self::options::{
     Compatibility, Database, DatabaseOptions, MagneticWrites, PartitionKey, PartitionKeyItem, Retention,
@@ -138,6 +141,7 @@ pub(crate) struct Inner {
     housekeeping: tokio::sync::Mutex<()>,
     flushing: Troubles,
     merging: Troubles,
+    journals: Mutex<Vec<Journal>>,
     lock: Mutex<Option<FolderLock>>,
 }
 
@@ -148,6 +152,12 @@ pub(crate) struct Disks {
     pub(crate) objects: Arc<dyn ObjectStore>,
     /// The door to sync the objects, where they are files.
     pub(crate) object_files: Option<Arc<dyn Files>>,
+}
+
+impl Inner {
+    fn journals(&self) -> MutexGuard<'_, Vec<Journal>> {
+        self.journals.lock().expect("no holder of the journals panics")
+    }
 }
 
 impl Store {
@@ -209,6 +219,7 @@ impl Store {
             housekeeping: tokio::sync::Mutex::default(),
             flushing: Troubles::new("rows cannot be moved from memory to parts"),
             merging: Troubles::new("parts cannot be merged or removed"),
+            journals: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         });
         if recovered.log.lost {
@@ -270,6 +281,7 @@ impl Store {
         let inner = Arc::clone(&self.inner);
         let closing = tokio::task::spawn_blocking(move || {
             let Some(lock) = inner.lock.lock().expect("no holder of the lock panics").take() else { return };
+            inner.journals().iter().for_each(Journal::close);
             inner.wal.close();
             if inner.wal.failed().is_none()
                 && let Err(error) = inner.catalog.put_log_end(inner.wal.durable())
@@ -280,7 +292,24 @@ impl Store {
             drop(lock);
         });
         closing.await.map_err(std::io::Error::other).map_err(StoreError::disk("closing the store"))?;
-        self.inner.wal.failed().map_or(Ok(()), |failed| Err(failed.into()))
+        let journal = self.inner.journals().iter().find_map(Journal::failed);
+        self.inner.wal.failed().or(journal).map_or(Ok(()), |failed| Err(failed.into()))
+    }
+
+    /// Opens another log in a folder of the store's, for a room that keeps something of its own there, and
+    /// hands what is in it to `replay`, entry by entry. The store closes it in the end. Blocks.
+    ///
+    /// # Errors
+    /// When the disk fails, or the log is damaged and loss is not accepted; what `replay` cannot read is
+    /// damage, too.
+    pub fn open_journal(
+        &self,
+        folder: &str,
+        replay: impl FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<Journal, StoreError> {
+        let journal = Journal::open(&self.inner.options, folder, replay)?;
+        self.inner.journals().push(journal.clone());
+        Ok(journal)
     }
 
     /// What tells this store from all others; the same every time it is opened.
@@ -293,7 +322,8 @@ impl Store {
     /// # Errors
     /// The reason, for an operator, when no writes are taken.
     pub fn health(&self) -> Result<(), String> {
-        self.inner.wal.stopped().map_or(Ok(()), |stopped| Err(stopped.to_string()))
+        let journal = self.inner.journals().iter().find_map(Journal::stopped);
+        self.inner.wal.stopped().or(journal).map_or(Ok(()), |stopped| Err(stopped.to_string()))
     }
 
     /// What does not work at present although writes are taken, for an operator: each a sentence.
@@ -471,7 +501,7 @@ impl Store {
 }
 
 impl Inner {
-    fn changing(&self) -> std::sync::MutexGuard<'_, ()> {
+    fn changing(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().expect("no holder of the catalog's turn panics")
     }
 }

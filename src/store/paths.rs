@@ -7,6 +7,7 @@
 //! rules/<rule>.json                                   rules made through the API: the rulebook's, not ours
 //! dead_letters.jsonl, dead_letters.jsonl.1 .. .4      what no action could take: the pipeline's, not ours
 //! wal/<first lsn, 20 digits>.log                      the log
+//! mqtt/wal/<first lsn, 20 digits>.log                 a journal: the broker's sessions and retained messages
 //! tables/<table id>/manifest/<number, 20 digits>.json the parts of a table, newest number wins
 //! tables/<table id>/parts/<day>/<writer>-<run>-<number>.parquet
 //! ```

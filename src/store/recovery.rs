@@ -11,7 +11,6 @@
 //!   its own.
 
 use std::collections::{HashMap, HashSet};
-use std::io::ErrorKind;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -22,6 +21,7 @@ use super::damage::{self, Damage, Flaw, LogWalk, Segment};
 use super::error::StoreError;
 use super::files::Files;
 use super::manifest::{self, Manifest};
+use super::mending::Mending;
 use super::objects::Objects;
 use super::options::Table;
 use super::part::Shelf;
@@ -31,8 +31,6 @@ use super::series::SeriesKey;
 use super::table::{Place, TableState};
 use super::wal::entry::{self, LoggedRow};
 use super::wal::position::Lsn;
-use super::wal::reader::Fault;
-use super::wal::segment;
 use super::write;
 
 /// Manifests that are read at once.
@@ -162,6 +160,7 @@ impl Recovery<'_> {
         deleted: &HashSet<TableId>,
         synced: Lsn,
     ) -> Result<Replayed, StoreError> {
+        let mending = Mending { files: self.files };
         let mut walk = LogWalk::start(self.files, synced)?;
         let mut replayed =
             Replayed { segments: Vec::new(), next: Lsn::START, lost: false, deleted: HashSet::new() };
@@ -176,16 +175,16 @@ impl Recovery<'_> {
             next = segment.next;
             match segment.flaw.take() {
                 None => {}
-                Some(Flaw::Torn(fault)) => self.cut(&segment, &fault)?,
+                Some(Flaw::Torn(fault)) => mending.cut(&segment, &fault)?,
                 Some(Flaw::Damaged(damage)) if !self.accept_loss => return Err(damage.of(&segment.path)),
                 Some(Flaw::Damaged(damage)) => {
-                    self.set_aside(&segment, &damage, walk.rest().rev())?;
+                    mending.set_aside(&segment, &damage, walk.rest().rev())?;
                     replayed.lost = true;
                 }
             }
             if segment.is_empty() {
                 // Nothing to keep, and the log may go on with a segment of this name.
-                self.remove_segment(&segment.path)?;
+                mending.remove_segment(&segment.path)?;
             } else {
                 if walk.is_done() {
                     // Read is not on disk: whoever wrote it may have died before its sync.
@@ -206,11 +205,6 @@ impl Recovery<'_> {
         }
         replayed.next = next.map_or(synced.next(), |next| next.max(synced.next()));
         Ok(replayed)
-    }
-
-    fn remove_segment(&self, path: &str) -> Result<(), StoreError> {
-        let removed = self.files.remove(path).and_then(|()| self.files.sync_folder(segment::FOLDER));
-        removed.map_err(StoreError::disk("removing a log segment"))
     }
 
     /// Applies the good frames of a segment. An entry that cannot be read is damage, although its
@@ -241,62 +235,6 @@ impl Recovery<'_> {
                 }
             }
         }
-    }
-
-    fn cut(&self, segment: &Segment, fault: &Fault) -> Result<(), StoreError> {
-        let (path, lost) = (&segment.path, segment.bytes.len() - segment.good);
-        warn!(path, offset = fault.offset, bytes = lost, reason = %fault.kind, "unfinished end of the log cut off");
-        self.files.truncate(path, fault.offset).map_err(StoreError::disk("cutting the log"))
-    }
-
-    /// Ends the log at the damage. Every byte behind it is kept in a file beside its own.
-    fn set_aside(
-        &self,
-        segment: &Segment,
-        damage: &Damage,
-        later: impl Iterator<Item = Lsn>,
-    ) -> Result<(), StoreError> {
-        let kept = self.keep(&segment.path, &segment.bytes[segment.good..])?;
-        warn!(
-            path = segment.path,
-            offset = damage.offset,
-            reason = damage.reason,
-            kept,
-            "damaged log cut off"
-        );
-        // The newest first: a hole in the middle would be damage that nobody has seen yet.
-        for path in later.map(segment::path) {
-            let bytes = self.files.read(&path).map_err(StoreError::disk("reading the log"))?;
-            let kept = self.keep(&path, &bytes)?;
-            warn!(path, kept, "log behind the damage set aside");
-            self.remove_segment(&path)?;
-        }
-        self.files.truncate(&segment.path, segment.good as u64).map_err(StoreError::disk("cutting the log"))
-    }
-
-    /// Writes bytes of `path` to a new file, whose name is the answer.
-    fn keep(&self, path: &str, bytes: &[u8]) -> Result<String, StoreError> {
-        let write = || {
-            let (name, mut file) = (1..)
-                .find_map(|number| {
-                    // An earlier attempt may have left a file that is not whole.
-                    let name = if number == 1 {
-                        format!("{path}.damaged")
-                    } else {
-                        format!("{path}.{number}.damaged")
-                    };
-                    match self.files.create(&name) {
-                        Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
-                        created => Some(created.map(|file| (name, file))),
-                    }
-                })
-                .expect("numbers do not end")?;
-            file.append(bytes)?;
-            file.sync()?;
-            self.files.sync_folder(segment::FOLDER)?;
-            Ok(name)
-        };
-        write().map_err(StoreError::disk("setting damaged bytes aside"))
     }
 
     async fn apply(

@@ -140,6 +140,20 @@ impl Daemon {
         wait(&mut self.process).expect("the daemon stops when asked").code()
     }
 
+    /// The memory the process holds.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kilobytes * 1_024
+    }
+
+    /// What `/metrics` says.
+    pub(crate) fn metrics(&self) -> String {
+        let mut answer = ureq::get(format!("http://{}/metrics", self.http)).call().expect("an answer");
+        answer.body_mut().read_to_string().expect("text")
+    }
+
     /// Sends the process a signal.
     pub(crate) fn signal(&self, name: &str) {
         let id = self.process.id().to_string();

@@ -154,6 +154,7 @@ fn read_v4(header: v4_codec::FixedHeader, bytes: Bytes) -> Result<Connect, Viola
         session_expiry_seconds: if connect.clean_session { 0 } else { u32::MAX },
         receive_maximum: u16::MAX,
         packet_bytes_max: u32::MAX,
+        topic_alias_max: 0,
         authentication_method: false,
     })
 }
@@ -174,6 +175,7 @@ fn read_v5(header: v5_codec::v5::FixedHeader, bytes: Bytes) -> Result<Connect, V
         session_expiry_seconds: properties.session_expiry_interval.unwrap_or(0),
         receive_maximum: properties.receive_maximum.unwrap_or(u16::MAX),
         packet_bytes_max: properties.max_packet_size.unwrap_or(u32::MAX),
+        topic_alias_max: properties.topic_alias_max.unwrap_or(0),
         authentication_method: properties.authentication_method.is_some(),
     })
 }

@@ -232,6 +232,8 @@ fn replies_are_written_as_long_as_they_say() {
         assigned_client_id: Some("x".to_owned()),
         session_present: true,
         session_expiry_seconds: Some(0),
+        keep_alive_seconds: Some(60),
+        qos_max: Some(QoS::AtLeastOnce),
     };
     let codes = vec![Ok(QoS::AtLeastOnce), Err(Reason::TopicFilterInvalid), Err(Reason::QuotaExceeded)];
     let unsubscribed = vec![Unsubscribed::Removed, Unsubscribed::NotSubscribed, Unsubscribed::FilterInvalid];
@@ -255,7 +257,10 @@ fn replies_are_written_as_long_as_they_say() {
         (
             Reply::ConnAck(connack),
             vec![0x20, 2, 1, 0],
-            vec![0x20, 23, 1, 0, 20, 17, 0, 0, 0, 0, 33, 1, 0, 39, 0, 0, 3, 232, 18, 0, 1, b'x', 34, 0, 16],
+            vec![
+                0x20, 28, 1, 0, 25, 17, 0, 0, 0, 0, 33, 1, 0, 36, 1, 39, 0, 0, 3, 232, 18, 0, 1, b'x', 34, 0,
+                16, 19, 0, 60,
+            ],
         ),
         (
             Reply::Refuse { reason: Reason::ClientIdInvalid, text: "no".to_owned() },
@@ -318,6 +323,7 @@ fn outgoing<'a>(message: &'a Message, subscription_ids: &'a [u32]) -> Outgoing<'
         retain: true,
         expiry_seconds: Some(4),
         subscription_ids,
+        alias: None,
     }
 }
 

@@ -11,8 +11,8 @@ use super::{TEXT_BYTES_MAX, TooLarge, detached, topic_name};
 use crate::message::{Message, Properties, QoS};
 use crate::mqtt::error::{Reason, Violation};
 use crate::mqtt::packet::{
-    ConnAck, Outgoing, Packet, Publish, Reply, RetainHandling, Subscribe, SubscribeRequest, Unsubscribe,
-    Unsubscribed,
+    Alias, ConnAck, Outgoing, Packet, Publish, Reply, RetainHandling, Subscribe, SubscribeRequest,
+    Unsubscribe, Unsubscribed,
 };
 use crate::topic::TopicName;
 
@@ -259,6 +259,8 @@ fn connack(accepted: ConnAck) -> v5::ConnAck {
         max_packet_size: Some(accepted.packet_bytes_max),
         assigned_client_identifier: accepted.assigned_client_id,
         topic_alias_max: Some(accepted.topic_alias_max),
+        server_keep_alive: accepted.keep_alive_seconds,
+        max_qos: accepted.qos_max.map(|qos| qos as u8),
         ..no_properties()
     };
     let session_present = accepted.session_present;
@@ -279,6 +281,7 @@ fn refusal(reason: Reason, text: Option<String>) -> v5::ConnAck {
         Reason::PacketTooLarge => v5::ConnectReturnCode::PacketTooLarge,
         Reason::QuotaExceeded => v5::ConnectReturnCode::QuotaExceeded,
         Reason::ServerBusy => v5::ConnectReturnCode::ServerBusy,
+        Reason::QosNotSupported => v5::ConnectReturnCode::QoSNotSupported,
         _ => v5::ConnectReturnCode::UnspecifiedError,
     };
     let properties = v5::ConnAckProperties { reason_string: text, ..no_properties() };
@@ -337,7 +340,10 @@ pub(crate) fn encode_publish(
         dup: outgoing.repeated,
         qos: their_qos(outgoing.qos),
         retain: outgoing.retain,
-        topic: Bytes::copy_from_slice(message.topic.as_str().as_bytes()),
+        topic: match outgoing.alias {
+            Some(Alias { known: true, .. }) => Bytes::new(),
+            _ => Bytes::copy_from_slice(message.topic.as_str().as_bytes()),
+        },
         pkid: outgoing.id,
         payload: message.payload.clone(),
         properties: publish_properties(outgoing),
@@ -360,13 +366,13 @@ fn has_oversized_text(message: &Message) -> bool {
 
 fn publish_properties(outgoing: &Outgoing<'_>) -> Option<v5::PublishProperties> {
     let given = &outgoing.message.properties;
-    if *given == Properties::default() && outgoing.subscription_ids.is_empty() {
+    if *given == Properties::default() && outgoing.subscription_ids.is_empty() && outgoing.alias.is_none() {
         return None;
     }
     Some(v5::PublishProperties {
         payload_format_indicator: given.payload_is_utf8.map(u8::from),
         message_expiry_interval: outgoing.expiry_seconds,
-        topic_alias: None,
+        topic_alias: outgoing.alias.map(|alias| alias.number),
         response_topic: given.response_topic.clone(),
         correlation_data: given.correlation_data.clone(),
         user_properties: given.user.clone(),

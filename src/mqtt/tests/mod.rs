@@ -6,7 +6,9 @@ mod end;
 mod handshake;
 mod hostile;
 mod inbound;
+mod limits;
 mod outbound;
+mod restarts;
 mod rumqttc_clients;
 mod sessions;
 pub(crate) mod wire;
@@ -23,7 +25,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
-use super::{Broker, BrokerOptions, Door, Ingest, IngestError, Receipt, lock};
+use super::journal::{Journal, Place};
+use super::{Broker, BrokerOptions, BrokerParts, Door, Ingest, IngestError, Receipt, Recollection, lock};
 use crate::clock::{ManualClock, ProcessingTime, Timestamp};
 use crate::message::{Message, Origin, Properties, QoS};
 use crate::shutdown::Shutdown;
@@ -110,6 +113,83 @@ impl FakeIngest {
     }
 }
 
+/// A disk that syncs at once, or when told.
+#[derive(Debug, Default)]
+pub(crate) struct FakeJournal {
+    entries: Mutex<Vec<Vec<u8>>>,
+    durable: Arc<Mutex<usize>>,
+    hold: AtomicBool,
+    synced: Arc<tokio::sync::Notify>,
+}
+
+impl FakeJournal {
+    /// From now on entries get to the disk when told.
+    pub(crate) fn hold(&self) {
+        self.hold.store(true, Ordering::SeqCst);
+    }
+
+    /// Brings all entries to the disk, and those that come.
+    pub(crate) fn sync(&self) {
+        self.hold.store(false, Ordering::SeqCst);
+        *lock(&self.durable) = lock(&self.entries).len();
+        self.synced.notify_waiters();
+    }
+
+    /// What is on disk.
+    fn on_disk(&self) -> Vec<Vec<u8>> {
+        lock(&self.entries)[..*lock(&self.durable)].to_vec()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.entries).len()
+    }
+}
+
+#[async_trait::async_trait]
+impl Journal for FakeJournal {
+    fn append(&self, entry: &[u8]) -> Option<Place> {
+        let mut entries = lock(&self.entries);
+        entries.push(entry.to_vec());
+        if !self.hold.load(Ordering::SeqCst) {
+            *lock(&self.durable) = entries.len();
+        }
+        Some(Place::new(entries.len() as u64))
+    }
+
+    fn durable(&self) -> Place {
+        Place::new(*lock(&self.durable) as u64)
+    }
+
+    fn next(&self) -> Place {
+        Place::new(self.len() as u64 + 1)
+    }
+
+    fn synced(&self, place: Place) -> Receipt {
+        let (durable, synced) = (Arc::clone(&self.durable), Arc::clone(&self.synced));
+        let waiting = async move {
+            loop {
+                let told = synced.notified();
+                if *lock(&durable) as u64 >= place.number() {
+                    return Ok(());
+                }
+                told.await;
+            }
+        };
+        waiting.boxed()
+    }
+
+    async fn room(&self) {}
+
+    fn retire(&self, keep: Place) -> Result<(), String> {
+        // The numbers stay: what is gone is replaced by nothing.
+        let keep = usize::try_from(keep.number()).unwrap();
+        for entry in lock(&self.entries).iter_mut().take(keep - 1) {
+            entry.clear();
+        }
+        Ok(())
+    }
+}
+
 /// Waits until `condition` holds.
 pub(crate) async fn until(condition: impl Fn() -> bool + Send + Sync) {
     let wait = async {
@@ -124,6 +204,7 @@ pub(crate) async fn until(condition: impl Fn() -> bool + Send + Sync) {
 pub(crate) struct Daemon {
     pub(crate) broker: Broker,
     pub(crate) ingest: Arc<FakeIngest>,
+    pub(crate) journal: Arc<FakeJournal>,
     pub(crate) clock: Arc<ManualClock>,
     address: SocketAddr,
     shutdown: Shutdown,
@@ -136,16 +217,44 @@ impl Daemon {
 
     /// A broker whose listener is `door`.
     async fn start_behind(door: Door, options: BrokerOptions) -> Self {
-        let ingest = FakeIngest::storing();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_000)));
-        let times = Arc::new(ProcessingTime::default());
-        let broker = Broker::new(options, Arc::clone(&ingest) as _, Arc::clone(&clock) as _, times);
+        Self::start_with(door, options, Vec::new(), clock).await
+    }
+
+    /// A daemon that finds `entries` in its journal.
+    async fn start_with(
+        door: Door,
+        options: BrokerOptions,
+        entries: Vec<Vec<u8>>,
+        clock: Arc<ManualClock>,
+    ) -> Self {
+        let ingest = FakeIngest::storing();
+        let mut recollection = Recollection::default();
+        for entry in entries.iter().filter(|entry| !entry.is_empty()) {
+            recollection.replay(entry).unwrap();
+        }
+        let durable = Arc::new(Mutex::new(entries.len()));
+        let journal = FakeJournal { entries: Mutex::new(entries), durable, ..FakeJournal::default() };
+        let journal = Arc::new(journal);
+        let parts = BrokerParts {
+            ingest: Arc::clone(&ingest) as _,
+            journal: Arc::clone(&journal) as _,
+            clock: Arc::clone(&clock) as _,
+            times: Arc::new(ProcessingTime::default()),
+        };
+        let broker = Broker::new(options, parts, recollection);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();
         let (serving, stop) = (broker.clone(), shutdown.clone());
         shutdown.spawn(async move { serving.serve(listener, door, stop).await });
-        Self { broker, ingest, clock, address, shutdown }
+        Self { broker, ingest, journal, clock, address, shutdown }
+    }
+
+    /// A daemon that starts with what this one has on disk, as after a power cut.
+    async fn after_a_crash(&self) -> Self {
+        let options = self.broker.shared().options.clone();
+        Self::start_with(Door::open(), options, self.journal.on_disk(), Arc::clone(&self.clock)).await
     }
 
     pub(crate) fn port(&self) -> u16 {

@@ -50,11 +50,11 @@ impl Report {
 }
 
 impl Finding {
-    pub(super) fn new(severity: Severity, file: impl ToString, meaning: impl Into<String>) -> Self {
+    pub(crate) fn new(severity: Severity, file: impl ToString, meaning: impl Into<String>) -> Self {
         Self { severity, file: file.to_string(), offset: None, meaning: meaning.into(), rows: None }
     }
 
-    pub(super) fn at(self, offset: u64) -> Self {
+    pub(crate) fn at(self, offset: u64) -> Self {
         Self { offset: Some(offset), ..self }
     }
 
