@@ -1,4 +1,5 @@
-//! Builds every room in order and stops them in reverse: store, query engine, pipeline, rulebook, broker, API.
+//! Builds every room in order and stops them in reverse: store, query engine, batch loads, pipeline, rulebook,
+//! broker, API.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +12,8 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::api::{Api, ApiOptions, BodyLimits, Guard, HttpOptions, Rooms};
+use crate::batch_load::{BatchLoadError, BatchLoads};
+use crate::buckets::Buckets;
 use crate::clock::{Clock, ProcessingTime, SystemClock};
 use crate::config::{Config, HttpConfig, MqttListener, QueryConfig};
 use crate::message::Message;
@@ -54,6 +57,9 @@ pub enum StartError {
     /// The rules made through the API cannot be read.
     #[error("store.path: the rules made through the API: {0}")]
     Rulebook(#[from] RulebookError),
+    /// The batch load tasks cannot be read.
+    #[error("store.path: the batch load tasks: {0}")]
+    BatchLoads(#[from] BatchLoadError),
     /// The query engine cannot be built.
     #[error("the query engine cannot start: {0}")]
     Query(#[from] EngineError),
@@ -82,6 +88,8 @@ pub enum StartError {
 pub struct Daemon {
     store: Store,
     engine: Engine,
+    /// Batch loads, which go on at the next start.
+    loading: Shutdown,
     pipeline: Pipeline,
     broker: Room,
     /// Where else MQTT clients connect, with the transport.
@@ -122,7 +130,12 @@ impl Daemon {
         files.refresh()?;
 
         let store = open_store(&config, accept_loss, &clock).await?;
-        let engine = Engine::new(Arc::new(store.clone()), query_options(&config), Arc::clone(&clock))?;
+        let buckets = Buckets::new(config.buckets.clone());
+        let options = QueryOptions { buckets: Some(buckets.clone()), ..query_options(&config) };
+        let engine = Engine::new(Arc::new(store.clone()), options, Arc::clone(&clock))?;
+        let loading = Shutdown::new();
+        let batch_loads =
+            BatchLoads::open(store.clone(), buckets, Arc::clone(&clock), loading.clone()).await?;
         let times = Arc::new(ProcessingTime::default());
         let (republished, to_subscribers) = mpsc::channel(REPUBLISHED_WAITING_MAX);
         let parts = PipelineParts {
@@ -154,6 +167,7 @@ impl Daemon {
         let rooms = Rooms {
             store: store.clone(),
             engine: engine.clone(),
+            batch_loads,
             broker,
             upstreams,
             rulebook: rulebook.clone(),
@@ -165,7 +179,7 @@ impl Daemon {
         api_room.watch(http_tls.as_ref());
         api_room.spawn(|stop| async move { api.serve(http, http_tls, stop).await });
 
-        Ok(Self { store, engine, pipeline, broker: broker_room, further, api: api_room })
+        Ok(Self { store, engine, loading, pipeline, broker: broker_room, further, api: api_room })
     }
 
     /// Where MQTT clients connect.
@@ -202,6 +216,10 @@ impl Daemon {
         let left = self.pipeline.stop(DRAIN_WITHIN).await;
         if left > 0 {
             warn!(left, "gave up waiting for requests of http actions");
+        }
+        let left = self.loading.stop(DRAIN_WITHIN).await;
+        if left > 0 {
+            warn!(left, "gave up waiting for batch loads to pause");
         }
         self.engine.shutdown().await;
         self.store.close().await

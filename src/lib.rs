@@ -29,6 +29,8 @@ pub mod store;
 
 pub mod query;
 
+pub mod batch_load;
+
 pub mod pipeline;
 pub mod rulebook;
 

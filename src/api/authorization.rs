@@ -171,6 +171,8 @@ fn deed(reach: Reach) -> Deed {
     let table = |(database, table): (String, String)| format!("database/{database}/table/{table}");
     match reach {
         Reach::Table(name) => Deed::timestream("Select", table(name)),
+        Reach::Unload(Some(name)) => Deed::timestream("Unload", table(name)),
+        Reach::Unload(None) => Deed::timestream("Unload", "*"),
         Reach::NoTable => Deed::timestream("SelectValues", "*"),
         Reach::Databases => Deed::timestream("ListDatabases", "*"),
         Reach::Tables(Some(database)) => Deed::timestream("ListTables", format!("database/{database}")),

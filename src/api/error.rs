@@ -50,11 +50,6 @@ impl ApiError {
         Self { namespace: CORAL_SERVICE, ..error }
     }
 
-    /// The caller may not do this.
-    pub(crate) fn access_denied(message: impl Into<String>) -> Self {
-        Self::timestream(StatusCode::FORBIDDEN, "AccessDeniedException", message)
-    }
-
     /// The caller is not known, which is found out before any service is asked.
     pub(crate) fn front_door(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { namespace: CORAL_SERVICE, ..Self::timestream(status, code, message) }
@@ -79,6 +74,16 @@ impl ApiError {
     /// A name that is taken.
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
         Self::timestream(StatusCode::CONFLICT, "ConflictException", message)
+    }
+
+    /// The caller, or this daemon on its behalf, may not do it.
+    pub(crate) fn access_denied(message: impl Into<String>) -> Self {
+        Self::timestream(StatusCode::FORBIDDEN, "AccessDeniedException", message)
+    }
+
+    /// There would be more of something than is allowed.
+    pub(crate) fn quota_exceeded(message: impl Into<String>) -> Self {
+        Self::timestream(StatusCode::PAYMENT_REQUIRED, "ServiceQuotaExceededException", message)
     }
 
     /// Too many requests at once; SDKs try again.
@@ -138,9 +143,7 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::DatabaseNotFound { .. } | StoreError::TableNotFound { .. } => Self::not_found(text),
             StoreError::DatabaseExists { .. } | StoreError::TableExists { .. } => Self::conflict(text),
-            StoreError::QuotaExceeded(text) => {
-                Self::timestream(StatusCode::PAYMENT_REQUIRED, "ServiceQuotaExceededException", text)
-            }
+            StoreError::QuotaExceeded(text) => Self::quota_exceeded(text),
             StoreError::NotEmpty { .. } | StoreError::InvalidName { .. } | StoreError::InvalidOption(_) => {
                 Self::validation(text)
             }

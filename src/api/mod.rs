@@ -9,6 +9,7 @@ mod account;
 mod arn;
 mod authentication;
 mod authorization;
+mod batch_load;
 mod body;
 mod databases;
 mod endpoints;
@@ -46,6 +47,7 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tracing::{debug, error};
 
+use crate::batch_load::BatchLoads;
 use crate::mqtt::{Broker, Upstream};
 use crate::pipeline::Pipeline;
 use crate::query::Engine;
@@ -85,6 +87,8 @@ pub struct Rooms {
     pub store: Store,
     /// Where they are queried.
     pub engine: Engine,
+    /// Where files become rows.
+    pub batch_loads: BatchLoads,
     /// Where messages are published.
     pub broker: Broker,
     /// Where messages come from beside it.
@@ -100,6 +104,7 @@ pub struct Rooms {
 struct Context {
     store: Store,
     engine: Engine,
+    batch_loads: BatchLoads,
     broker: Broker,
     upstreams: Vec<Upstream>,
     rulebook: Rulebook,
@@ -142,12 +147,13 @@ pub struct Api {
 impl Api {
     /// An API over `rooms` for those whom `guard` lets through.
     pub fn new(options: ApiOptions, rooms: Rooms, guard: Guard) -> Self {
-        let Rooms { store, engine, broker, upstreams, rulebook, pipeline } = rooms;
+        let Rooms { store, engine, batch_loads, broker, upstreams, rulebook, pipeline } = rooms;
         let arns = Arns::new(options.region, options.account_id);
         let compatibility = options.compatibility;
         let context = Context {
             store,
             engine,
+            batch_loads,
             broker,
             upstreams,
             rulebook,
@@ -235,20 +241,24 @@ async fn run(context: &Context, operation: Operation, head: &Parts, body: &[u8])
         // A page is written straight as text: a tree of values would cost more than the rest of a small query.
         Operation::Query => return query::query(context, input()?).await,
         Operation::CancelQuery => query::cancel(context, input()?),
+        Operation::CreateBatchLoadTask => batch_load::create(context, input()?).await,
         Operation::CreateDatabase => databases::create(context, input()?).await,
         Operation::CreateTable => tables::create(context, input()?).await,
         Operation::DeleteDatabase => databases::delete(context, input()?).await,
         Operation::DeleteTable => tables::delete(context, input()?).await,
         Operation::DescribeAccountSettings => account::describe(context, input()?).await,
+        Operation::DescribeBatchLoadTask => batch_load::describe(context, input()?),
         Operation::DescribeDatabase => databases::describe(context, input()?).await,
         Operation::DescribeEndpoints => {
             endpoints::describe_endpoints(context.advertise.as_deref(), &head.headers)
         }
         Operation::DescribeTable => tables::describe(context, input()?).await,
+        Operation::ListBatchLoadTasks => batch_load::list(context, input()?),
         Operation::ListDatabases => databases::list(context, input()?).await,
         Operation::ListTables => tables::list(context, input()?).await,
         Operation::ListTagsForResource => tags::list(context, input()?).await,
         Operation::PrepareQuery => query::prepare(context, input()?).await,
+        Operation::ResumeBatchLoadTask => batch_load::resume(context, input()?).await,
         Operation::TagResource => tags::tag(context, input()?).await,
         Operation::UntagResource => tags::untag(context, input()?).await,
         Operation::UpdateAccountSettings => account::update(context, input()?).await,

@@ -125,7 +125,7 @@ fn column(column: &PreparedColumn) -> Value {
     if let Some(name) = &column.info.name {
         answer.insert("Name".into(), json!(name));
     }
-    answer.insert("Type".into(), json!(page::Type(&column.info.column_type)));
+    answer.insert("Type".into(), json!(column.info.column_type));
     if let Some((database, table)) = &column.table {
         answer.insert("DatabaseName".into(), json!(database));
         answer.insert("TableName".into(), json!(table));

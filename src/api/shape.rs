@@ -50,6 +50,8 @@ pub(crate) enum Pattern {
     Name,
     /// The id of a query.
     QueryId,
+    /// The id of a batch load task.
+    TaskId,
     /// The name of a bucket.
     Bucket,
     /// The key of an object in a bucket, or how it begins.
@@ -62,6 +64,7 @@ impl Pattern {
         match self {
             Self::Name => "[a-zA-Z0-9_.-]+",
             Self::QueryId => "[a-zA-Z0-9]+",
+            Self::TaskId => "[A-Z0-9]+",
             Self::Bucket => r"[a-z0-9][\.\-a-z0-9]{1,61}[a-z0-9]",
             Self::ObjectKey => r"[a-zA-Z0-9|!\-_*'\(\)]([a-zA-Z0-9]|[!\-_*'\(\)\/.])+",
         }
@@ -72,6 +75,7 @@ impl Pattern {
         match self {
             Self::Name => all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte)),
             Self::QueryId => all(|byte| byte.is_ascii_alphanumeric()),
+            Self::TaskId => all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit()),
             Self::Bucket => {
                 let edge = |byte: Option<&u8>| byte.is_some_and(|byte| is_lower_or_digit(*byte));
                 (3..=63).contains(&text.len())

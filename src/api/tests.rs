@@ -9,6 +9,8 @@ use tempfile::TempDir;
 use ureq::http::Request as HttpRequest;
 
 use super::*;
+use crate::batch_load::BatchLoads;
+use crate::buckets::{BucketOptions, Buckets};
 use crate::clock::{Clock, ManualClock, ProcessingTime, SystemClock, Timestamp};
 use crate::mqtt::{Broker, BrokerOptions, BrokerParts, NoJournal, Recollection};
 use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
@@ -64,8 +66,12 @@ impl Site {
             let parts = BrokerParts { ingest, journal, clock: Arc::clone(&clock), times };
             Broker::new(BrokerOptions::default(), parts, Recollection::default())
         };
-        let engine = Engine::new(Arc::new(store.clone()), QueryOptions::default(), clock).expect("an engine");
-        let rooms = Rooms { store, engine, broker, upstreams: Vec::new(), rulebook, pipeline };
+        let engine = Engine::new(Arc::new(store.clone()), QueryOptions::default(), Arc::clone(&clock))
+            .expect("an engine");
+        let options = BucketOptions { path: folder.path().join("buckets"), endpoint: None };
+        let (buckets, loading) = (Buckets::new(options), Shutdown::new());
+        let batch_loads = BatchLoads::open(store.clone(), buckets, clock, loading).await.expect("the tasks");
+        let rooms = Rooms { store, engine, batch_loads, broker, upstreams: Vec::new(), rulebook, pipeline };
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

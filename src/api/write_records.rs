@@ -15,10 +15,9 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::error::ApiError;
-use crate::clock::Timestamp;
 use crate::record::{
-    Attribute, DEFAULT_VERSION, Dimension, Measure, MeasureValue, Record, VARCHAR_BYTES_MAX, WriteBatch,
-    check_attribute_name, check_dimension_name, check_measure_name,
+    Attribute, DEFAULT_VERSION, Dimension, Measure, MeasureType, MeasureValue, Record, TimeUnit,
+    VARCHAR_BYTES_MAX, WriteBatch, check_attribute_name, check_dimension_name, check_measure_name,
 };
 use crate::store::{Compatibility, Written};
 use names::Names;
@@ -91,13 +90,13 @@ impl RecordReader<'_, '_> {
     fn record(&mut self, own: &Attributes<'_>) -> Result<Record, ApiError> {
         let common = self.common;
         let unit = own.time_unit.as_deref().or(common.time_unit.as_deref());
-        let nanos_per_unit = nanos_per_unit(unit.unwrap_or("MILLISECONDS"));
+        let unit = unit.and_then(TimeUnit::of_api_name).unwrap_or_default();
         let time = own.time.as_deref().or(common.time.as_deref());
         let time = time
-            .and_then(|time| moment(time, nanos_per_unit))
+            .and_then(|time| unit.moment(time))
             .filter(|time| time.nanos() >= 0)
             .ok_or_else(|| ApiError::validation("Invalid time for record."))?;
-        let reading = Reading { nanos_per_unit, compatibility: self.compatibility };
+        let reading = Reading { unit, compatibility: self.compatibility };
         let version = own.version.or(common.version).unwrap_or(DEFAULT_VERSION);
         if version < 1 {
             return Err(ApiError::validation(format!(
@@ -166,7 +165,7 @@ impl RecordReader<'_, '_> {
 /// How the values of a record are read.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
-    nanos_per_unit: i64,
+    unit: TimeUnit,
     compatibility: Compatibility,
 }
 
@@ -214,19 +213,14 @@ const ECHO_CHARS_MAX: usize = 64;
 /// The value `text` stands for (spec 4.3). A TIMESTAMP counts in the record's time unit; AWS takes no
 /// negative zero.
 fn parsed(text: &str, value_type: &str, reading: Reading) -> Result<MeasureValue, ApiError> {
-    let storable = |number: &f64| {
-        let negative_zero = *number == 0.0 && number.is_sign_negative();
-        number.is_finite() && !(negative_zero && reading.compatibility == Compatibility::Aws)
+    let storable = |value: &MeasureValue| {
+        let negative_zero = |number: f64| number == 0.0 && number.is_sign_negative();
+        let refused = reading.compatibility == Compatibility::Aws;
+        !matches!(value, MeasureValue::Double(number) if refused && negative_zero(*number))
     };
-    let value = match value_type {
-        "DOUBLE" => text.parse::<f64>().ok().filter(storable).map(MeasureValue::Double),
-        "BIGINT" => text.parse().ok().map(MeasureValue::Bigint),
-        "BOOLEAN" if text.eq_ignore_ascii_case("true") => Some(MeasureValue::Boolean(true)),
-        "BOOLEAN" if text.eq_ignore_ascii_case("false") => Some(MeasureValue::Boolean(false)),
-        "VARCHAR" if text.len() <= VARCHAR_BYTES_MAX => Some(MeasureValue::Varchar(text.to_owned())),
-        "TIMESTAMP" => moment(text, reading.nanos_per_unit).map(MeasureValue::Timestamp),
-        _ => None,
-    };
+    let value = MeasureType::of_api_name(value_type)
+        .and_then(|of| MeasureValue::parse(text, of, reading.unit))
+        .filter(storable);
     value.ok_or_else(|| match (value_type, text.char_indices().nth(ECHO_CHARS_MAX)) {
         ("VARCHAR", _) => ApiError::validation(format!(
             "A varchar measure value has at most {VARCHAR_BYTES_MAX} bytes, this one has {}.",
@@ -238,19 +232,6 @@ fn parsed(text: &str, value_type: &str, reading: Reading) -> Result<MeasureValue
             ApiError::validation(format!("Invalid value {shown} for {value_type} measure value type."))
         }
     })
-}
-
-fn moment(text: &str, nanos_per_unit: i64) -> Option<Timestamp> {
-    text.parse::<i64>().ok()?.checked_mul(nanos_per_unit).map(Timestamp::from_nanos)
-}
-
-fn nanos_per_unit(unit: &str) -> i64 {
-    match unit {
-        "SECONDS" => 1_000_000_000,
-        "MICROSECONDS" => 1_000,
-        "NANOSECONDS" => 1,
-        _ => 1_000_000,
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod check;
 mod error;
 
 mod access;
+mod buckets;
 mod http;
 mod limits;
 mod mqtt;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::access::Credentials;
+use crate::buckets::BucketOptions;
 use crate::mqtt::UpstreamOptions;
 use crate::store::{Compatibility, Limits};
 use check::{Scope, wrong};
@@ -59,6 +61,8 @@ pub struct Config {
     pub query: QueryConfig,
     /// Where rows are.
     pub store: StoreConfig,
+    /// Where the files of batch loads, UNLOAD and error reports are.
+    pub buckets: BucketOptions,
     /// How many databases, tables and columns there may be.
     pub limits: Limits,
     /// Where rules and what they use are.
@@ -79,6 +83,7 @@ struct Written {
     http: http::Written,
     query: query::Written,
     store: store::Written,
+    buckets: buckets::Written,
     limits: limits::Written,
     rules: rules::Written,
     upstream: Vec<upstream::Written>,
@@ -96,6 +101,7 @@ impl Default for Written {
             http: http::Written::default(),
             query: query::Written::default(),
             store: store::Written::default(),
+            buckets: buckets::Written::default(),
             limits: limits::Written::default(),
             rules: rules::Written::default(),
             upstream: Vec::new(),
@@ -145,6 +151,7 @@ impl Written {
             http: self.http.check(proved, &scope)?,
             query: self.query.check()?,
             store: self.store.check(&scope)?,
+            buckets: self.buckets.check(&scope)?,
             limits: self.limits.check(&scope)?,
             rules: self.rules.check(&scope)?,
             upstreams: upstream::check(self.upstream, &scope)?,

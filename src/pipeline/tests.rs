@@ -44,7 +44,7 @@ impl Site {
             dead_letters: folder.path().join("data"),
             files: folder.path().join("files"),
             hops_max: 8,
-            function_timeout: Duration::from_millis(300),
+            function_timeout: Duration::from_millis(2_000),
         };
         let pipeline = Pipeline::new(rules, parts, options);
         Self { folder, store, pipeline, subscribers }

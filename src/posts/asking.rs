@@ -21,9 +21,11 @@ impl Place {
     /// # Errors
     /// Why there is no answer, as a sentence's end.
     pub async fn ask(&self, url: &str, json: Bytes, within: Duration) -> Result<Bytes, String> {
+        // The first client takes its time to read the system's authorities, which is not the server's fault.
+        let client = self.client()?;
         let asked = async {
             let _turn = self.turn().await?;
-            exchange(self.client()?, url, json).await
+            exchange(client, url, json).await
         };
         match tokio::time::timeout(within, asked).await {
             Ok(answer) => answer,

@@ -11,7 +11,7 @@ use super::statement::{Name, Statement, TableName};
 /// The result of a metadata statement; nothing if `statement` is a query.
 pub(crate) fn answer(statement: &Statement, source: &dyn Source) -> Option<Result<Results, QueryError>> {
     Some(match statement {
-        Statement::Query(_) => return None,
+        Statement::Query(_) | Statement::Unload(_) => return None,
         Statement::ShowDatabases { like } => Ok(names("Database", source.databases(), like.as_deref())),
         Statement::ShowTables { database, like } => tables(source, database.as_ref(), like.as_deref()),
         Statement::ShowMeasures { table, like } => measures(source, table, like.as_deref()),

@@ -25,7 +25,7 @@ use uuid::Uuid;
 use super::context::{Language, QueryContext};
 use super::cursor::{Cursors, Kept, Rest, cancelled};
 use super::deadline::Deadline;
-use super::error::QueryError;
+use super::error::{Locations, QueryError};
 use super::functions::Registry;
 use super::insights::{Insights, Scans};
 use super::limits::{QueryOptions, STACK_BYTES};
@@ -41,8 +41,14 @@ use super::session::{language, session_states};
 use super::source::Source;
 use super::statement::{self, Parameters, Statement};
 use super::table::SnapshotTable;
+use super::unload::{self, Unload, UnloadJob};
 use super::{branches, catalog, deadline, names, prepare, rewrite, rows, spread, union};
 use crate::clock::Clock;
+
+/// How many UNLOAD queries run at once, beside the others.
+const UNLOADS_MAX: usize = 2;
+/// Which part of the time for a page an UNLOAD is waited for before the page is empty.
+const UNLOAD_WAIT: f64 = 5.0 / 6.0;
 
 /// A query, or the next page of one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -103,6 +109,7 @@ pub(crate) struct Inner {
     pub(crate) cursors: Cursors,
     running: Running,
     turns: Arc<Semaphore>,
+    unloads: Arc<Semaphore>,
     waiting: AtomicUsize,
     pub(crate) stopping: CancellationToken,
     handle: Handle,
@@ -163,6 +170,7 @@ impl Engine {
             cursors,
             running: Running::default(),
             turns: Arc::new(Semaphore::new(options.concurrency.max(1))),
+            unloads: Arc::new(Semaphore::new(UNLOADS_MAX)),
             waiting: AtomicUsize::new(0),
             stopping: CancellationToken::new(),
             handle: runtime.handle().clone(),
@@ -371,6 +379,7 @@ impl Inner {
         &self,
         sql: &str,
         parameters: &Parameters,
+        query_id: &str,
         deadline: Deadline,
         tell: oneshot::Sender<Started>,
     ) -> Result<Results, QueryError> {
@@ -378,13 +387,69 @@ impl Inner {
         if let Some(answer) = catalog::answer(&statement, self.source.as_ref()) {
             return answer;
         }
-        let Statement::Query(mut query) = statement else {
-            return Err(QueryError::Internal("a statement without an answer".to_owned()));
+        match statement {
+            Statement::Query(mut query) => {
+                let (tables, locations) =
+                    names::resolve(&mut query, self.source.as_ref(), &self.language.registry)?;
+                rewrite::rewrite(&mut query, self.clock.now())?;
+                let done = self.run(*query, tables, deadline, tell).await;
+                done.map_err(|error| QueryError::from_datafusion(&error, &locations))
+            }
+            // Its first page is the answer, so nobody is told that it runs.
+            Statement::Unload(unload) => self.unload(*unload, query_id, deadline).await,
+            _ => Err(QueryError::Internal("a statement without an answer".to_owned())),
+        }
+    }
+
+    /// Begins an UNLOAD, once everything about it is known to be right.
+    async fn unload(
+        &self,
+        unload: Unload,
+        query_id: &str,
+        deadline: Deadline,
+    ) -> Result<Results, QueryError> {
+        let Unload { select, bucket, prefix, options } = unload;
+        let (planned, tables) = self.plan_select(select, &deadline).await?;
+        let types = unload::check(&options, &planned.columns, &planned.plan.schema())?;
+        let Some(buckets) = &self.options.buckets else {
+            return Err(QueryError::Validation(
+                "There are no buckets here that UNLOAD could write to".to_owned(),
+            ));
         };
-        let (tables, locations) = names::resolve(&mut query, self.source.as_ref(), &self.language.registry)?;
-        rewrite::rewrite(&mut query, self.clock.now())?;
-        let done = self.run(*query, tables, deadline, tell).await;
-        done.map_err(|error| QueryError::from_datafusion(&error, &locations))
+        let bucket = buckets.open_with(&bucket, &options.encryption).await.map_err(unload::outside)?;
+        let turn = Arc::clone(&self.unloads).try_acquire_owned().map_err(|_| {
+            QueryError::Throttled(format!("{UNLOADS_MAX} UNLOAD queries are running; try again later"))
+        })?;
+        let started = || {
+            let plan = deadline::guard(planned.plan, &deadline)?;
+            execute_stream(plan, planned.state.task_ctx())
+        };
+        let stream = started().map_err(|error| QueryError::from_datafusion(&error, &Locations::default()))?;
+        let job = UnloadJob {
+            stream,
+            tables: tables.into_values().collect(),
+            columns: planned.columns,
+            types,
+            bucket,
+            prefix,
+            options,
+            query_id: query_id.to_owned(),
+            deadline,
+            turn,
+        };
+        Ok(Results::unloaded(job.start(), self.options.timeout.mul_f64(UNLOAD_WAIT)))
+    }
+
+    /// Plans the select of an UNLOAD.
+    async fn plan_select(
+        &self,
+        mut select: Box<Query>,
+        deadline: &Deadline,
+    ) -> Result<(Planned, Tables), QueryError> {
+        let (tables, locations) = names::resolve(&mut select, self.source.as_ref(), &self.language.registry)?;
+        rewrite::rewrite(&mut select, self.clock.now())?;
+        let planned = self.plan(*select, &tables, deadline).await;
+        Ok((planned.map_err(|error| QueryError::from_datafusion(&error, &locations))?, tables))
     }
 
     async fn run(
@@ -449,8 +514,18 @@ impl Inner {
                 |info: &ColumnInfo| PreparedColumn { info: info.clone(), table: None, aliased: false };
             return Ok(Prepared { columns: answer?.columns.iter().map(column).collect(), parameters });
         }
-        let Statement::Query(mut query) = statement else {
-            return Err(QueryError::Internal("a statement without an answer".to_owned()));
+        let mut query = match statement {
+            Statement::Query(query) => query,
+            Statement::Unload(unload) => {
+                let (planned, _) = self.plan_select(unload.select, &Deadline::default()).await?;
+                unload::check(&unload.options, &planned.columns, &planned.plan.schema())?;
+                let column = |info| PreparedColumn { info, table: None, aliased: false };
+                return Ok(Prepared {
+                    columns: unload::columns().into_iter().map(column).collect(),
+                    parameters,
+                });
+            }
+            _ => return Err(QueryError::Internal("a statement without an answer".to_owned())),
         };
         let aliased = prepare::aliased(&query);
         let (tables, locations) = names::resolve(&mut query, self.source.as_ref(), &self.language.registry)?;

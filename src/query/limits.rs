@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::error::QueryError;
+use crate::buckets::Buckets;
 
 /// The longest query text, in characters (spec 5.5).
 pub(crate) const TEXT_CHARS_MAX: usize = 262_144;
@@ -65,6 +66,8 @@ pub struct QueryOptions {
     pub token_uses: u32,
     /// How many unfinished results are kept open; the one unused for longest gives way. Default: 64.
     pub cursors: usize,
+    /// Where UNLOAD writes. Default: nowhere, so that it is refused.
+    pub buckets: Option<Buckets>,
 }
 
 impl Default for QueryOptions {
@@ -83,6 +86,7 @@ impl Default for QueryOptions {
             token_lifetime: Duration::from_secs(3_600),
             token_uses: 5,
             cursors: 64,
+            buckets: None,
         }
     }
 }

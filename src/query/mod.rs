@@ -48,9 +48,11 @@ mod table;
 mod deadline;
 mod lambda_places;
 
+mod column_json;
 mod insights;
 mod results;
 mod rows;
+mod unload;
 
 mod catalog;
 mod cursor;

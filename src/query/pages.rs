@@ -40,7 +40,7 @@ impl Inner {
         first: First,
     ) -> Result<Page, QueryError> {
         let First { query_id, deadline, tell } = first;
-        let mut results = self.run_text(&request.sql, parameters, deadline.clone(), tell).await?;
+        let mut results = self.run_text(&request.sql, parameters, &query_id, deadline.clone(), tell).await?;
         let (rows, more) = results.page(self.size(request)).await.map_err(|error| at_run_time(&error))?;
         let mut page = page(query_id.clone(), &results, rows, more, request.insights);
         if more {

@@ -17,6 +17,8 @@ use super::statement::{Parameters, Statement, TableName, parse};
 pub enum Reach {
     /// The rows of a table, by its database and its name.
     Table((String, String)),
+    /// The rows of a table, or of none, to write them elsewhere; they are read as well.
+    Unload(Option<(String, String)>),
     /// Nothing that is stored.
     NoTable,
     /// The names of the databases.
@@ -35,8 +37,9 @@ pub enum Reach {
 /// When it is not a statement.
 pub(crate) fn reach(sql: &str) -> Result<Vec<Reach>, QueryError> {
     let one = |table: TableName| (table.database.value, table.table);
-    let query = match parse(sql, &Parameters::new())? {
-        Statement::Query(query) => query,
+    let (query, unloads) = match parse(sql, &Parameters::new())? {
+        Statement::Query(query) => (query, false),
+        Statement::Unload(unload) => (unload.select, true),
         Statement::ShowDatabases { .. } => return Ok(vec![Reach::Databases]),
         Statement::ShowTables { database, .. } => {
             return Ok(vec![Reach::Tables(database.map(|name| name.value))]);
@@ -49,12 +52,19 @@ pub(crate) fn reach(sql: &str) -> Result<Vec<Reach>, QueryError> {
         let parts: Vec<_> = relation.0.iter().filter_map(|part| part.as_ident()).collect();
         // A name without a database is one the query has defined itself, or a mistake.
         if let [database, table] = parts[..] {
-            found.insert(Reach::Table((database.value.clone(), table.value.clone())));
+            let table = (database.value.clone(), table.value.clone());
+            if unloads {
+                found.insert(Reach::Unload(Some(table.clone())));
+            }
+            found.insert(Reach::Table(table));
         }
         ControlFlow::<()>::Continue(())
     });
     if found.is_empty() {
         found.insert(Reach::NoTable);
+        if unloads {
+            found.insert(Reach::Unload(None));
+        }
     }
     Ok(found.into_iter().collect())
 }
@@ -78,6 +88,11 @@ mod tests {
                 "SELECT x FROM a.b UNION ALL (SELECT y FROM (SELECT * FROM c.d) CROSS JOIN UNNEST(z) AS t (q))",
                 vec![table("a", "b"), table("c", "d")],
             ),
+            (
+                "UNLOAD (SELECT * FROM d.t) TO 's3://out/x'",
+                vec![table("d", "t"), Reach::Unload(Some(("d".into(), "t".into())))],
+            ),
+            ("UNLOAD (SELECT 1) TO 's3://out/x'", vec![Reach::Unload(None), Reach::NoTable]),
             ("SHOW DATABASES", vec![Reach::Databases]),
             ("SHOW TABLES", vec![Reach::Tables(None)]),
             ("SHOW TABLES FROM d", vec![Reach::Tables(Some("d".into()))]),

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::Result;
@@ -16,6 +17,7 @@ use super::error::failed;
 use super::insights::{Insights, Observed};
 use super::rows::{Column, ColumnInfo, Datum};
 use super::source::Snapshot;
+use super::unload::{self, RunningUnload};
 
 /// How much a page may hold.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +43,11 @@ enum Rows {
         _tables: Vec<Arc<Snapshot>>,
     },
     Listed(VecDeque<Vec<Datum>>),
+    /// One row, when the work is done; pages until then are empty.
+    Unload {
+        running: RunningUnload,
+        wait: Duration,
+    },
 }
 
 struct Batch {
@@ -72,8 +79,19 @@ impl Results {
         Self { columns: columns.into(), rows: Rows::Listed(rows.into()), given: (0, 0) }
     }
 
+    /// The result of an UNLOAD that runs; a page waits for it for a while.
+    pub(crate) fn unloaded(running: RunningUnload, wait: Duration) -> Self {
+        Self { columns: unload::columns().into(), rows: Rows::Unload { running, wait }, given: (0, 0) }
+    }
+
     /// The next rows, and whether there are more after them.
     pub(crate) async fn page(&mut self, size: PageSize) -> Result<(Vec<Vec<Datum>>, bool)> {
+        if let Rows::Unload { running, wait } = &mut self.rows {
+            match running.row(*wait).await? {
+                Some(row) => self.rows = Rows::Listed(VecDeque::from([row])),
+                None => return Ok((Vec::new(), true)),
+            }
+        }
         let (mut page, mut bytes) = (Vec::new(), 0_usize);
         while let Some(row) = self.peek().await? {
             let row_bytes: usize = row.iter().map(Datum::wire_bytes).sum();
@@ -103,7 +121,7 @@ impl Results {
     pub(crate) fn observed(&self) -> Option<&Observed> {
         match &self.rows {
             Rows::Stream { observed, .. } => Some(observed.as_ref()),
-            Rows::Listed(_) => None,
+            Rows::Listed(_) | Rows::Unload { .. } => None,
         }
     }
 
@@ -119,6 +137,7 @@ impl Results {
     async fn peek(&mut self) -> Result<Option<Vec<Datum>>> {
         match &mut self.rows {
             Rows::Listed(rows) => Ok(rows.front().cloned()),
+            Rows::Unload { .. } => Ok(None),
             Rows::Stream { stream, batch, .. } => loop {
                 if let Some(batch) = batch.as_ref().filter(|batch| batch.next < batch.rows) {
                     let row = batch.columns.iter().map(|column| column.datum(batch.next));
@@ -137,6 +156,7 @@ impl Results {
             Rows::Listed(rows) => {
                 rows.pop_front();
             }
+            Rows::Unload { .. } => {}
             Rows::Stream { batch, .. } => {
                 if let Some(batch) = batch {
                     batch.next += 1;

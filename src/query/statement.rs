@@ -1,4 +1,4 @@
-//! From text to one of the statements Timestream has: a query, `SHOW`, or `DESCRIBE`.
+//! From text to one of the statements Timestream has: a query, `UNLOAD`, `SHOW`, or `DESCRIBE`.
 //!
 //! What no statement of ours begins with is refused before it is parsed, and what a query may not
 //! contain (other statements inside `WITH`, table functions, locks) after.
@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Tok
 use super::dialect::TimestreamDialect;
 use super::error::{Position, QueryError, syntax};
 use super::limits;
+use super::unload::{self, Unload};
 use super::values::{without_group_quantifier, wrap_bare_rows};
 use super::weight;
 use super::wire_text;
@@ -29,6 +30,8 @@ const RECURSION_MAX: usize = limits::NESTING_MAX * 3;
 pub(crate) enum Statement {
     /// `SELECT` or `WITH`.
     Query(Box<ast::Query>),
+    /// `UNLOAD (SELECT ...) TO 's3://...' WITH (...)`.
+    Unload(Box<Unload>),
     /// `SHOW DATABASES [LIKE pattern]`.
     ShowDatabases { like: Option<String> },
     /// `SHOW TABLES [FROM database] [LIKE pattern]`.
@@ -65,15 +68,12 @@ pub(crate) fn parse(sql: &str, parameters: &Parameters) -> Result<Statement, Que
     let Some(first) = words.next() else { return Err(syntax(Position::START)) };
     let at = Position::from(first.span.start);
     match &first.token {
-        Token::LParen => parse_query(tokens, parameters),
+        Token::LParen => parse_query(tokens, parameters).map(Statement::Query),
         Token::Word(word) if word.quote_style.is_none() => match word.value.to_ascii_uppercase().as_str() {
-            "SELECT" | "WITH" => parse_query(tokens, parameters),
+            "SELECT" | "WITH" => parse_query(tokens, parameters).map(Statement::Query),
             "SHOW" => Words::of(&tokens).show(),
             "DESCRIBE" | "DESC" => Words::of(&tokens).describe(),
-            "UNLOAD" => Err(QueryError::Validation(
-                "UNLOAD is not supported yet: run the SELECT inside it and write the rows yourself"
-                    .to_owned(),
-            )),
+            "UNLOAD" => unload::parse(tokens, parameters).map(|unload| Statement::Unload(Box::new(unload))),
             _ => Err(syntax(at)),
         },
         _ => Err(syntax(at)),
@@ -84,7 +84,11 @@ fn unreadable(error: TokenizerError) -> QueryError {
     syntax(error.location.into())
 }
 
-fn parse_query(tokens: Vec<TokenWithSpan>, parameters: &Parameters) -> Result<Statement, QueryError> {
+/// Reads a query, the tokens of which are all that is left of the text.
+pub(crate) fn parse_query(
+    tokens: Vec<TokenWithSpan>,
+    parameters: &Parameters,
+) -> Result<Box<ast::Query>, QueryError> {
     let tokens = filled_in(tokens, parameters)?;
     // Only prepared statements have values for them, and there are none.
     if let Some(token) =
@@ -111,7 +115,7 @@ fn parse_query(tokens: Vec<TokenWithSpan>, parameters: &Parameters) -> Result<St
         ControlFlow::Break(at) => return Err(syntax(at)),
     }
     weight::check(&query)?;
-    Ok(Statement::Query(query))
+    Ok(query)
 }
 
 /// The names of the parameters in a text, each once, in the order in which they come.

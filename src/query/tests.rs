@@ -10,6 +10,7 @@ mod prepare;
 mod random;
 mod road;
 mod scan;
+mod unload;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

@@ -248,7 +248,10 @@ mod tests {
         assert!(matches!(put(&"i".repeat(1025), b""), Err(StoreError::InvalidOption(_))));
         // As if the file were nearly full.
         let full = |bytes: u64| {
-            catalog.write(|transaction| Ok(drop(transaction.open_table(BYTES)?.insert((), bytes)?)))
+            catalog.write(|transaction| {
+                transaction.open_table(BYTES)?.insert((), bytes)?;
+                Ok(())
+            })
         };
         put("a", &large).expect("room");
         full(ALL_BYTES_MAX - 10).expect("written");

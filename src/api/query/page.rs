@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use serde_json::Value;
 
-use crate::query::{ColumnInfo, ColumnType, Datum, Page};
+use crate::query::{ColumnInfo, Datum, Page};
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -13,7 +13,7 @@ struct Answer<'p> {
     #[serde(skip_serializing_if = "Option::is_none")]
     next_token: Option<&'p str>,
     rows: Vec<Row<'p>>,
-    column_info: Columns<'p>,
+    column_info: &'p [ColumnInfo],
     query_status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     query_insights_response: Option<Value>,
@@ -33,7 +33,7 @@ pub(super) fn text(page: &Page, insights: Option<Value>) -> String {
         query_id: &page.query_id,
         next_token: page.next_token.as_deref(),
         rows: page.rows.iter().map(|row| Row(row)).collect(),
-        column_info: Columns(&page.columns),
+        column_info: &page.columns,
         query_status: Status {
             progress_percentage: page.progress,
             cumulative_bytes_scanned: page.bytes_scanned,
@@ -49,44 +49,6 @@ fn only<S: Serializer>(serializer: S, name: &str, value: &impl Serialize) -> Res
     let mut map = serializer.serialize_map(Some(1))?;
     map.serialize_entry(name, value)?;
     map.end()
-}
-
-/// A column's name and type; elements of arrays and time series have no name (spec-sql 3.1).
-struct Column<'p>(&'p ColumnInfo);
-
-impl Serialize for Column<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        if let Some(name) = &self.0.name {
-            map.serialize_entry("Name", name)?;
-        }
-        map.serialize_entry("Type", &Type(&self.0.column_type))?;
-        map.end()
-    }
-}
-
-struct Columns<'p>(&'p [ColumnInfo]);
-
-impl Serialize for Columns<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(Column))
-    }
-}
-
-/// The type of a column.
-pub(super) struct Type<'p>(pub(super) &'p ColumnType);
-
-impl Serialize for Type<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            ColumnType::Scalar(scalar) => only(serializer, "ScalarType", &scalar.api_name()),
-            ColumnType::Array(element) => only(serializer, "ArrayColumnInfo", &Column(element)),
-            ColumnType::TimeSeries(value) => {
-                only(serializer, "TimeSeriesMeasureValueColumnInfo", &Column(value))
-            }
-            ColumnType::Row(fields) => only(serializer, "RowColumnInfo", &Columns(fields)),
-        }
-    }
 }
 
 struct Row<'p>(&'p [Datum]);
@@ -141,7 +103,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::query::ScalarType;
+    use crate::query::{ColumnType, ScalarType};
 
     fn column(name: Option<&str>, column_type: ColumnType) -> ColumnInfo {
         ColumnInfo { name: name.map(str::to_owned), column_type }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::clock::Timestamp;
 
 fn records(request: &Value) -> Vec<Record> {
     records_as(request, Compatibility::Local).expect("accepted")

@@ -331,19 +331,19 @@ async fn a_certificate_says_who_a_client_is() {
         let answer = if websocket {
             let mut client = WebClient::begin(stream).await;
             client.send(&greeting).await;
-            client.hears(&[0x20, 14, 0, 0, 11, 33, 1, 0, 39, 0, 4, 0, 0, 34, 0, 16]).await;
+            client.hears(&[0x20, 17, 0, 0, 14, 33, 1, 0, 39, 0, 4, 0, 0, 34, 0, 16, 19, 0, 60]).await;
             client.send(&publishes).await;
             client.hears(&[0x40, 2, 0, 7]).await;
             client.hears(&[0x40]).await;
             continue;
         } else {
             stream.write_all(&[greeting, publishes].concat()).await.unwrap();
-            let mut answer = vec![0; 16 + 4 + 5];
+            let mut answer = vec![0; 19 + 4 + 5];
             timeout(SOON, stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
             answer
         };
-        assert_eq!(answer[16..20], [0x40, 2, 0, 7]);
-        assert_eq!((answer[20], answer[24]), (0x40, 0x87), "another's topic");
+        assert_eq!(answer[19..23], [0x40, 2, 0, 7]);
+        assert_eq!((answer[23], answer[27]), (0x40, 0x87), "another's topic");
         assert_eq!(daemon.ingest.messages()[0].origin.principal.as_deref(), Some(&*id));
     }
 }

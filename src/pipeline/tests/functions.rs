@@ -141,7 +141,7 @@ async fn no_answer_is_a_failure_in_time() {
     assert_eq!(requests.lock().expect("no panic").len(), 8, "the others had no turn in time");
     let documents = silent.lines("errors.jsonl");
     assert_eq!(documents.len(), 20);
-    let reason = format!("aws_lambda: {FUNCTION}: there is no answer within 300 ms");
+    let reason = format!("aws_lambda: {FUNCTION}: there is no answer within 2000 ms");
     assert!(documents.iter().all(|document| document["failures"][0]["errorMessage"] == *reason));
     assert_eq!(silent.actions("r", ActionKind::File), (0, 0));
 }
