@@ -1,5 +1,5 @@
 //! Builds every room in order and stops them in reverse: store, query engine, batch loads, pipeline, rulebook,
-//! broker, API.
+//! broker, scheduled queries, API.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,6 +22,7 @@ use crate::pipeline::{BrokerJournal, Pipeline, PipelineOptions, PipelineParts};
 use crate::query::{Engine, EngineError, QueryOptions};
 use crate::rulebook::{Rulebook, RulebookError};
 use crate::rules::{LoadError, RuleFolder, RuleOptions, RuleSet};
+use crate::schedule::{ScheduleError, ScheduleOptions, ScheduleParts, Schedules};
 use crate::shutdown::Shutdown;
 use crate::store::{Store, StoreError, StoreOptions};
 use crate::tls::{TlsEndpoint, TlsError, TlsFiles};
@@ -60,6 +61,9 @@ pub enum StartError {
     /// The batch load tasks cannot be read.
     #[error("store.path: the batch load tasks: {0}")]
     BatchLoads(#[from] BatchLoadError),
+    /// The scheduled queries cannot be read.
+    #[error("store.path: the scheduled queries: {0}")]
+    Schedules(#[from] ScheduleError),
     /// The query engine cannot be built.
     #[error("the query engine cannot start: {0}")]
     Query(#[from] EngineError),
@@ -91,6 +95,7 @@ pub struct Daemon {
     /// Batch loads, which go on at the next start.
     loading: Shutdown,
     pipeline: Pipeline,
+    schedules: Schedules,
     broker: Room,
     /// Where else MQTT clients connect, with the transport.
     further: Vec<(&'static str, SocketAddr)>,
@@ -164,6 +169,7 @@ impl Daemon {
             broker_room.spawn(|stop| async move { upstream.run(stop).await });
         }
 
+        let schedules = open_schedules(&config, &store, &engine, Arc::clone(&clock))?;
         let rooms = Rooms {
             store: store.clone(),
             engine: engine.clone(),
@@ -172,14 +178,17 @@ impl Daemon {
             upstreams,
             rulebook: rulebook.clone(),
             pipeline: pipeline.clone(),
+            schedules: schedules.clone(),
         };
         let api = build_api(config, rooms, clock);
         let api_room = Room::new("api", http_address);
         api_room.spawn(|stop| async move { rulebook.watch(stop).await });
         api_room.watch(http_tls.as_ref());
+        let timer = schedules.clone();
+        api_room.spawn(|stop| async move { timer.keep(stop).await });
         api_room.spawn(|stop| async move { api.serve(http, http_tls, stop).await });
 
-        Ok(Self { store, engine, loading, pipeline, broker: broker_room, further, api: api_room })
+        Ok(Self { store, engine, loading, pipeline, schedules, broker: broker_room, further, api: api_room })
     }
 
     /// Where MQTT clients connect.
@@ -212,6 +221,10 @@ impl Daemon {
     /// When the store could not write what it still held.
     pub async fn stop(self) -> Result<(), StoreError> {
         self.api.stop().await;
+        let left = self.schedules.stop(DRAIN_WITHIN).await;
+        if left > 0 {
+            warn!(left, "gave up waiting for scheduled queries and their notifications");
+        }
         self.broker.stop().await;
         let left = self.pipeline.stop(DRAIN_WITHIN).await;
         if left > 0 {
@@ -378,6 +391,25 @@ fn open_broker(broker: &Broker, entrances: Vec<Entrance>) -> (Room, Vec<(&'stati
         room.spawn(|stop| async move { serving.serve(socket, door, stop).await });
     }
     (room, further)
+}
+
+/// The scheduled queries; nothing runs before their timer does.
+fn open_schedules(
+    config: &Config,
+    store: &Store,
+    engine: &Engine,
+    clock: Arc<dyn Clock>,
+) -> Result<Schedules, StartError> {
+    let options = ScheduleOptions {
+        region: config.region.clone(),
+        account_id: config.account_id.clone(),
+        queries_max: config.limits.scheduled_queries_per_account,
+        notifications: config.notifications.clone(),
+        ..ScheduleOptions::default()
+    };
+    let buckets = Buckets::new(config.buckets.clone());
+    let parts = ScheduleParts { store: store.clone(), engine: engine.clone(), buckets, clock };
+    Ok(Schedules::open(options, parts)?)
 }
 
 fn build_api(config: Config, rooms: Rooms, clock: Arc<dyn Clock>) -> Api {

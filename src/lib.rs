@@ -33,6 +33,7 @@ pub mod batch_load;
 
 pub mod pipeline;
 pub mod rulebook;
+pub mod schedule;
 
 pub mod api;
 pub mod config;

@@ -27,6 +27,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &["clock", "shutdown", "topic", "message", "record", "outlet", "posts", "mqtt", "rules", "store"],
     ),
     ("batch_load", &["clock", "shutdown", "record", "buckets", "store"]),
+    ("schedule", &["buckets", "clock", "shutdown", "record", "posts", "store", "query"]),
     ("rulebook", &["clock", "shutdown", "rules"]),
     (
         "api",
@@ -45,6 +46,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "batch_load",
             "pipeline",
             "rulebook",
+            "schedule",
         ],
     ),
     ("config", &["topic", "message", "access", "tls", "mqtt", "buckets", "rules", "store"]),
@@ -66,6 +68,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "batch_load",
             "pipeline",
             "rulebook",
+            "schedule",
             "api",
         ],
     ),
@@ -97,6 +100,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio_tungstenite", &["mqtt"]),
     ("anyhow", &["cli", "main"]),
     ("reqwest", &["posts"]),
+    ("croner", &["schedule"]),
     ("std::fs", &["buckets", "tls", "store", "config", "rules", "rulebook", "outlet", "cli"]),
     ("tokio::fs", &[]),
 ];

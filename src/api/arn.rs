@@ -26,6 +26,20 @@ impl Arns {
         format!("{}/table/{table}", self.database(database))
     }
 
+    /// What the ARN of a scheduled query ends with. Region and account are the caller's business, as below.
+    ///
+    /// # Errors
+    /// ValidationException when it is no ARN of a scheduled query.
+    pub(crate) fn scheduled_query<'a>(&self, arn: &'a str) -> Result<&'a str, ApiError> {
+        scheduled_query(arn).ok_or_else(|| {
+            let Self { region, account_id } = self;
+            ApiError::validation(format!(
+                "The scheduled query ARN is invalid: it must look like \
+                 arn:aws:timestream:{region}:{account_id}:scheduled-query/my-query-0123456789abcdef."
+            ))
+        })
+    }
+
     /// The ARN of a topic rule.
     pub(crate) fn topic_rule(&self, rule: &str) -> String {
         format!("arn:aws:iot:{}:{}:rule/{rule}", self.region, self.account_id)
@@ -74,6 +88,16 @@ impl Arns {
     }
 }
 
+/// What an ARN ends with if it is one of a scheduled query; its name may have slashes.
+pub(crate) fn scheduled_query(arn: &str) -> Option<&str> {
+    match arn.splitn(6, ':').collect::<Vec<_>>()[..] {
+        ["arn", _, "timestream", _, _, path] => {
+            path.strip_prefix("scheduled-query/").filter(|id| !id.is_empty())
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +114,9 @@ mod tests {
         {
             assert!(arns.resource(bad).is_err(), "{bad}");
         }
+        let query = "arn:aws:timestream:r:1:scheduled-query/a/b-0123456789abcdef";
+        assert_eq!(arns.scheduled_query(query).expect("a query"), "a/b-0123456789abcdef");
+        assert!(arns.resource(query).is_err() && arns.scheduled_query(foreign).is_err());
+        assert!(arns.scheduled_query("arn:aws:timestream:r:1:scheduled-query/").is_err());
     }
 }

@@ -149,7 +149,7 @@ async fn timestream(
     };
     let allowed =
         |action: &&str| policy.decide_everywhere(&format!("timestream:{action}")) == Some(Decision::Allowed);
-    if actions.iter().all(|action| allowed(action)) {
+    if actions.iter().all(allowed) {
         return Ok(Vec::new());
     }
     let named: Named = if body.is_empty() {

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::query::QueryError;
+use crate::schedule::ScheduleError;
 use crate::store::{Rejected, StoreError};
 
 /// The namespace of errors the Timestream services raise themselves.
@@ -152,11 +153,29 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<ScheduleError> for ApiError {
+    fn from(error: ScheduleError) -> Self {
+        let text = error.to_string();
+        match error {
+            ScheduleError::Invalid(_) | ScheduleError::Expression(_) => Self::validation(text),
+            ScheduleError::Query(error) => error.into(),
+            ScheduleError::Store(error) => error.into(),
+            ScheduleError::NotFound { arn } => {
+                Self { members: vec![("ScheduledQueryArn", json!(arn))], ..Self::not_found(text) }
+            }
+            ScheduleError::Exists { .. } | ScheduleError::TokenUsed { .. } => Self::conflict(text),
+            ScheduleError::TooMany { .. } => StoreError::QuotaExceeded(text).into(),
+            ScheduleError::Busy { .. } => Self::throttling(text),
+            ScheduleError::Internal(text) => Self::internal(text),
+        }
+    }
+}
+
 impl From<QueryError> for ApiError {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Validation(text) => Self::validation(text),
-            QueryError::Execution(text) => {
+            QueryError::Execution(text) | QueryError::Exhausted(text) => {
                 Self::timestream(StatusCode::BAD_REQUEST, "QueryExecutionException", text)
             }
             QueryError::Conflict(text) => Self::conflict(text),

@@ -24,6 +24,7 @@ mod paging;
 mod patience;
 mod query;
 mod rest;
+mod scheduled_queries;
 mod server;
 mod shape;
 mod tables;
@@ -52,6 +53,7 @@ use crate::mqtt::{Broker, Upstream};
 use crate::pipeline::Pipeline;
 use crate::query::Engine;
 use crate::rulebook::Rulebook;
+use crate::schedule::Schedules;
 use crate::shutdown::Shutdown;
 use crate::store::{Compatibility, Store, StoreError};
 use crate::tls::TlsEndpoint;
@@ -97,6 +99,8 @@ pub struct Rooms {
     pub rulebook: Rulebook,
     /// Where rules are run, and counted.
     pub pipeline: Pipeline,
+    /// The queries that run by themselves.
+    pub schedules: Schedules,
 }
 
 /// What handlers work with.
@@ -109,6 +113,7 @@ struct Context {
     upstreams: Vec<Upstream>,
     rulebook: Rulebook,
     pipeline: Pipeline,
+    schedules: Schedules,
     arns: Arns,
     compatibility: Compatibility,
     bodies: Bodies,
@@ -147,7 +152,7 @@ pub struct Api {
 impl Api {
     /// An API over `rooms` for those whom `guard` lets through.
     pub fn new(options: ApiOptions, rooms: Rooms, guard: Guard) -> Self {
-        let Rooms { store, engine, batch_loads, broker, upstreams, rulebook, pipeline } = rooms;
+        let Rooms { store, engine, batch_loads, broker, upstreams, rulebook, pipeline, schedules } = rooms;
         let arns = Arns::new(options.region, options.account_id);
         let compatibility = options.compatibility;
         let context = Context {
@@ -158,6 +163,7 @@ impl Api {
             upstreams,
             rulebook,
             pipeline,
+            schedules,
             arns,
             compatibility,
             bodies: Bodies::new(options.http.bodies),
@@ -243,8 +249,10 @@ async fn run(context: &Context, operation: Operation, head: &Parts, body: &[u8])
         Operation::CancelQuery => query::cancel(context, input()?),
         Operation::CreateBatchLoadTask => batch_load::create(context, input()?).await,
         Operation::CreateDatabase => databases::create(context, input()?).await,
+        Operation::CreateScheduledQuery => scheduled_queries::create(context, input()?).await,
         Operation::CreateTable => tables::create(context, input()?).await,
         Operation::DeleteDatabase => databases::delete(context, input()?).await,
+        Operation::DeleteScheduledQuery => scheduled_queries::delete(context, input()?).await,
         Operation::DeleteTable => tables::delete(context, input()?).await,
         Operation::DescribeAccountSettings => account::describe(context, input()?).await,
         Operation::DescribeBatchLoadTask => batch_load::describe(context, input()?),
@@ -252,9 +260,12 @@ async fn run(context: &Context, operation: Operation, head: &Parts, body: &[u8])
         Operation::DescribeEndpoints => {
             endpoints::describe_endpoints(context.advertise.as_deref(), &head.headers)
         }
+        Operation::DescribeScheduledQuery => scheduled_queries::describe(context, input()?).await,
         Operation::DescribeTable => tables::describe(context, input()?).await,
+        Operation::ExecuteScheduledQuery => scheduled_queries::execute(context, input()?).await,
         Operation::ListBatchLoadTasks => batch_load::list(context, input()?),
         Operation::ListDatabases => databases::list(context, input()?).await,
+        Operation::ListScheduledQueries => scheduled_queries::list(context, input()?).await,
         Operation::ListTables => tables::list(context, input()?).await,
         Operation::ListTagsForResource => tags::list(context, input()?).await,
         Operation::PrepareQuery => query::prepare(context, input()?).await,
@@ -263,6 +274,7 @@ async fn run(context: &Context, operation: Operation, head: &Parts, body: &[u8])
         Operation::UntagResource => tags::untag(context, input()?).await,
         Operation::UpdateAccountSettings => account::update(context, input()?).await,
         Operation::UpdateDatabase => databases::update(context, input()?).await,
+        Operation::UpdateScheduledQuery => scheduled_queries::update(context, input()?).await,
         Operation::UpdateTable => tables::update(context, input()?).await,
         Operation::WriteRecords => write_records::write(context, body).await,
     };

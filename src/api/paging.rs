@@ -39,8 +39,7 @@ impl Request {
         key: impl Fn(&T) -> String,
     ) -> Result<(Vec<T>, Option<String>), ApiError> {
         let limit = self.max_results.unwrap_or(RESULTS_PER_PAGE_MAX);
-        if let Some(token) = self.next_token.filter(|token| !token.is_empty()) {
-            let last = decode(&token).ok_or_else(|| ApiError::validation("Invalid pagination token."))?;
+        if let Some(last) = position(self.next_token)? {
             items.retain(|item| key(item) > last);
         }
         let more = items.len() > limit;
@@ -57,6 +56,17 @@ pub(crate) fn answer(name: &str, items: Vec<Value>, next: Option<String>) -> Val
         answer["NextToken"] = json!(next);
     }
     answer
+}
+
+/// The key a request continues behind, if it continues.
+///
+/// # Errors
+/// When the token was not made here.
+pub(crate) fn position(token: Option<String>) -> Result<Option<String>, ApiError> {
+    let token = token.filter(|token| !token.is_empty());
+    let decoded =
+        |token: String| decode(&token).ok_or_else(|| ApiError::validation("Invalid pagination token."));
+    token.map(decoded).transpose()
 }
 
 /// The token that continues behind `key`.

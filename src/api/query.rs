@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::shape::{Pattern, Shape, optional, required};
 use crate::query::{Cancelled, PreparedColumn, QueryRequest};
 use crate::store::Compatibility;
-pub(crate) use insights::RateControl;
+pub(crate) use insights::{RateControl, response as insights_response};
 pub(crate) use repeats::Repeats;
 
 /// A query's text.

@@ -7,6 +7,7 @@
 use serde_json::Value;
 
 use super::error::ApiError;
+use crate::clock::Timestamp;
 
 /// How many violations one answer names.
 const VIOLATIONS_MAX: usize = 10;
@@ -30,6 +31,8 @@ pub(crate) enum Shape {
     Integer(i64, i64),
     /// True or false.
     Boolean,
+    /// A moment that [`moment`] reads.
+    Moment,
 }
 
 /// Any text.
@@ -220,6 +223,8 @@ impl Check {
                 None => return Err(self.mistyped("a whole number")),
             },
             (Shape::Boolean, Value::Bool(_)) => {}
+            (Shape::Moment, Value::Number(_)) => {}
+            (Shape::Moment, Value::String(_)) if moment(value).is_some() => {}
             (shape, _) => return Err(self.mistyped(shape.json_type())),
         }
         Ok(())
@@ -295,7 +300,30 @@ impl Shape {
             Self::Text(..) | Self::Matching(..) | Self::Choice(_) => "a string",
             Self::Integer(..) => "a whole number",
             Self::Boolean => "true or false",
+            Self::Moment => "a number of seconds",
         }
+    }
+}
+
+/// The moment of a member of shape [`Shape::Moment`]: epoch seconds with or without a fraction, or a text in
+/// ISO 8601 (spec 1.2). Nothing if it lies outside 1677 to 2262.
+pub(crate) fn moment(value: &Value) -> Option<Timestamp> {
+    match value {
+        Value::Number(number) => {
+            if let Some(seconds) = number.as_i64() {
+                return seconds.checked_mul(1_000_000_000).map(Timestamp::from_nanos);
+            }
+            let millis = (number.as_f64()? * 1_000.0).round();
+            // Milliseconds within the range of nanoseconds are whole numbers that a double holds.
+            let in_range = (-9_223_372_036_854.0..=9_223_372_036_854.0).contains(&millis);
+            #[expect(clippy::cast_possible_truncation, reason = "it was rounded and is in range")]
+            in_range.then(|| Timestamp::from_millis(millis as i64))
+        }
+        Value::String(text) => {
+            let moment = chrono::DateTime::parse_from_rfc3339(text).ok()?;
+            moment.timestamp_nanos_opt().map(Timestamp::from_nanos)
+        }
+        _ => None,
     }
 }
 
@@ -396,6 +424,21 @@ mod tests {
         let error = REQUEST.check(&mistyped).expect_err("refused");
         assert_eq!(error.code(), "SerializationException");
         assert!(REQUEST.check(&json!({ "DatabaseName": "d", "Records": [{ "Version": null }] })).is_ok());
+    }
+
+    #[test]
+    fn moments_are_seconds_or_iso_texts() {
+        let read = |value: Value| {
+            let shape = Shape::Structure(const { &[required("At", Shape::Moment)] });
+            let fits = shape.check(&json!({ "At": value })).is_ok();
+            fits.then(|| moment(&value)).flatten().map(Timestamp::nanos)
+        };
+        assert_eq!(read(json!(1_723_710_546)), Some(1_723_710_546_000_000_000));
+        assert_eq!(read(json!(1_723_710_546.123)), Some(1_723_710_546_123_000_000));
+        assert_eq!(read(json!("2024-08-15T08:29:06.5Z")), Some(1_723_710_546_500_000_000));
+        for bad in [json!(1e30), json!(i64::MAX), json!("noon"), json!(true), json!(null)] {
+            assert_eq!(read(bad.clone()), None, "{bad}");
+        }
     }
 
     #[test]

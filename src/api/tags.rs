@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Context;
+use super::arn;
 use super::error::ApiError;
 use super::paging::{self, PAGING_TOKEN};
 use super::shape::{Shape, optional, required};
@@ -72,6 +73,10 @@ pub(crate) fn pairs(tags: Option<Vec<Tag>>) -> Vec<crate::store::Tag> {
 /// TagResource.
 pub(crate) async fn tag(context: &Context, input: Value) -> Result<Value, ApiError> {
     let TagResource { resource_arn, tags } = super::json::read(&TAG_RESOURCE, input)?;
+    if let Some(id) = arn::scheduled_query(&resource_arn) {
+        context.schedules.tag(id, pairs(Some(tags))).await?;
+        return Ok(json!({}));
+    }
     let resource = context.arns.resource(&resource_arn)?;
     context.blocking(move |store| store.tag(&resource, pairs(Some(tags)))).await?;
     Ok(json!({}))
@@ -80,6 +85,10 @@ pub(crate) async fn tag(context: &Context, input: Value) -> Result<Value, ApiErr
 /// UntagResource.
 pub(crate) async fn untag(context: &Context, input: Value) -> Result<Value, ApiError> {
     let UntagResource { resource_arn, tag_keys } = super::json::read(&UNTAG_RESOURCE, input)?;
+    if let Some(id) = arn::scheduled_query(&resource_arn) {
+        context.schedules.untag(id, &tag_keys).await?;
+        return Ok(json!({}));
+    }
     let resource = context.arns.resource(&resource_arn)?;
     context.blocking(move |store| store.untag(&resource, &tag_keys)).await?;
     Ok(json!({}))
@@ -88,8 +97,13 @@ pub(crate) async fn untag(context: &Context, input: Value) -> Result<Value, ApiE
 /// ListTagsForResource, sorted by key.
 pub(crate) async fn list(context: &Context, input: Value) -> Result<Value, ApiError> {
     let List { resource_arn, max_results, next_token } = super::json::read(&LIST, input)?;
-    let resource: Resource = context.arns.resource(&resource_arn)?;
-    let mut tags = context.blocking(move |store| store.tags(&resource)).await?;
+    let mut tags = match arn::scheduled_query(&resource_arn) {
+        Some(id) => context.schedules.tags(id)?,
+        None => {
+            let resource: Resource = context.arns.resource(&resource_arn)?;
+            context.blocking(move |store| store.tags(&resource)).await?
+        }
+    };
     tags.sort();
     // A resource has fewer tags than a page: pages are cut for those only who ask for short ones.
     let max_results = max_results.or(Some(tags.len().max(1)));

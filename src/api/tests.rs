@@ -16,6 +16,7 @@ use crate::mqtt::{Broker, BrokerOptions, BrokerParts, NoJournal, Recollection};
 use crate::pipeline::{Pipeline, PipelineOptions, PipelineParts};
 use crate::query::QueryOptions;
 use crate::rules::{RuleFolder, RuleOptions, RuleSet};
+use crate::schedule::{ScheduleOptions, ScheduleParts};
 use crate::store::StoreOptions;
 
 const ARN: &str = "arn:aws:iot:eu-west-1:123456789012:rule/";
@@ -66,12 +67,16 @@ impl Site {
             let parts = BrokerParts { ingest, journal, clock: Arc::clone(&clock), times };
             Broker::new(BrokerOptions::default(), parts, Recollection::default())
         };
-        let engine = Engine::new(Arc::new(store.clone()), QueryOptions::default(), Arc::clone(&clock))
-            .expect("an engine");
-        let options = BucketOptions { path: folder.path().join("buckets"), endpoint: None };
-        let (buckets, loading) = (Buckets::new(options), Shutdown::new());
-        let batch_loads = BatchLoads::open(store.clone(), buckets, clock, loading).await.expect("the tasks");
-        let rooms = Rooms { store, engine, batch_loads, broker, upstreams: Vec::new(), rulebook, pipeline };
+        let engine = Engine::new(Arc::new(store.clone()), QueryOptions::default(), Arc::clone(&clock));
+        let engine = engine.expect("an engine");
+        let buckets = Buckets::new(BucketOptions { path: folder.path().join("buckets"), endpoint: None });
+        let loading = Shutdown::new();
+        let batch_loads = BatchLoads::open(store.clone(), buckets.clone(), Arc::clone(&clock), loading);
+        let batch_loads = batch_loads.await.expect("the tasks");
+        let parts = ScheduleParts { store: store.clone(), engine: engine.clone(), buckets, clock };
+        let schedules = Schedules::open(ScheduleOptions::default(), parts).expect("schedules");
+        let upstreams = Vec::new();
+        let rooms = Rooms { store, engine, batch_loads, broker, upstreams, rulebook, pipeline, schedules };
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

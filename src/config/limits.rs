@@ -14,6 +14,7 @@ pub(super) struct Written {
     measure_names_per_table: usize,
     unique_attributes_per_table: usize,
     attributes_per_record: usize,
+    scheduled_queries_per_account: usize,
 }
 
 impl Default for Written {
@@ -25,6 +26,7 @@ impl Default for Written {
             measure_names_per_table,
             unique_attributes_per_table,
             attributes_per_record,
+            scheduled_queries_per_account,
         } = Limits::AWS;
         Self {
             databases_per_account,
@@ -33,6 +35,7 @@ impl Default for Written {
             measure_names_per_table,
             unique_attributes_per_table,
             attributes_per_record,
+            scheduled_queries_per_account,
         }
     }
 }
@@ -61,7 +64,8 @@ impl Written {
             dimensions_per_table,
             measure_names_per_table,
             unique_attributes_per_table,
-            attributes_per_record
+            attributes_per_record,
+            scheduled_queries_per_account
         )
     }
 }

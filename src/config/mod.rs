@@ -13,6 +13,7 @@ mod http;
 mod limits;
 mod mqtt;
 mod mqtt_limits;
+mod notifications;
 mod query;
 mod rules;
 mod store;
@@ -22,6 +23,7 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,6 +67,8 @@ pub struct Config {
     pub buckets: BucketOptions,
     /// How many databases, tables and columns there may be.
     pub limits: Limits,
+    /// The addresses that stand for topics of SNS, by the topics' ARNs.
+    pub notifications: BTreeMap<String, String>,
     /// Where rules and what they use are.
     pub rules: RulesConfig,
     /// Brokers whose messages go to the rules. An empty client id is the daemon's to fill in.
@@ -84,6 +88,7 @@ struct Written {
     query: query::Written,
     store: store::Written,
     buckets: buckets::Written,
+    notifications: notifications::Written,
     limits: limits::Written,
     rules: rules::Written,
     upstream: Vec<upstream::Written>,
@@ -102,6 +107,7 @@ impl Default for Written {
             query: query::Written::default(),
             store: store::Written::default(),
             buckets: buckets::Written::default(),
+            notifications: notifications::Written::default(),
             limits: limits::Written::default(),
             rules: rules::Written::default(),
             upstream: Vec::new(),
@@ -152,6 +158,7 @@ impl Written {
             query: self.query.check()?,
             store: self.store.check(&scope)?,
             buckets: self.buckets.check(&scope)?,
+            notifications: notifications::check(self.notifications)?,
             limits: self.limits.check(&scope)?,
             rules: self.rules.check(&scope)?,
             upstreams: upstream::check(self.upstream, &scope)?,

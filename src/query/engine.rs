@@ -96,7 +96,7 @@ pub enum Cancelled {
 /// Runs queries. Clones share everything.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
@@ -112,7 +112,7 @@ pub(crate) struct Inner {
     unloads: Arc<Semaphore>,
     waiting: AtomicUsize,
     pub(crate) stopping: CancellationToken,
-    handle: Handle,
+    pub(crate) handle: Handle,
     runtime: Mutex<Option<Runtime>>,
 }
 
@@ -335,11 +335,11 @@ pub(crate) fn stopping() -> QueryError {
 }
 
 pub(crate) fn timed_out(after: Duration) -> QueryError {
-    QueryError::Execution(format!("Query timed out after {} s; narrow its time range", after.as_secs_f64()))
+    QueryError::Exhausted(format!("Query timed out after {} s; narrow its time range", after.as_secs_f64()))
 }
 
 /// The name of a new query: letters and digits, as AWS's begin (spec 6.1).
-fn query_id() -> String {
+pub(super) fn query_id() -> String {
     format!("AED{}", Uuid::new_v4().simple()).to_uppercase()
 }
 

@@ -24,6 +24,9 @@ pub enum QueryError {
     /// The query is right but failed while it ran (`QueryExecutionException`).
     #[error("{0}")]
     Execution(String),
+    /// The query took more memory or time than it may (`QueryExecutionException`); it may fit another time.
+    #[error("{0}")]
+    Exhausted(String),
     /// The query was cancelled (`ConflictException`).
     #[error("{0}")]
     Conflict(String),
@@ -184,7 +187,7 @@ impl QueryError {
             },
             DataFusionError::SchemaError(error, _) => Self::from_schema(error, at),
             DataFusionError::ArrowError(error, _) => Self::from_arrow(error),
-            DataFusionError::ResourcesExhausted(_) => Self::Execution(
+            DataFusionError::ResourcesExhausted(_) => Self::Exhausted(
                 "Query exceeded the memory it may use; narrow its time range or group by less".to_owned(),
             ),
             DataFusionError::ObjectStore(error) => {

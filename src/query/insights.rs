@@ -13,12 +13,13 @@ use datafusion::arrow::datatypes::TimestampNanosecondType;
 use datafusion::datasource::memory::DataSourceExec;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::physical_plan::ExecutionPlan;
+use serde::{Deserialize, Serialize};
 
 use super::prune::TimeRange;
 use super::source::{Snapshot, SourcePart};
 
 /// What a query read and gave, in the terms of QueryInsights (spec 6.6).
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Insights {
     /// How many tables the query reads.
     pub tables: u64,
@@ -34,7 +35,7 @@ pub struct Insights {
 }
 
 /// The table for which a value is the largest.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Widest<T> {
     /// The value.
     pub value: T,

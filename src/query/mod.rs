@@ -63,6 +63,7 @@ mod prepare;
 mod reach;
 mod running;
 mod session;
+mod stream;
 
 #[cfg(test)]
 mod tests;
@@ -76,3 +77,4 @@ pub use reach::Reach;
 pub use rows::{ColumnInfo, ColumnType, Datum, ScalarType};
 pub use source::{MeasureRow, Snapshot, Source, SourceError, SourcePart};
 pub use statement::Parameters;
+pub use stream::{Chunk, ResultStream};

@@ -17,7 +17,7 @@ use super::rows::Datum;
 use super::{Page, Parameters, QueryRequest};
 
 /// Least bytes a query is metered with (spec 1.3).
-const METERED_BYTES_MIN: u64 = 10_000_000;
+pub(crate) const METERED_BYTES_MIN: u64 = 10_000_000;
 
 /// A query about to begin.
 pub(crate) struct First {
@@ -121,7 +121,7 @@ impl Inner {
 }
 
 /// Errors of a plan that runs have no place in the text.
-fn at_run_time(error: &DataFusionError) -> QueryError {
+pub(crate) fn at_run_time(error: &DataFusionError) -> QueryError {
     QueryError::from_datafusion(error, &Locations::default())
 }
 

@@ -15,6 +15,7 @@ use super::functions::Counts;
 use super::select_list::DUPLICATE;
 use super::sql_type::SqlType;
 use super::wire_text;
+use crate::clock::Timestamp;
 
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +102,14 @@ pub enum Datum {
 }
 
 impl Datum {
+    /// The moment that the value of a TIMESTAMP column is; nothing for NULL.
+    pub fn moment(&self) -> Option<Timestamp> {
+        match self {
+            Self::Scalar(text) => wire_text::parse_timestamp(text).map(Timestamp::from_nanos),
+            _ => None,
+        }
+    }
+
     /// About how many bytes the value takes on the wire.
     pub(crate) fn wire_bytes(&self) -> usize {
         const FRAME: usize = 24;

@@ -10,6 +10,7 @@ mod prepare;
 mod random;
 mod road;
 mod scan;
+mod stream;
 mod unload;
 
 use std::fmt::Write;
@@ -98,7 +99,7 @@ fn outcome(result: &Result<Page, QueryError>, sorted: bool) -> String {
         Err(error) => {
             let kind = match error {
                 QueryError::Validation(_) => "validation",
-                QueryError::Execution(_) => "execution",
+                QueryError::Execution(_) | QueryError::Exhausted(_) => "execution",
                 QueryError::Conflict(_) => "conflict",
                 QueryError::Throttled(_) => "throttled",
                 QueryError::Unavailable(_) => "unavailable",

@@ -18,6 +18,8 @@ pub struct Limits {
     pub unique_attributes_per_table: usize,
     /// Attributes of one multi-measure record.
     pub attributes_per_record: usize,
+    /// Scheduled queries.
+    pub scheduled_queries_per_account: usize,
 }
 
 impl Limits {
@@ -29,6 +31,7 @@ impl Limits {
         measure_names_per_table: 8_192,
         unique_attributes_per_table: 1_024,
         attributes_per_record: 256,
+        scheduled_queries_per_account: 10_000,
     };
 
     /// What the store is made for. Dimensions are a set of bits; each attribute is a column of every
@@ -40,6 +43,7 @@ impl Limits {
         measure_names_per_table: 65_000,
         unique_attributes_per_table: 4_096,
         attributes_per_record: 4_096,
+        scheduled_queries_per_account: 100_000,
     };
 
     pub(crate) fn check_databases(&self, databases: usize) -> Result<(), StoreError> {

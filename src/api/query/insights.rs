@@ -34,7 +34,7 @@ impl RateControl {
 }
 
 /// What a query has read, as the wire has it.
-pub(super) async fn response(context: &Context, found: &Insights) -> Value {
+pub(crate) async fn response(context: &Context, found: &Insights) -> Value {
     let mut answer = json!({
         "QueryTableCount": found.tables,
         "OutputRows": found.output_rows,

@@ -85,7 +85,7 @@ async fn a_join_that_does_not_look_up_ends_in_time_and_leaves_its_place() {
     let sql = "SELECT count(*) FROM d.t a CROSS JOIN d.t b WHERE a.x * b.x < -1";
     let begin = Instant::now();
     let result = engine.query(request(sql)).await;
-    assert!(matches!(&result, Err(QueryError::Execution(text)) if text.contains("timed out")), "{result:?}");
+    assert!(matches!(&result, Err(QueryError::Exhausted(text)) if text.contains("timed out")), "{result:?}");
     assert!(begin.elapsed() < Duration::from_secs(2));
     // The only place is free again as soon as the join has noticed.
     let begin = Instant::now();
@@ -119,7 +119,7 @@ async fn a_query_gets_no_more_memory_than_there_is() {
     let engine = limited(rows(200_000), QueryOptions { memory_bytes: 1 << 20, ..QueryOptions::default() });
     let sql = "SELECT cardinality(array_agg(a.n)) FROM d.t a JOIN d.t b ON a.n = b.n";
     let result = engine.query(request(sql)).await;
-    assert!(matches!(&result, Err(QueryError::Execution(text)) if text.contains("memory")), "{result:?}");
+    assert!(matches!(&result, Err(QueryError::Exhausted(text)) if text.contains("memory")), "{result:?}");
     let engine = limited(rows(200_000), QueryOptions { memory_bytes: 8 << 20, ..QueryOptions::default() });
     let groups = "SELECT count(*) FROM (SELECT n, count(*) AS c FROM d.t GROUP BY n ORDER BY c, n)";
     let page = engine.query(request(groups)).await.expect("groups and sorts spill");
@@ -227,7 +227,7 @@ async fn a_function_that_runs_long_leaves_its_place() {
         "SELECT cardinality(regexp_extract_all(lpad('A',1000000,'A'),'.*[^A-Z]|[A-Z]'))",
     ] {
         let result = engine.query(request(slow)).await;
-        assert!(matches!(&result, Err(QueryError::Execution(e)) if e.contains("timed out")), "{result:?}");
+        assert!(matches!(&result, Err(QueryError::Exhausted(e)) if e.contains("timed out")), "{result:?}");
         let begin = Instant::now();
         while engine.query(request("SELECT 1")).await.is_err() {
             assert!(begin.elapsed() < Duration::from_secs(10), "the function goes on: {slow}");

@@ -157,7 +157,7 @@ async fn a_page_given_up_half_way_ends_its_result() {
     let sql = "SELECT n FROM d.t UNION ALL SELECT a.n FROM d.t a, d.t b, d.t c WHERE a.n + b.n * c.n < -1";
     let first = engine.query(QueryRequest { max_rows: Some(1), ..request(sql) }).await.expect("a page");
     let second = engine.query(next(sql, &first, Some(1_000_000))).await;
-    assert!(matches!(&second, Err(QueryError::Execution(text)) if text.contains("timed out")), "{second:?}");
+    assert!(matches!(&second, Err(QueryError::Exhausted(text)) if text.contains("timed out")), "{second:?}");
     // What was pulled for the lost page is lost: the result must not go on behind it.
     let again = engine.query(next(sql, &first, Some(1_000_000))).await;
     assert!(invalid_token(&again), "{again:?}");

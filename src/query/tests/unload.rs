@@ -109,14 +109,14 @@ async fn mistakes_have_a_place_and_leave_nothing() {
         ),
         ("UNLOAD (SHOW TABLES) TO 's3://out/x'".to_owned(), "The query syntax is invalid"),
         (format!("{select} junk"), "The query syntax is invalid at line 1:53"),
-        (format!("{select} WITH (format 'CSV')"), "The query syntax is invalid at line 1:64"),
+        (format!("{select} WITH (format 'CSV')"), "The query syntax is invalid at line 1:66"),
         (
             format!("{select} WITH (format = 'CSV',\nformat = 'CSV')"),
             "line 2:1: The option format is given more than once",
         ),
         (
             format!("{select} WITH (compression = 'ZSTD')"),
-            "line 1:57: The value 'ZSTD' of the option compression is invalid",
+            "line 1:59: The value 'ZSTD' of the option compression is invalid",
         ),
         (format!("{select} WITH (escaped_by = 'ab')"), "it must be one ASCII character"),
         (format!("{select} WITH (field_delimiter = '\"')"), "must differ"),

@@ -173,6 +173,7 @@ async fn lower_limits_stop_growth_and_leave_what_is_there() {
         measure_names_per_table: 1,
         unique_attributes_per_table: 1,
         attributes_per_record: 2,
+        ..Limits::AWS
     };
     let store = machine.open().await;
     let one = |dimension: &str, attribute: &str| {
