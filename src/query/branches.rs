@@ -4,12 +4,12 @@
 //! refuses what is no widening, and so does Timestream, but for text that is compared with a moment.
 
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, DataFusionError, Result};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Between, Case, Expr, ExprSchemable, LogicalPlan};
 
-use super::error::invalid;
+use super::error::{SqlError, invalid};
 use super::sql_type::SqlType;
 
 /// Refuses a plan with an expression whose values have no common type.
@@ -34,9 +34,6 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
             let results = when_then_expr.iter().map(|(_, then)| then).chain(else_expr);
             let results: Vec<&Expr> = results.map(AsRef::as_ref).collect();
             common("All CASE results must be the same type", &results, schema, false)?;
-            if expr.is_none() {
-                when_then_expr.iter().try_for_each(|(when, _)| boolean("CASE WHEN clause", when, schema))?;
-            }
             if let Some(operand) = expr {
                 let mut all: Vec<&Expr> = vec![operand];
                 all.extend(when_then_expr.iter().map(|(when, _)| when.as_ref()));
@@ -57,23 +54,15 @@ fn check_one(expr: &Expr, schema: &DFSchema) -> Result<TreeNodeRecursion> {
             let name = call.func.name().to_uppercase();
             common(&format!("All {name} operands must be the same type"), &all, schema, false)?;
         }
-        Expr::ScalarFunction(call) if call.func.name() == "make_array" => {
+        Expr::ScalarFunction(call) if call.func.name() == "__array" => {
             let all: Vec<&Expr> = call.args.iter().collect();
             common("All ARRAY elements must be the same type", &all, schema, false)?;
         }
-        Expr::Not(inner) => boolean("the value of NOT", inner, schema)?,
         // The parameters of a lambda have no place in the schema.
         Expr::Lambda(_) => return Ok(TreeNodeRecursion::Jump),
         _ => {}
     }
     Ok(TreeNodeRecursion::Continue)
-}
-
-fn boolean(words: &str, value: &Expr, schema: &DFSchema) -> Result<()> {
-    match value.get_type(schema).ok().and_then(|of| SqlType::of(&of)) {
-        Some(SqlType::Boolean | SqlType::Unknown) | None => Ok(()),
-        Some(of) => Err(invalid(format!("{words} must evaluate to a boolean: {of}"))),
-    }
 }
 
 fn common(words: &str, values: &[&Expr], schema: &DFSchema, text_is_moment: bool) -> Result<()> {
@@ -92,8 +81,29 @@ fn common(words: &str, values: &[&Expr], schema: &DFSchema, text_is_moment: bool
         match before.wider(&given) {
             Some(wider) => common = Some(wider),
             None if read => {}
-            None => return Err(invalid(format!("{words}: {before}, {given}"))),
+            None => return Err(near(values, format!("{words}: {before}, {given}"))),
         }
     }
     Ok(())
+}
+
+/// The error at the first column among `values`; literals have no place here.
+fn near(values: &[&Expr], text: String) -> DataFusionError {
+    let mut first: Option<String> = None;
+    for value in values {
+        let _ = value.apply(|expr| match expr {
+            Expr::Column(column) => {
+                first = Some(column.name.clone());
+                Ok(TreeNodeRecursion::Stop)
+            }
+            _ => Ok(TreeNodeRecursion::Continue),
+        });
+        if first.is_some() {
+            break;
+        }
+    }
+    match first {
+        Some(column) => SqlError::Near { column, text }.into(),
+        None => invalid(text),
+    }
 }

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 use datafusion::sql::planner::{NullOrdering, ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast;
 
-use super::functions::Registry;
+use super::functions::{FrameMemory, Registry};
 
 /// What all queries are planned with.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub(crate) struct Language {
 pub(crate) struct QueryContext<'a> {
     pub(crate) language: &'a Language,
     pub(crate) options: &'a ConfigOptions,
+    /// What its window functions may use.
+    pub(crate) frames: FrameMemory,
     /// The tables of the query, by database and name.
     pub(crate) tables: HashMap<(String, String), Arc<dyn TableSource>>,
 }
@@ -70,7 +72,7 @@ impl ContextProvider for QueryContext<'_> {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        self.language.registry.aggregate(name)
+        self.language.registry.aggregate(name).map(|function| self.frames.watch(function))
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {

@@ -12,12 +12,12 @@ use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax, ObjectName,
-    OneOrManyWithParens, Value,
+    OneOrManyWithParens, UnaryOperator, Value,
 };
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS, RESERVED_FOR_IDENTIFIER};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 
 use super::duration::{self, Duration};
 use super::sql_type::SqlType;
@@ -47,14 +47,19 @@ pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
 
 /// A VARCHAR literal.
 pub(crate) fn text(value: impl Into<String>) -> Expr {
-    Expr::Value(Value::SingleQuotedString(value.into()).into())
+    text_at(value, Span::empty())
+}
+
+/// The same for what is written at `span`: it tells the place of the call it is an operand of.
+pub(crate) fn text_at(value: impl Into<String>, span: Span) -> Expr {
+    Expr::Value(Value::SingleQuotedString(value.into()).with_span(span))
 }
 
 /// A literal of a length of time. Arrow's duration has no literal in SQL, so it is a call.
-pub(crate) fn duration_literal(duration: Duration) -> Expr {
+pub(crate) fn duration_literal(duration: Duration, span: Span) -> Expr {
     match duration {
-        Duration::DaySecond(nanos) => call("__day_second", vec![text(nanos.to_string())]),
-        Duration::YearMonth(months) => call("__year_month", vec![text(months.to_string())]),
+        Duration::DaySecond(nanos) => call("__day_second", vec![text_at(nanos.to_string(), span)]),
+        Duration::YearMonth(months) => call("__year_month", vec![text_at(months.to_string(), span)]),
     }
 }
 
@@ -89,6 +94,11 @@ impl Dialect for TimestreamDialect {
     }
 
     fn supports_window_clause_named_window_reference(&self) -> bool {
+        true
+    }
+
+    /// `U&'\0041'`
+    fn supports_unicode_string_literal(&self) -> bool {
         true
     }
 
@@ -141,6 +151,9 @@ impl Dialect for TimestreamDialect {
         if let Some((op, is_any)) = quantified_values(parser) {
             return Some(parse_quantified(parser, left, op, is_any));
         }
+        if let Some(negated) = in_values(parser) {
+            return Some(parse_in_values(parser, left, negated));
+        }
         if let Some(negated) = distinct_from(parser) {
             return Some(parse_distinct_from(parser, left, negated));
         }
@@ -166,6 +179,35 @@ impl Dialect for TimestreamDialect {
             _ => Expr::CompoundIdentifier(names),
         }))
     }
+}
+
+/// Whether `IN (VALUES` or, with `true`, `NOT IN (VALUES` follows, which sqlparser takes for a list.
+fn in_values(parser: &Parser) -> Option<bool> {
+    let is = |i: usize, keyword| {
+        matches!(&parser.peek_nth_token_ref(i).token, Token::Word(word)
+            if word.quote_style.is_none() && word.keyword == keyword)
+    };
+    let negated = is(0, Keyword::NOT);
+    let next = usize::from(negated);
+    let opens = parser.peek_nth_token_ref(next + 1).token == Token::LParen;
+    (is(next, Keyword::IN) && opens && is(next + 2, Keyword::VALUES)).then_some(negated)
+}
+
+/// `x IN (VALUES ..)` is `x = ANY (VALUES ..)`.
+fn parse_in_values(parser: &mut Parser, left: &Expr, negated: bool) -> Result<Expr, ParserError> {
+    if negated {
+        parser.next_token();
+    }
+    parser.next_token();
+    parser.expect_token(&Token::LParen)?;
+    let right = Box::new(Expr::Subquery(parser.parse_query()?));
+    parser.expect_token(&Token::RParen)?;
+    let left = Box::new(left.clone());
+    let any = Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, is_some: false };
+    Ok(match negated {
+        true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(any))) },
+        false => any,
+    })
 }
 
 /// Whether `IS DISTINCT FROM` or, with `true`, `IS NOT DISTINCT FROM` follows.
@@ -256,7 +298,7 @@ fn parse_duration(parser: &mut Parser, number: &str) -> Option<Result<Expr, Pars
     parser.next_token();
     Some(
         duration::times(number, unit)
-            .map(duration_literal)
+            .map(|duration| duration_literal(duration, span))
             .ok_or_else(|| ParserError::ParserError(format!("a duration out of range{}", span.start))),
     )
 }
@@ -271,7 +313,7 @@ fn parse_arguments(parser: &mut Parser) -> Result<Vec<Expr>, ParserError> {
 
 /// `CAST(x AS type)` becomes `__cast(x, 'type')`: the rules of a cast are Trino's, not DataFusion's.
 fn parse_cast(parser: &mut Parser, function: &str) -> Result<Expr, ParserError> {
-    parser.next_token();
+    let written = parser.next_token().span;
     parser.expect_token(&Token::LParen)?;
     let operand = parser.parse_expr()?;
     parser.expect_keyword(Keyword::AS)?;
@@ -290,7 +332,7 @@ fn parse_cast(parser: &mut Parser, function: &str) -> Result<Expr, ParserError> 
         name.push(' ');
     }
     match SqlType::parse(&name) {
-        Some(_) => Ok(call(function, vec![operand, text(name)])),
+        Some(_) => Ok(call(function, vec![operand, text_at(name, written)])),
         None => Err(ParserError::ParserError(format!("an unknown type{start}"))),
     }
 }

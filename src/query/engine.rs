@@ -26,7 +26,7 @@ use super::context::{Language, QueryContext};
 use super::cursor::{Cursors, Kept, Rest, cancelled};
 use super::deadline::Deadline;
 use super::error::{Locations, QueryError};
-use super::functions::Registry;
+use super::functions::{FrameMemory, Registry};
 use super::insights::{Insights, Scans};
 use super::limits::{QueryOptions, STACK_BYTES};
 use super::names::Tables;
@@ -42,7 +42,7 @@ use super::source::Source;
 use super::statement::{self, Parameters, Statement};
 use super::table::SnapshotTable;
 use super::unload::{self, Unload, UnloadJob};
-use super::{branches, catalog, deadline, names, prepare, rewrite, rows, spread, union};
+use super::{branches, catalog, deadline, names, prepare, rewrite, rows, spread, union, windows};
 use crate::clock::Clock;
 
 /// How many UNLOAD queries run at once, beside the others.
@@ -296,7 +296,13 @@ impl Engine {
             let _permit: OwnedSemaphorePermit = permit;
             worker.prepare(&sql).await
         });
-        match task.await {
+        // A plan that takes too long goes on taking its place, but its caller is answered.
+        let done = tokio::select! {
+            done = task => done,
+            () = tokio::time::sleep(inner.options.timeout) => return Err(timed_out(inner.options.timeout)),
+            () = inner.stopping.cancelled() => return Err(stopping()),
+        };
+        match done {
             Ok(prepared) => prepared,
             Err(error) if error.is_panic() => {
                 Err(QueryError::Execution("the query failed inside the engine".to_owned()))
@@ -391,7 +397,7 @@ impl Inner {
             Statement::Query(mut query) => {
                 let (tables, locations) =
                     names::resolve(&mut query, self.source.as_ref(), &self.language.registry)?;
-                rewrite::rewrite(&mut query, self.clock.now())?;
+                rewrite::rewrite(&mut query, self.clock.now(), &self.language.registry)?;
                 let done = self.run(*query, tables, deadline, tell).await;
                 done.map_err(|error| QueryError::from_datafusion(&error, &locations))
             }
@@ -447,7 +453,7 @@ impl Inner {
         deadline: &Deadline,
     ) -> Result<(Planned, Tables), QueryError> {
         let (tables, locations) = names::resolve(&mut select, self.source.as_ref(), &self.language.registry)?;
-        rewrite::rewrite(&mut select, self.clock.now())?;
+        rewrite::rewrite(&mut select, self.clock.now(), &self.language.registry)?;
         let planned = self.plan(*select, &tables, deadline).await;
         Ok((planned.map_err(|error| QueryError::from_datafusion(&error, &locations))?, tables))
     }
@@ -490,9 +496,10 @@ impl Inner {
         let context = QueryContext {
             language: &self.language,
             options: state.config_options(),
+            frames: FrameMemory::of(&state.runtime_env().memory_pool),
             tables: sources.collect(),
         };
-        let logical = context.plan(query)?;
+        let logical = windows::mend(context.plan(query)?)?;
         union::check(&logical)?;
         branches::check(&logical)?;
         let optimised = state.optimize(&logical)?;
@@ -529,7 +536,7 @@ impl Inner {
         };
         let aliased = prepare::aliased(&query);
         let (tables, locations) = names::resolve(&mut query, self.source.as_ref(), &self.language.registry)?;
-        rewrite::rewrite(&mut query, self.clock.now())?;
+        rewrite::rewrite(&mut query, self.clock.now(), &self.language.registry)?;
         let planned = self.plan(*query, &tables, &Deadline::default()).await;
         let planned = planned.map_err(|error| QueryError::from_datafusion(&error, &locations))?;
         let columns = prepare::columns(&planned.logical, &planned.columns, &aliased);

@@ -82,6 +82,9 @@ pub(crate) enum SqlError {
     /// A mistake that is in the query's text, whatever the data.
     #[error("{0}")]
     Invalid(String),
+    /// The same, where a column is all that tells the place.
+    #[error("{text}")]
+    Near { column: String, text: String },
     /// A mistake that depends on the data: division by zero, a failed cast.
     #[error("{0}")]
     Failed(String),
@@ -188,7 +191,8 @@ impl QueryError {
             DataFusionError::SchemaError(error, _) => Self::from_schema(error, at),
             DataFusionError::ArrowError(error, _) => Self::from_arrow(error),
             DataFusionError::ResourcesExhausted(_) => Self::Exhausted(
-                "Query exceeded the memory it may use; narrow its time range or group by less".to_owned(),
+                "Query exceeded the memory it may use (query.memory); narrow its time range or group by less"
+                    .to_owned(),
             ),
             DataFusionError::ObjectStore(error) => {
                 Self::Unavailable(format!("a part of the table could not be read: {error}"))
@@ -202,6 +206,9 @@ impl QueryError {
             DataFusionError::Plan(text)
             | DataFusionError::NotImplemented(text)
             | DataFusionError::Configuration(text) => Self::from_planner(text, at),
+            DataFusionError::Execution(text) if text.contains("NTILE requires a positive integer") => {
+                Self::Execution("Buckets must be greater than 0".to_owned())
+            }
             DataFusionError::Execution(text) => Self::Execution(first_line(text)),
             DataFusionError::Internal(text) if text.contains("any signature") => wrong_operands(text, at),
             // Files of parts are read through the object store; what spills is not.
@@ -226,6 +233,9 @@ impl QueryError {
         if says("No function matches") || says("any signature") {
             return wrong_operands(text, at);
         }
+        if let Some(error) = Self::of_clause(text, at) {
+            return error;
+        }
         let unplanned = says("does not support logical expression");
         Self::Validation(match () {
             () if says("non-boolean predicate") => {
@@ -249,6 +259,43 @@ impl QueryError {
         })
     }
 
+    /// What is wrong with a clause, in Trino's words.
+    fn of_clause(text: &str, at: &Locations) -> Option<Self> {
+        let quoted = |mark: char, n: usize| text.split(mark).nth(n).unwrap_or_default();
+        let name = |call: &str| call.split('(').next().unwrap_or_default().to_owned();
+        let said = if text.contains("Aggregate function calls cannot be nested") {
+            let outer = name(quoted('\'', 3));
+            format!("line {}: Cannot nest aggregations inside aggregation '{outer}'", at.of_function(&outer))
+        } else if text.contains("Aggregate function calls cannot contain window") {
+            let outer = name(quoted('\'', 3));
+            format!(
+                "line {}: Cannot nest window functions inside aggregation '{outer}'",
+                at.of_function(&outer)
+            )
+        } else if text.contains("are not allowed in the WHERE clause") {
+            "WHERE clause cannot contain aggregations, window functions or grouping operations".to_owned()
+        } else if text.contains("For SELECT DISTINCT, ORDER BY expressions") {
+            "For SELECT DISTINCT, ORDER BY expressions must appear in select list".to_owned()
+        } else if let Some(qualifier) = text.strip_prefix("Invalid qualifier ") {
+            format!("line {}: Unable to resolve reference {qualifier}", at.of_column(qualifier))
+        } else if let Some(counts) = text.strip_prefix("Source table contains ") {
+            let mut numbers = counts.split_whitespace().filter_map(|word| word.parse::<usize>().ok());
+            let (has, given) = (numbers.next()?, numbers.next()?);
+            format!("Column alias list has {given} entries but relation has {has} columns")
+        } else if text.contains("only support Literal types for field at idx") {
+            "The offset of a window function, or its number of buckets, must be a literal".to_owned()
+        } else if text.starts_with("The window ") && text.contains("is not defined") {
+            format!("Cannot resolve WINDOW name {}", text.split_whitespace().nth(2).unwrap_or_default())
+        } else if let Some(field) =
+            text.strip_prefix("Field ").and_then(|rest| rest.split_once(" not found in struct"))
+        {
+            format!("line {}: Column '{}' does not exist", at.of_column(field.0), field.0)
+        } else {
+            return None;
+        };
+        Some(Self::Validation(said))
+    }
+
     /// What went wrong in a condition that Parquet's reader was checking.
     fn from_row_filter(text: &str) -> Self {
         match SqlError::from_debug(text) {
@@ -264,6 +311,9 @@ impl QueryError {
                 Self::Validation(format!("line {}: {error}", at.of_function(function)))
             }
             SqlError::Syntax { function, .. } => syntax(at.of_function(function)),
+            SqlError::Near { column, text } => {
+                Self::Validation(format!("line {}: {text}", at.of_column(column)))
+            }
             SqlError::Invalid(text) => Self::Validation(text.clone()),
             SqlError::Failed(text) => Self::Execution(text.clone()),
         }
@@ -297,6 +347,11 @@ impl QueryError {
     fn from_arrow(error: &ArrowError) -> Self {
         match error {
             ArrowError::DivideByZero => Self::Execution("Division by zero".to_owned()),
+            ArrowError::ArithmeticOverflow(text) if text.starts_with("Overflow happened on: - ") => {
+                let value = text.trim_start_matches("Overflow happened on: - ");
+                let of = if value.parse::<i32>().is_ok() { "integer" } else { "bigint" };
+                Self::Execution(format!("{of} negation overflow: {value}"))
+            }
             ArrowError::ArithmeticOverflow(text) => {
                 Self::Execution(format!("numeric value out of range: {}", first_line(text)))
             }

@@ -3,9 +3,9 @@
 //! The way of a query, a file for each step:
 //!
 //! ```text
-//! text -> limits, dialect, values, weight -> statement -> names (tables, functions)
-//!      -> rewrite, subquery, like, select_list
-//!      -> context, operators, unnest, union, branches (logical plan)
+//! text -> limits, dialect, values, weight -> words, statement -> names (tables, functions)
+//!      -> rewrite, calls, places, subquery, like, select_list
+//!      -> context, operators, unnest, using, windows, union, branches (logical plan)
 //!      -> spread -> table, prune, part_reader (scan) -> lambda_places, deadline (physical plan)
 //!      -> results, rows, insights, wire_text (page) -> cursor (token), running (cancel)
 //! ```
@@ -27,8 +27,11 @@ mod like;
 mod statement;
 mod values;
 mod weight;
+mod words;
 
+mod calls;
 mod names;
+mod places;
 mod rewrite;
 mod select_list;
 mod subquery;
@@ -39,6 +42,8 @@ mod functions;
 mod operators;
 mod union;
 mod unnest;
+mod using;
+mod windows;
 
 mod part_reader;
 mod prune;

@@ -9,8 +9,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, Ident, ObjectName, ObjectNamePart, OneOrManyWithParens, Query, Select, SelectItem,
-    Spanned, TableAlias, TableFactor, VisitMut, VisitorMut,
+    Expr, Function, Ident, Join, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart,
+    OneOrManyWithParens, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, Spanned, TableAlias,
+    TableFactor, VisitMut, VisitorMut,
 };
 
 use super::error::{Locations, Position, QueryError, syntax};
@@ -271,6 +272,26 @@ impl Spelling {
         self.locations.column(&name.value, name.span);
     }
 
+    fn using(&self, joins: &mut [Join]) {
+        use JoinOperator::{FullOuter, Inner, Join as Plain, Left, LeftOuter, Right, RightOuter};
+        for join in joins {
+            let (Plain(constraint)
+            | Inner(constraint)
+            | Left(constraint)
+            | LeftOuter(constraint)
+            | Right(constraint)
+            | RightOuter(constraint)
+            | FullOuter(constraint)) = &mut join.join_operator
+            else {
+                continue;
+            };
+            if let JoinConstraint::Using(names) = constraint {
+                let names = names.iter_mut().flat_map(|name| &mut name.0);
+                names.filter_map(identifier).for_each(|name| self.spell(name));
+            }
+        }
+    }
+
     fn spell(&self, name: &mut Ident) {
         if name.quote_style.is_none()
             && !self.exact.contains(&name.value)
@@ -283,6 +304,27 @@ impl Spelling {
 
 impl VisitorMut for Spelling {
     type Break = ();
+
+    /// The columns of a join by USING are no expressions.
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        select.from.iter_mut().for_each(|from| self.using(&mut from.joins));
+        for item in &mut select.projection {
+            if let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(name), _) = item
+            {
+                for part in name.0.iter_mut().filter_map(identifier) {
+                    self.correct(part);
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
+            self.using(&mut table_with_joins.joins);
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {

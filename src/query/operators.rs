@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue, TableReference};
-use datafusion::functions_nested::make_array::make_array_udf;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
 use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::error::invalid;
 use super::functions::{Registry, cast_array};
+use super::places::{Place, Placed, placed};
 use super::sql_type::SqlType;
 
 /// Plans the operators whose meaning is ours.
@@ -72,14 +72,31 @@ impl Operators {
         Ok(PlannerResult::Planned(if prunes { plain.and(call) } else { call }))
     }
 
+    /// `-value`
+    fn negative(
+        &self,
+        value: Expr,
+        place: &Place,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let of = value.get_type(schema).ok().and_then(|of| SqlType::of(&of));
+        Ok(PlannerResult::Planned(match of {
+            Some(SqlType::DaySecond | SqlType::YearMonth) => self.call("__negate", vec![value])?,
+            None | Some(SqlType::Integer | SqlType::Bigint | SqlType::Double | SqlType::Unknown) => {
+                Expr::Negative(Box::new(value))
+            }
+            Some(of) => return Err(invalid(format!("{place}Cannot apply operator: -{of}"))),
+        }))
+    }
+
     /// Text where a moment is wanted. A literal that is none is a mistake in the query, found before
     /// any row is.
-    fn cast(&self, operand: Expr, to: &SqlType) -> Result<Expr> {
+    fn cast(&self, operand: Expr, to: &SqlType, place: &Place) -> Result<Expr> {
         if let Expr::Literal(text, _) = &operand
             && let Err(error) = cast_array(&text.to_array()?, to, false)
         {
             return Err(match error.find_root() {
-                DataFusionError::External(error) => invalid(error.to_string()),
+                DataFusionError::External(error) => invalid(format!("{place}{error}")),
                 _ => error,
             });
         }
@@ -122,50 +139,93 @@ fn is_stored(operand: &Expr) -> bool {
     }
 }
 
+/// `value` itself, if it is what it must be.
+fn checked(
+    value: Expr,
+    placed: &Placed,
+    place: &Place,
+    schema: &DFSchema,
+) -> Result<PlannerResult<RawBinaryExpr>> {
+    if let Some(of) = value.get_type(schema).ok().and_then(|of| SqlType::of(&of)) {
+        match placed {
+            Placed::Condition(words) => boolean(&of, words, place)?,
+            Placed::Text(words) if !matches!(of, SqlType::Varchar | SqlType::Unknown) => {
+                return Err(invalid(format!("{place}{words} must evaluate to a varchar (actual: {of})")));
+            }
+            _ => {}
+        }
+    }
+    Ok(PlannerResult::Planned(value))
+}
+
+fn boolean(of: &SqlType, words: &str, place: &Place) -> Result<()> {
+    match of {
+        SqlType::Boolean | SqlType::Unknown => Ok(()),
+        of => Err(invalid(format!("{place}{words} must evaluate to a boolean (actual: {of})"))),
+    }
+}
+
+/// The number a subscript is, if it is a literal.
+fn literal_index(key: &Expr) -> Option<usize> {
+    match key {
+        Expr::Cast(cast) => literal_index(&cast.expr),
+        Expr::Literal(ScalarValue::Int32(Some(place)), _) => usize::try_from(*place).ok(),
+        Expr::Literal(ScalarValue::Int64(Some(place)), _) => usize::try_from(*place).ok(),
+        _ => None,
+    }
+}
+
 fn is_moment(of: &SqlType) -> bool {
     matches!(of, SqlType::Timestamp | SqlType::Date | SqlType::Time)
 }
 
 impl ExprPlanner for Operators {
     fn plan_binary_op(&self, expr: RawBinaryExpr, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
-        let types = (expr.left.get_type(schema), expr.right.get_type(schema));
+        let RawBinaryExpr { op, left, right } = expr;
+        let (op, place) = match placed(op) {
+            (Placed::Operator(op), place) => (op, place),
+            (Placed::Negative, place) => return self.negative(left, &place, schema),
+            (placed, place) => return checked(left, &placed, &place, schema),
+        };
+        let types = (left.get_type(schema), right.get_type(schema));
+        let expr = RawBinaryExpr { op, left, right };
         // A column that does not exist has no type; the planner reports it with its place.
         let (Ok(left), Ok(right)) = types else { return Ok(PlannerResult::Original(expr)) };
         let (Some(left), Some(right)) = (SqlType::of(&left), SqlType::of(&right)) else {
             return Ok(PlannerResult::Original(expr));
         };
-        let RawBinaryExpr { op, left: left_expr, right: right_expr } = expr;
-        if let Some(function) = arithmetic(&op) {
+        let wrong =
+            |op: &BinaryOperator| invalid(format!("{place}Cannot apply operator: {left} {op} {right}"));
+        if let Some(function) = arithmetic(&expr.op) {
             let doubles = |a: &SqlType, b: &SqlType| {
                 matches!(a, SqlType::Double)
                     && matches!(b, SqlType::Double | SqlType::Integer | SqlType::Bigint | SqlType::Unknown)
             };
             let unknown = left == SqlType::Unknown && right == SqlType::Unknown;
             if doubles(&left, &right) || doubles(&right, &left) || unknown {
-                return Ok(PlannerResult::Original(RawBinaryExpr { op, left: left_expr, right: right_expr }));
+                return Ok(PlannerResult::Original(expr));
             }
             if !self.registry.takes(function, &[left.arrow(), right.arrow()]) {
-                return Err(invalid(format!("Cannot apply operator: {left} {op} {right}")));
+                return Err(wrong(&expr.op));
             }
-            return Ok(PlannerResult::Planned(self.call(function, vec![left_expr, right_expr])?));
+            return Ok(PlannerResult::Planned(self.call(function, vec![expr.left, expr.right])?));
         }
-        if op == BinaryOperator::StringConcat {
+        if expr.op == BinaryOperator::StringConcat {
             if !self.registry.takes("concat", &[left.arrow(), right.arrow()]) {
-                return Err(invalid(format!("Cannot apply operator: {left} || {right}")));
+                return Err(wrong(&expr.op));
             }
-            return Ok(PlannerResult::Planned(self.call("concat", vec![left_expr, right_expr])?));
+            return Ok(PlannerResult::Planned(self.call("concat", vec![expr.left, expr.right])?));
         }
-        if is_comparison(&op) {
+        if is_comparison(&expr.op) {
+            let RawBinaryExpr { op, left: left_expr, right: right_expr } = expr;
             let (left_expr, right_expr) = match (&left, &right) {
                 (SqlType::Varchar, moment) if is_moment(moment) => {
-                    (self.cast(left_expr, moment)?, right_expr)
+                    (self.cast(left_expr, moment, &place)?, right_expr)
                 }
                 (moment, SqlType::Varchar) if is_moment(moment) => {
-                    (left_expr, self.cast(right_expr, moment)?)
+                    (left_expr, self.cast(right_expr, moment, &place)?)
                 }
-                (left, right) if left.wider(right).is_none() => {
-                    return Err(invalid(format!("Cannot apply operator: {left} {op} {right}")));
-                }
+                (left, right) if left.wider(right).is_none() => return Err(wrong(&op)),
                 _ => (left_expr, right_expr),
             };
             if left == SqlType::Double || right == SqlType::Double {
@@ -173,30 +233,41 @@ impl ExprPlanner for Operators {
             }
             return Ok(PlannerResult::Original(RawBinaryExpr { op, left: left_expr, right: right_expr }));
         }
-        match op {
-            BinaryOperator::And | BinaryOperator::Or => {
-                for of in [&left, &right] {
-                    if !matches!(of, SqlType::Boolean | SqlType::Unknown) {
-                        return Err(invalid(format!(
-                            "Logical expression term must evaluate to a boolean: {of}"
-                        )));
-                    }
-                }
-                Ok(PlannerResult::Original(RawBinaryExpr { op, left: left_expr, right: right_expr }))
-            }
-            other => Err(invalid(format!("Timestream has no operator {other}"))),
+        for of in [&left, &right] {
+            boolean(of, "Logical expression term", &place)?;
         }
+        Ok(PlannerResult::Original(expr))
     }
 
     fn plan_field_access(
         &self,
         expr: RawFieldAccessExpr,
-        _: &DFSchema,
+        schema: &DFSchema,
     ) -> Result<PlannerResult<RawFieldAccessExpr>> {
         let RawFieldAccessExpr { field_access, expr } = expr;
+        let of = expr.get_type(schema)?;
         let planned = match field_access {
-            GetFieldAccess::NamedStructField { name } => self.call("get_field", vec![expr, lit(name)])?,
-            GetFieldAccess::ListIndex { key } => self.call("__subscript", vec![expr, *key])?,
+            GetFieldAccess::ListIndex { key } => match (&of, literal_index(&key)) {
+                (DataType::Struct(fields), Some(place)) => {
+                    let field = place.checked_sub(1).and_then(|place| fields.get(place));
+                    let field = field.ok_or_else(|| {
+                        invalid(format!("a row of {} fields has none at {place}", fields.len()))
+                    })?;
+                    self.call("get_field", vec![expr, lit(field.name().as_str())])?
+                }
+                _ => {
+                    let key_of = key.get_type(schema)?;
+                    if !self.registry.takes("__subscript", &[of.clone(), key_of.clone()]) {
+                        let (of, key) = (SqlType::name_of(&of), SqlType::name_of(&key_of));
+                        return Err(invalid(format!("Cannot apply operator: {of}[{key}]")));
+                    }
+                    self.call("__subscript", vec![expr, *key])?
+                }
+            },
+            // `x['a']`
+            GetFieldAccess::NamedStructField { .. } => {
+                return Err(invalid(format!("Cannot apply operator: {}[varchar]", SqlType::name_of(&of))));
+            }
             GetFieldAccess::ListRange { .. } => {
                 return Err(invalid("an array subscript is one number: use slice(array, start, length)"));
             }
@@ -205,7 +276,7 @@ impl ExprPlanner for Operators {
     }
 
     fn plan_array_literal(&self, exprs: Vec<Expr>, _: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
-        Ok(PlannerResult::Planned(make_array_udf().call(exprs)))
+        Ok(PlannerResult::Planned(self.call("__array", exprs)?))
     }
 
     fn plan_struct_literal(&self, args: Vec<Expr>, _: bool) -> Result<PlannerResult<Vec<Expr>>> {

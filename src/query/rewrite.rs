@@ -7,35 +7,32 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    GroupByExpr, Ident, Interval, JoinConstraint, JoinOperator, LimitClause, OneOrManyWithParens,
-    OrderByKind, Query, Select, Spanned, TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut,
+    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, OneOrManyWithParens, OrderByKind, Query,
+    Select, SelectItem, Spanned, TableFactor, TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut,
     VisitorMut, WindowFrameBound, WindowType, visit_expressions,
 };
 
-use super::dialect::{call, duration_literal, text};
+use super::dialect::{call, duration_literal, text, text_at};
 use super::duration;
 use super::error::{Position, QueryError, syntax};
-use super::like;
-use super::select_list::{gather_unnests, name_items, number_after_wildcards};
+use super::functions::Registry;
+use super::select_list::{
+    gather, gather_nested, name_items, name_values, name_values_of_view, number_beside_wildcards,
+    number_repeated,
+};
 use super::subquery::{self, Quantifier};
+use super::{calls, like, places, wire_text};
 use crate::clock::Timestamp;
 
 /// Rewrites `query`, which starts at the moment `now`.
-pub(crate) fn rewrite(query: &mut Query, now: Timestamp) -> Result<(), QueryError> {
-    let mut rewriter = Rewriter { now, lambdas: vec![] };
+pub(crate) fn rewrite(query: &mut Query, now: Timestamp, registry: &Registry) -> Result<(), QueryError> {
+    let mut rewriter = Rewriter { now, registry, lambdas: vec![], relations: 0 };
     if let ControlFlow::Break(error) = query.visit(&mut rewriter) {
         return Err(*error);
     }
-    number_after_wildcards(&mut query.body);
+    number_beside_wildcards(&mut query.body);
     Ok(())
-}
-
-/// DataFusion takes the column of USING from the left side, where such joins have NULL.
-fn using_from_the_right(operator: &JoinOperator) -> bool {
-    use JoinConstraint::Using;
-    use JoinOperator::{FullOuter, Right, RightOuter};
-    matches!(operator, Right(Using(_)) | RightOuter(Using(_)) | FullOuter(Using(_)))
 }
 
 /// Whether `query` has a `TRY`.
@@ -47,10 +44,13 @@ pub(crate) fn has_try(query: &Query) -> bool {
     .is_break()
 }
 
-struct Rewriter {
+struct Rewriter<'a> {
     now: Timestamp,
+    registry: &'a Registry,
     /// The parameters of the lambdas around the present expression.
     lambdas: Vec<Vec<String>>,
+    /// How many relations got a name here.
+    relations: usize,
 }
 
 type Step = ControlFlow<Box<QueryError>>;
@@ -59,11 +59,14 @@ fn fail(error: QueryError) -> Step {
     ControlFlow::Break(Box::new(error))
 }
 
-impl VisitorMut for Rewriter {
+impl VisitorMut for Rewriter<'_> {
     type Break = Box<QueryError>;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> Step {
         subquery::lift_order(query);
+        for view in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            name_values_of_view(&view.query, &mut view.alias);
+        }
         if let Some(fetch) = query.fetch.take() {
             if fetch.with_ties || fetch.percent {
                 return fail(QueryError::Validation("FETCH takes a number of rows ONLY".to_owned()));
@@ -85,6 +88,11 @@ impl VisitorMut for Rewriter {
         if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
             limit.iter_mut().for_each(untype);
             offset.iter_mut().for_each(|offset| untype(&mut offset.value));
+            for count in limit.iter().chain(offset.iter().map(|offset| &offset.value)) {
+                if let Err(error) = check_count(count) {
+                    return fail(error);
+                }
+            }
         }
         if let Some(order_by) = &mut query.order_by
             && let OrderByKind::Expressions(keys) = &mut order_by.kind
@@ -96,21 +104,33 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> Step {
         subquery::lift(select);
-        if select
-            .from
-            .iter()
-            .flat_map(|from| &from.joins)
-            .any(|join| using_from_the_right(&join.join_operator))
-        {
-            return fail(QueryError::Validation(
-                "RIGHT and FULL JOIN do not take USING: write ON and coalesce the two columns".to_owned(),
-            ));
+        if let Some(condition) = &mut select.selection {
+            places::check(condition, "WHERE clause");
         }
-        gather_unnests(select);
+        if let Some(condition) = &mut select.having {
+            places::check(condition, "HAVING clause");
+        }
+        if select.from.is_empty()
+            && let Some(SelectItem::Wildcard(star)) =
+                select.projection.iter().find(|item| matches!(item, SelectItem::Wildcard(_)))
+        {
+            let at = Position::of(star.wildcard_token.0.span).unwrap_or(Position::START);
+            return fail(QueryError::Validation(format!(
+                "line {at}: SELECT * not allowed in queries without FROM clause"
+            )));
+        }
+        gather(select, &mut self.relations);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> Step {
+        gather_nested(factor, &mut self.relations);
+        name_values(factor, &mut self.relations);
         ControlFlow::Continue(())
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> Step {
+        number_repeated(select);
         name_items(&mut select.projection);
         if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
             // `GROUP BY ()` is one group of all rows.
@@ -148,13 +168,15 @@ impl VisitorMut for Rewriter {
                 }
             }
             Expr::Function(function) => untype_frame(function),
+            // DataFusion takes a subquery without rows for one that has no NULL.
+            Expr::Subquery(_) => *expr = call("__maybe", vec![take(expr)]),
             _ => {}
         }
         ControlFlow::Continue(())
     }
 }
 
-impl Rewriter {
+impl Rewriter<'_> {
     /// What stands for `expr`, if something else does. Its operands are visited afterwards.
     fn replacement(&self, expr: &mut Expr) -> Result<Option<Expr>, QueryError> {
         let place = || Position::of(expr.span());
@@ -174,11 +196,12 @@ impl Rewriter {
             Expr::Interval(interval) => interval_literal(interval).ok_or_else(|| syntax(place))?,
             Expr::TypedString(typed) => {
                 let name = typed.data_type.to_string();
+                let span = typed.value.span;
                 let Some(value) = typed.value.clone().into_string() else { return Err(syntax(place)) };
-                call("__cast", vec![text(value), text(name)])
+                call("__cast", vec![text_at(value, span), text(name)])
             }
             Expr::Cast { kind: CastKind::DoubleColon, .. } => return Err(syntax(place)),
-            Expr::Function(function) => return self.function(function),
+            Expr::Function(function) => return calls::rewritten(function, self.now),
             Expr::Ceil { .. }
             | Expr::Floor { .. }
             | Expr::Position { .. }
@@ -190,8 +213,29 @@ impl Rewriter {
             }
             Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match number_text(expr) {
                 Some(digits) => return Ok(negative_literal(&digits)),
-                None => return Ok(None),
+                None => places::negative(take(expr), place),
             },
+            Expr::Value(value) if is_too_large(&value.value) => {
+                return Err(QueryError::Validation(format!(
+                    "line {place}: Invalid numeric literal: {}",
+                    value.value
+                )));
+            }
+            Expr::Between { expr, negated, low, high }
+                if (is_short_moment(low) || is_short_moment(high)) && is_small(expr) =>
+            {
+                between(take(expr), *negated, take(low), take(high))
+            }
+            Expr::InList { expr, list, negated } if list.iter().any(is_short_moment) && is_small(expr) => {
+                in_list(expr, std::mem::take(list), *negated)
+            }
+            Expr::Subquery(query) => {
+                subquery::single(query, self.registry);
+                return Ok(None);
+            }
+            Expr::InSubquery { expr, subquery, negated } if matches!(expr.as_ref(), Expr::Tuple(_)) => {
+                negated_if(*negated, subquery::row_in(take(expr), subquery))
+            }
             Expr::AnyOp { left, compare_op, right, .. } => {
                 subquery::quantified(take(left), compare_op.clone(), right, Quantifier::Any)
                     .ok_or_else(|| syntax(place))?
@@ -200,8 +244,33 @@ impl Rewriter {
                 subquery::quantified(take(left), compare_op.clone(), right, Quantifier::All)
                     .ok_or_else(|| syntax(place))?
             }
-            Expr::Like { pattern, escape_char, .. } => {
+            Expr::Like { expr, pattern, escape_char, .. } => {
                 **pattern = like_pattern(take(pattern), escape_char.take(), place)?;
+                places::check_text(expr, "Left side of LIKE expression");
+                places::check_text(pattern, "Pattern for LIKE expression");
+                return Ok(None);
+            }
+            Expr::BinaryOp { op, .. } if !places::is_known(op) => return Err(syntax(place)),
+            Expr::BinaryOp { op, .. } => {
+                places::mark(op, place);
+                return Ok(None);
+            }
+            Expr::UnaryOp { op, .. }
+                if !matches!(op, UnaryOperator::Minus | UnaryOperator::Plus | UnaryOperator::Not) =>
+            {
+                return Err(syntax(place));
+            }
+            Expr::UnaryOp { op: UnaryOperator::Not, expr } => {
+                places::check(expr, "Value of logical NOT expression");
+                return Ok(None);
+            }
+            Expr::Case { operand: None, conditions, case_token, .. } => {
+                // `IF` is a CASE that nobody wrote.
+                let words = match Position::of(case_token.0.span) {
+                    Some(_) => "CASE WHEN clause",
+                    None => "IF condition",
+                };
+                conditions.iter_mut().for_each(|when| places::check(&mut when.condition, words));
                 return Ok(None);
             }
             Expr::AtTimeZone { .. } => {
@@ -215,59 +284,6 @@ impl Rewriter {
 
     fn is_parameter(&self, name: Option<&Ident>) -> bool {
         name.is_some_and(|name| self.lambdas.iter().flatten().any(|parameter| *parameter == name.value))
-    }
-
-    /// Functions that mean something else, or one thing more, than their name says.
-    fn function(&self, function: &mut Function) -> Result<Option<Expr>, QueryError> {
-        let name = function.name.to_string();
-        let now = || text(super::wire_text::timestamp(self.now.nanos()));
-        let cast_now =
-            |of: &str| call("__cast", vec![call("__cast", vec![now(), text("timestamp")]), text(of)]);
-        let args = match &mut function.args {
-            FunctionArguments::List(list) => &mut list.args,
-            FunctionArguments::None => {
-                return Ok(match name.as_str() {
-                    "current_timestamp" | "localtimestamp" => Some(cast_now("timestamp")),
-                    "current_date" => Some(cast_now("date")),
-                    "current_time" | "localtime" => Some(cast_now("time")),
-                    _ => None,
-                });
-            }
-            FunctionArguments::Subquery(_) => return Ok(None),
-        };
-        if function.over.is_some() {
-            check_offset(&name, args)?;
-        }
-        match (name.as_str(), args.len()) {
-            ("now" | "current_timestamp" | "localtimestamp", 0) => return Ok(Some(cast_now("timestamp"))),
-            ("ago", 1) => args.push(argument(cast_now("timestamp"))),
-            ("count", 0) => args.push(FunctionArg::Unnamed(FunctionArgExpr::Wildcard)),
-            ("approx_distinct", 2) => {
-                let error = args.pop().and_then(|arg| match arg {
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
-                        number_text(&expr)?.parse::<f64>().ok()
-                    }
-                    _ => None,
-                });
-                if !error.is_some_and(|error| (0.004_062_5..=0.26).contains(&error)) {
-                    return Err(QueryError::Validation(
-                        "the standard error of approx_distinct must be a number from 0.0040625 to 0.26"
-                            .to_owned(),
-                    ));
-                }
-            }
-            ("max" | "min", 2) | ("max_by" | "min_by", 3) => {
-                function.name = vec![Ident::new(format!("__{name}_n"))].into();
-            }
-            ("regexp_replace", 3) if is_lambda(args.get(2)) => {
-                function.name = vec![Ident::new("__regexp_replace_lambda")].into();
-            }
-            ("array_sort", 2) if is_lambda(args.get(1)) => {
-                function.name = vec![Ident::new("__array_sort_by")].into();
-            }
-            _ => {}
-        }
-        Ok(None)
     }
 }
 
@@ -286,28 +302,6 @@ fn like_pattern(written: Expr, escape: Option<ValueWithSpan>, place: Position) -
         return spelled.map(text).ok_or_else(|| wrong(like::WRONG_ESCAPE));
     }
     Ok(call("__like_pattern", vec![written, text(escape.unwrap_or_default())]))
-}
-
-/// DataFusion answers NULL where a window function looks at a row that cannot be.
-fn check_offset(name: &str, args: &[FunctionArg]) -> Result<(), QueryError> {
-    let least = match name {
-        "nth_value" => 1,
-        "lag" | "lead" => 0,
-        _ => return Ok(()),
-    };
-    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(offset))) = args.get(1) else { return Ok(()) };
-    let digits = match offset {
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
-            number_text(expr).map(|digits| format!("-{digits}"))
-        }
-        other => number_text(other),
-    };
-    match digits.and_then(|digits| digits.parse::<i64>().ok()) {
-        Some(offset) if offset < least => Err(QueryError::Validation(format!(
-            "{name}: Offset must be at least {least}, but it is {offset}"
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// The call behind what SQL spells with words between the operands.
@@ -337,14 +331,6 @@ fn spelled_out(expr: &mut Expr) -> Option<Expr> {
         }
         _ => return None,
     })
-}
-
-fn argument(expr: Expr) -> FunctionArg {
-    FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
-}
-
-fn is_lambda(arg: Option<&FunctionArg>) -> bool {
-    matches!(arg, Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Lambda(_)))))
 }
 
 pub(super) fn number(digits: &str) -> Expr {
@@ -416,7 +402,7 @@ fn untype_frame(function: &mut Function) {
     }
 }
 
-fn number_text(expr: &Expr) -> Option<String> {
+pub(super) fn number_text(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::Number(digits, _) => Some(digits.clone()),
@@ -426,11 +412,65 @@ fn number_text(expr: &Expr) -> Option<String> {
     }
 }
 
-/// `-2147483648` is an INTEGER although `2147483648` is not.
+/// `-2147483648` is an INTEGER although `2147483648` is not, and the same for BIGINT.
 fn negative_literal(digits: &str) -> Option<Expr> {
     let negative = format!("-{digits}");
-    (negative.parse::<i32>().is_ok() && digits.parse::<i32>().is_err())
-        .then(|| call("__cast", vec![text(negative), text("integer")]))
+    let of = match () {
+        () if negative.parse::<i32>().is_ok() && digits.parse::<i32>().is_err() => "integer",
+        () if negative.parse::<i64>().is_ok() && digits.parse::<i64>().is_err() => "bigint",
+        () => return None,
+    };
+    Some(call("__cast", vec![text(negative), text(of)]))
+}
+
+/// Whether a literal is an integer that no type holds.
+fn is_too_large(value: &Value) -> bool {
+    matches!(value, Value::Number(digits, _)
+        if digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<i64>().is_err())
+}
+
+/// LIMIT and OFFSET take a number of rows and nothing that has to be calculated.
+fn check_count(count: &Expr) -> Result<(), QueryError> {
+    let negative = matches!(count, Expr::UnaryOp { op: UnaryOperator::Minus, .. });
+    match number_text(count) {
+        Some(digits) if digits.parse::<i64>().is_ok() => Ok(()),
+        // DataFusion says what is wrong with a number below zero.
+        None if negative => Ok(()),
+        _ => Err(syntax(Position::of(count.span()).unwrap_or(Position::START))),
+    }
+}
+
+/// Whether a literal may be a moment in a spelling that DataFusion does not read: one without seconds.
+fn is_short_moment(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(&value.value, Value::SingleQuotedString(text)
+        if text.len() == 16 && wire_text::parse_timestamp(text).is_some()))
+}
+
+/// Whether an operand can be written twice.
+fn is_small(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+}
+
+fn compared(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
+}
+
+fn negated_if(negated: bool, expr: Expr) -> Expr {
+    let expr = Box::new(Expr::Nested(Box::new(expr)));
+    if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr } } else { *expr }
+}
+
+/// `x BETWEEN a AND b` by two comparisons.
+fn between(expr: Expr, negated: bool, low: Expr, high: Expr) -> Expr {
+    let above = compared(expr.clone(), BinaryOperator::GtEq, low);
+    negated_if(negated, compared(above, BinaryOperator::And, compared(expr, BinaryOperator::LtEq, high)))
+}
+
+/// `x IN (a, b)` by comparisons.
+fn in_list(expr: &Expr, list: Vec<Expr>, negated: bool) -> Expr {
+    let equal = list.into_iter().map(|one| compared(expr.clone(), BinaryOperator::Eq, one));
+    let any = equal.reduce(|any, one| compared(any, BinaryOperator::Or, one));
+    negated_if(negated, any.unwrap_or_else(|| Expr::Value(Value::Boolean(false).into())))
 }
 
 fn is_duration(expr: &Expr) -> bool {
@@ -457,6 +497,7 @@ fn fields(root: Expr, chain: Vec<AccessExpr>) -> Option<Expr> {
 }
 
 fn interval_literal(interval: &mut Interval) -> Option<Expr> {
+    let span = interval.value.span();
     let written = match interval.value.as_mut() {
         Expr::Value(value) => value.value.clone().into_string()?,
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match expr.as_ref() {
@@ -471,7 +512,7 @@ fn interval_literal(interval: &mut Interval) -> Option<Expr> {
         Some(last) => duration::parse_interval(&written, &[&first, "to", last]),
         None => duration::parse_interval(&written, &[&first]),
     };
-    parsed.map(duration_literal)
+    parsed.map(|duration| duration_literal(duration, span))
 }
 
 /// The function that `EXTRACT(field FROM x)` stands for.

@@ -22,6 +22,7 @@ use super::operators::Operators;
 use super::source::Source;
 use super::table::PARTS_URL;
 use super::unnest::UnnestPlanner;
+use super::using::UsingPlanner;
 
 /// What all queries are planned with.
 pub(crate) fn language(registry: &Arc<Registry>) -> Language {
@@ -36,7 +37,7 @@ pub(crate) fn language(registry: &Arc<Registry>) -> Language {
         registry: Arc::clone(registry),
         // The two of DataFusion know what `count(*)` is.
         expr_planners: vec![operators, Arc::new(AggregateFunctionPlanner), Arc::new(WindowFunctionPlanner)],
-        relation_planners: vec![Arc::new(unnest)],
+        relation_planners: vec![Arc::new(unnest), Arc::new(UsingPlanner)],
     }
 }
 

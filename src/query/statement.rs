@@ -3,10 +3,11 @@
 //! What no statement of ours begins with is refused before it is parsed, and what a query may not
 //! contain (other statements inside `WITH`, table functions, locks) after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{self, SetExpr, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
@@ -17,6 +18,7 @@ use super::unload::{self, Unload};
 use super::values::{without_group_quantifier, wrap_bare_rows};
 use super::weight;
 use super::wire_text;
+use super::words::{self, is_reserved};
 use crate::clock::Timestamp;
 
 /// The values of a query's parameters by their names, without the `@`.
@@ -89,7 +91,7 @@ pub(crate) fn parse_query(
     tokens: Vec<TokenWithSpan>,
     parameters: &Parameters,
 ) -> Result<Box<ast::Query>, QueryError> {
-    let tokens = filled_in(tokens, parameters)?;
+    let tokens = words::plain(filled_in(tokens, parameters)?);
     // Only prepared statements have values for them, and there are none.
     if let Some(token) =
         tokens.iter().find(|token| matches!(token.token, Token::Placeholder(_) | Token::Colon))
@@ -97,6 +99,7 @@ pub(crate) fn parse_query(
         return Err(syntax(token.span.start.into()));
     }
     let end = tokens.last().map_or(Position::START, |token| token.span.end.into());
+    let words = places_of_words(&tokens);
     let mut parser = Parser::new(&TimestreamDialect)
         .with_recursion_limit(RECURSION_MAX)
         .with_tokens_with_locations(wrap_bare_rows(without_group_quantifier(tokens)));
@@ -112,7 +115,10 @@ pub(crate) fn parse_query(
     }
     match query.visit(&mut OnlyQueries) {
         ControlFlow::Continue(()) => {}
-        ControlFlow::Break(at) => return Err(syntax(at)),
+        ControlFlow::Break(Wrong::At(at)) => return Err(syntax(at)),
+        ControlFlow::Break(Wrong::Word(word, near)) => {
+            return Err(syntax(words.get(&word).copied().unwrap_or(near)));
+        }
     }
     weight::check(&query)?;
     Ok(query)
@@ -182,44 +188,119 @@ fn unparsable(error: &ParserError, end: Position) -> QueryError {
     syntax(place().unwrap_or(end))
 }
 
+/// What is no query of Timestream's.
+enum Wrong {
+    At(Position),
+    /// The clause that begins with a word, in the query that begins at a place.
+    Word(Keyword, Position),
+}
+
+/// Where each of the words that begin a clause Timestream does not have stands first: sqlparser keeps no
+/// places of them.
+fn places_of_words(tokens: &[TokenWithSpan]) -> HashMap<Keyword, Position> {
+    let mut places = HashMap::new();
+    for token in tokens {
+        if let Token::Word(word) = &token.token
+            && word.quote_style.is_none()
+            && word.keyword != Keyword::NoKeyword
+        {
+            places.entry(word.keyword).or_insert_with(|| token.span.start.into());
+        }
+    }
+    places
+}
+
 /// Finds what parses but is no query of Timestream's, and says where.
 struct OnlyQueries;
 
+impl OnlyQueries {
+    fn name(name: &ast::Ident) -> ControlFlow<Wrong> {
+        match name.quote_style.is_none() && is_reserved(&name.value) {
+            true => ControlFlow::Break(Wrong::At(Position::of(name.span).unwrap_or(Position::START))),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    /// The service takes no alias with a colon, quoted or not (spec 1.1).
+    fn alias(name: &ast::Ident) -> ControlFlow<Wrong> {
+        match name.value.contains(':') {
+            true => ControlFlow::Break(Wrong::At(Position::of(name.span).unwrap_or(Position::START))),
+            false => Self::name(name),
+        }
+    }
+
+    fn table_alias(alias: Option<&ast::TableAlias>) -> ControlFlow<Wrong> {
+        let Some(alias) = alias else { return ControlFlow::Continue(()) };
+        Self::name(&alias.name)?;
+        alias.columns.iter().try_for_each(|column| Self::alias(&column.name))
+    }
+}
+
 impl Visitor for OnlyQueries {
-    type Break = Position;
+    type Break = Wrong;
 
-    fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Position> {
-        let extra = !query.locks.is_empty()
-            || query.for_clause.is_some()
-            || query.settings.is_some()
-            || query.format_clause.is_some()
-            || !query.pipe_operators.is_empty();
-        match extra || !is_select(&query.body) {
-            true => ControlFlow::Break(place_of(query)),
-            false => ControlFlow::Continue(()),
+    fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Wrong> {
+        let extra = [
+            (!query.locks.is_empty() || query.for_clause.is_some(), Keyword::FOR),
+            (query.settings.is_some(), Keyword::SETTINGS),
+            (query.format_clause.is_some(), Keyword::FORMAT),
+            (!query.pipe_operators.is_empty() || !is_select(&query.body), Keyword::NoKeyword),
+        ];
+        if let Some((_, word)) = extra.iter().find(|(extra, _)| *extra) {
+            return ControlFlow::Break(Wrong::Word(*word, place_of(query)));
+        }
+        // DataFusion does not count how often a row is on either side.
+        if counts_copies(&query.body) {
+            return ControlFlow::Break(Wrong::Word(Keyword::ALL, place_of(query)));
+        }
+        let views = query.with.iter().flat_map(|with| &with.cte_tables);
+        views.map(|view| Some(&view.alias)).try_for_each(Self::table_alias)
+    }
+
+    fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<Wrong> {
+        let extra = [
+            (select.into.is_some(), Keyword::INTO),
+            (select.top.is_some(), Keyword::TOP),
+            (select.prewhere.is_some(), Keyword::PREWHERE),
+            (select.qualify.is_some(), Keyword::QUALIFY),
+            (select.value_table_mode.is_some(), Keyword::AS),
+            (!select.lateral_views.is_empty(), Keyword::LATERAL),
+            (!select.cluster_by.is_empty(), Keyword::CLUSTER),
+            (!select.distribute_by.is_empty(), Keyword::DISTRIBUTE),
+            (!select.sort_by.is_empty(), Keyword::SORT),
+            (!select.connect_by.is_empty(), Keyword::CONNECT),
+            (select.from.iter().any(|from| has_natural(&from.joins)), Keyword::NATURAL),
+            (matches!(select.distinct, Some(ast::Distinct::On(_))), Keyword::ON),
+        ];
+        if let Some((_, word)) = extra.iter().find(|(extra, _)| *extra) {
+            let near = Position::of(ast::Spanned::span(select)).unwrap_or(Position::START);
+            return ControlFlow::Break(Wrong::Word(*word, near));
+        }
+        for item in &select.projection {
+            if let ast::SelectItem::ExprWithAlias { alias, .. } = item {
+                Self::alias(alias)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<Wrong> {
+        match expr {
+            ast::Expr::Identifier(name) => Self::name(name),
+            ast::Expr::CompoundIdentifier(names) => names.iter().try_for_each(Self::name),
+            ast::Expr::ILike { .. }
+            | ast::Expr::SimilarTo { .. }
+            | ast::Expr::RLike { .. }
+            | ast::Expr::Collate { .. }
+            | ast::Expr::Overlay { .. } => ControlFlow::Break(Wrong::At(
+                Position::of(ast::Spanned::span(expr)).unwrap_or(Position::START),
+            )),
+            _ => ControlFlow::Continue(()),
         }
     }
 
-    fn pre_visit_select(&mut self, select: &ast::Select) -> ControlFlow<Position> {
-        let extra = select.into.is_some()
-            || select.top.is_some()
-            || select.prewhere.is_some()
-            || select.qualify.is_some()
-            || select.value_table_mode.is_some()
-            || !select.lateral_views.is_empty()
-            || !select.cluster_by.is_empty()
-            || !select.distribute_by.is_empty()
-            || !select.sort_by.is_empty()
-            || !select.connect_by.is_empty()
-            || select.from.iter().any(|from| has_natural(&from.joins))
-            || matches!(select.distinct, Some(ast::Distinct::On(_)));
-        match extra {
-            true => ControlFlow::Break(Position::of(ast::Spanned::span(select)).unwrap_or(Position::START)),
-            false => ControlFlow::Continue(()),
-        }
-    }
-
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Position> {
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<Wrong> {
+        let near = Position::of(ast::Spanned::span(factor)).unwrap_or(Position::START);
         let fine = match factor {
             TableFactor::Table { args, with_hints, version, partitions, json_path, sample, .. } => {
                 args.is_none()
@@ -231,12 +312,22 @@ impl Visitor for OnlyQueries {
             }
             TableFactor::Derived { lateral, sample, .. } => !lateral && sample.is_none(),
             TableFactor::UNNEST { with_offset, .. } => !with_offset,
-            TableFactor::NestedJoin { table_with_joins, .. } => !has_natural(&table_with_joins.joins),
+            TableFactor::NestedJoin { table_with_joins, .. } if has_natural(&table_with_joins.joins) => {
+                return ControlFlow::Break(Wrong::Word(Keyword::NATURAL, near));
+            }
+            TableFactor::NestedJoin { .. } => true,
             _ => false,
         };
-        match fine {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(Position::of(ast::Spanned::span(factor)).unwrap_or(Position::START)),
+        match (fine, factor) {
+            (false, _) => ControlFlow::Break(Wrong::At(near)),
+            (
+                true,
+                TableFactor::Table { alias, .. }
+                | TableFactor::Derived { alias, .. }
+                | TableFactor::UNNEST { alias, .. }
+                | TableFactor::NestedJoin { alias, .. },
+            ) => Self::table_alias(alias.as_ref()),
+            _ => ControlFlow::Continue(()),
         }
     }
 }
@@ -260,6 +351,17 @@ fn is_select(body: &SetExpr) -> bool {
     match body {
         SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => true,
         SetExpr::SetOperation { left, right, .. } => is_select(left) && is_select(right),
+        _ => false,
+    }
+}
+
+/// Whether an INTERSECT or EXCEPT is one of ALL.
+fn counts_copies(body: &SetExpr) -> bool {
+    match body {
+        SetExpr::SetOperation { op, set_quantifier, left, right } => {
+            let all = !matches!(op, ast::SetOperator::Union) && *set_quantifier == ast::SetQuantifier::All;
+            all || counts_copies(left) || counts_copies(right)
+        }
         _ => false,
     }
 }

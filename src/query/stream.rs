@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use super::deadline::Deadline;
-use super::engine::{Engine, stopping, timed_out};
+use super::engine::{Engine, query_id, stopping, timed_out};
 use super::error::QueryError;
 use super::insights::{Insights, Observed};
 use super::pages::{METERED_BYTES_MIN, at_run_time};

@@ -5,18 +5,21 @@
 //! array: `x < ALL (SELECT y ..)` is `__all_match((SELECT array_agg(y) ..), v -> x < v)`, which has the
 //! three-valued answer SQL asks for. Over a list of values, ANY and ALL become a chain of OR or AND.
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
-    Join, JoinConstraint, JoinOperator, LambdaFunction, LambdaFunctionParameter, LambdaSyntax,
-    OneOrManyWithParens, OrderByKind, Query, Select, SelectItem, SetExpr, SetOperator, TableAliasColumnDef,
-    TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor, VisitorMut,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
+    GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, LambdaFunction, LambdaFunctionParameter,
+    LambdaSyntax, LimitClause, OneOrManyWithParens, OrderByKind, Query, Select, SelectItem, SetExpr,
+    SetOperator, TableAliasColumnDef, TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::dialect::{TimestreamDialect, call};
-use super::rewrite::{number, take};
+use super::functions::Registry;
+use super::rewrite::{number, number_text, take};
 
 /// The parameter of the lambdas made here; nobody else can write it.
 const VALUE: &str = "\u{1}value";
@@ -46,7 +49,8 @@ pub(super) fn lift_order(query: &mut Query) {
     }
 }
 
-fn condition(join: &mut Join) -> Option<&mut Expr> {
+/// The condition of a join by ON.
+pub(super) fn condition(join: &mut Join) -> Option<&mut Expr> {
     use JoinOperator::{FullOuter, Inner, Join as Plain, Left, LeftOuter, Right, RightOuter};
     match &mut join.join_operator {
         Plain(JoinConstraint::On(on))
@@ -236,6 +240,147 @@ fn matched(left: Expr, op: &BinaryOperator, subquery: &Query, quantifier: Quanti
         Quantifier::All => "__all_match",
     };
     call(function, vec![Expr::Subquery(Box::new(values)), lambda])
+}
+
+/// Makes an aggregate of a scalar subquery that has one value in each of its rows: DataFusion plans one
+/// that names outer columns only so. With `LIMIT 1` the first row counts, otherwise there must be one.
+pub(super) fn single(query: &mut Query, registry: &Registry) {
+    let first = match &query.limit_clause {
+        None => false,
+        Some(LimitClause::LimitOffset { limit: Some(limit), offset: None, .. })
+            if number_text(limit).as_deref() == Some("1") && names_outer(query) =>
+        {
+            true
+        }
+        Some(_) => return,
+    };
+    let Query { body, order_by, fetch, .. } = query;
+    let SetExpr::Select(select) = body.as_mut() else { return };
+    let plain = select.distinct.is_none()
+        && select.having.is_none()
+        && !select.from.is_empty()
+        && fetch.is_none()
+        && matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty());
+    if !plain || aggregates(&select.projection, registry) {
+        return;
+    }
+    let [SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }] =
+        select.projection.as_mut_slice()
+    else {
+        return;
+    };
+    let value = take(value);
+    let mut aggregate = call(if first { "__first" } else { "__only" }, vec![value]);
+    if let Some(order_by) = order_by.take()
+        && first
+        && let OrderByKind::Expressions(keys) = order_by.kind
+        && let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut aggregate
+    {
+        list.clauses = vec![FunctionArgumentClause::OrderBy(keys)];
+    }
+    select.projection = vec![SelectItem::UnnamedExpr(aggregate)];
+    query.limit_clause = None;
+}
+
+/// Whether a query surely names a column of a relation that is not its own.
+fn names_outer(query: &Query) -> bool {
+    struct Names {
+        own: HashSet<String>,
+    }
+    impl Visitor for Names {
+        type Break = ();
+
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+            match factor {
+                TableFactor::Table { alias: Some(alias), .. }
+                | TableFactor::Derived { alias: Some(alias), .. }
+                | TableFactor::UNNEST { alias: Some(alias), .. } => {
+                    self.own.insert(alias.name.value.to_lowercase());
+                }
+                TableFactor::Table { name, .. } => {
+                    let parts = name.0.iter().filter_map(|part| part.as_ident());
+                    self.own.extend(parts.map(|part| part.value.to_lowercase()));
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    struct Outer(HashSet<String>);
+    impl Visitor for Outer {
+        type Break = ();
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::CompoundIdentifier(names)
+                    if names.first().is_some_and(|first| !self.0.contains(&first.value.to_lowercase())) =>
+                {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    let mut names = Names { own: HashSet::new() };
+    let _ = query.visit(&mut names);
+    query.visit(&mut Outer(names.own)).is_break()
+}
+
+/// Whether the items of a SELECT make one row of many, or look at other rows.
+fn aggregates(items: &[SelectItem], registry: &Registry) -> bool {
+    struct Calls<'a> {
+        registry: &'a Registry,
+        depth: usize,
+    }
+    impl Visitor for Calls<'_> {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth += 1;
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Function(function)
+                    if self.depth == 0
+                        && (function.over.is_some()
+                            || self.registry.aggregate(&function.name.to_string()).is_some()) =>
+                {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    items.iter().any(|item| item.visit(&mut Calls { registry, depth: 0 }).is_break())
+}
+
+/// `(a, b) IN (SELECT x, y ..)`, by comparing rows.
+pub(super) fn row_in(left: Expr, subquery: &Query) -> Expr {
+    let mut rows = subquery.clone();
+    if let SetExpr::Select(select) = rows.body.as_mut() {
+        let items = select.projection.iter_mut().map(|item| match item {
+            SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. } => {
+                Some(take(value))
+            }
+            _ => None,
+        });
+        if let Some(items) = items.collect::<Option<Vec<_>>>().filter(|items| items.len() > 1) {
+            select.projection = vec![SelectItem::UnnamedExpr(call("__row", items))];
+        } else {
+            select.projection = match subquery.body.as_ref() {
+                SetExpr::Select(select) => select.projection.clone(),
+                _ => vec![],
+            };
+        }
+    }
+    matched(left, &BinaryOperator::Eq, &rows, Quantifier::Any)
 }
 
 /// The SELECT of a query that has a row for every row of its FROM and WHERE. Its items can be replaced

@@ -183,10 +183,16 @@ impl UnnestPlanner {
                 return Err(invalid(format!("Cannot unnest type: {}", SqlType::name_of(of))));
             };
             match item.data_type() {
-                DataType::Struct(fields) => spread.extend(fields.iter().map(|field| {
-                    let value = self.field.call(vec![array.clone(), lit(field.name().as_str())]);
-                    (value, field.name().clone())
-                })),
+                DataType::Struct(fields) => {
+                    for field in fields {
+                        let value = self.field.call(vec![array.clone(), lit(field.name().as_str())]);
+                        let name = match field.name().starts_with(UNNAMED) {
+                            true => format!("_col{}", spread.len()),
+                            false => field.name().clone(),
+                        };
+                        spread.push((value, name));
+                    }
+                }
                 _ => spread.push((array, format!("_col{i}"))),
             }
         }

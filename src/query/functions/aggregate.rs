@@ -10,7 +10,6 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::{SortOptions, sort_to_indices, take};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::functions_aggregate::approx_percentile_cont::approx_percentile_cont_udaf;
 use datafusion::functions_aggregate::count::count_udaf;
 use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::expr::AggregateFunction;
@@ -18,7 +17,7 @@ use datafusion::logical_expr::function::AggregateFunctionSimplification;
 use datafusion::logical_expr::{AggregateUDF, Expr, lit};
 
 use super::collecting::{Aggregate, Group};
-use super::{approx_distinct, series, sum};
+use super::{approx_distinct, percentile, series, sum};
 use crate::query::error::{failed, invalid};
 
 const FUNCTIONS: &[Aggregate] = &[
@@ -70,6 +69,16 @@ const FUNCTIONS: &[Aggregate] = &[
         forms: &[("any_value(T) -> T", |group| ScalarValue::try_from_array(&group.args[0], 0))],
         skips_null: &[0],
         simplify: Some(arbitrary),
+    },
+    // The one value of a scalar subquery.
+    Aggregate {
+        name: "__only",
+        forms: &[("__only(T) -> T", |group| match group.rows {
+            1 => ScalarValue::try_from_array(&group.args[0], 0),
+            _ => Err(failed("Scalar sub-query has returned multiple rows")),
+        })],
+        skips_null: &[],
+        simplify: None,
     },
     Aggregate {
         name: "count_if",
@@ -147,6 +156,8 @@ pub(super) fn all() -> Vec<(&'static str, Arc<AggregateUDF>)> {
         FUNCTIONS.iter().map(|function| (function.name, Arc::new(function.udaf()))).collect();
     all.extend([
         ("avg", stock::average::avg_udaf()),
+        // The value of the first row, in the order the call asks for.
+        ("__first", first_value_udaf()),
         ("count", count_udaf()),
         ("max", stock::min_max::max_udaf()),
         ("min", stock::min_max::min_udaf()),
@@ -205,6 +216,9 @@ fn arbitrary() -> AggregateFunctionSimplification {
 
 fn count_if() -> AggregateFunctionSimplification {
     Box::new(|mut call, _| {
+        if call.params.distinct {
+            return Ok(Expr::AggregateFunction(call));
+        }
         let condition = call.params.args.pop().ok_or_else(|| invalid("one operand expected"))?;
         call.params.args = vec![lit(1_i64)];
         Ok(filtered(call, condition, count_udaf()))
@@ -221,8 +235,8 @@ fn approx_percentile() -> AggregateFunctionSimplification {
             }
             _ => false,
         };
-        if digest {
-            call.func = approx_percentile_cont_udaf();
+        if digest && !call.params.distinct {
+            call.func = percentile::digest();
         }
         Ok(Expr::AggregateFunction(call))
     })
@@ -294,7 +308,11 @@ fn percentile(group: &Group<'_>, weight: Option<usize>, rank: usize) -> Result<S
             one_list(group.returns, take(&group.args[0], &rows, None)?)
         }
         _ => {
-            let p = group.args[rank].as_primitive::<Float64Type>().value(0);
+            let ranks = group.args[rank].as_primitive::<Float64Type>();
+            if ranks.is_null(0) {
+                return Err(failed("Percentile cannot be null"));
+            }
+            let p = ranks.value(0);
             ScalarValue::try_from_array(&group.args[0], at(p)? as usize)
         }
     }
@@ -309,15 +327,23 @@ fn count(rows: usize) -> f64 {
     rows as f64
 }
 
-/// The third standardised moment of the population; nothing for fewer than three values.
+/// The third standardised moment of the population; nothing for fewer than three values. The moments are
+/// brought up to date value by value, and so have the last digits Timestream documents.
 fn skewness(values: &Float64Array) -> Option<f64> {
-    let n = count(values.len());
     if values.len() < 3 {
         return None;
     }
-    let mean = values.values().iter().sum::<f64>() / n;
-    let moment = |power| values.values().iter().map(|value| (value - mean).powi(power)).sum::<f64>() / n;
-    Some(moment(3) / moment(2).powf(1.5))
+    let (mut n, mut mean, mut second, mut third) = (0.0_f64, 0.0_f64, 0.0_f64, 0.0_f64);
+    for value in values.values() {
+        n += 1.0;
+        let step = value - mean;
+        let share = step / n;
+        let term = step * share * (n - 1.0);
+        mean += share;
+        third += term * share * (n - 2.0) - 3.0 * share * second;
+        second += term;
+    }
+    Some(n.sqrt() * third / second.powf(1.5))
 }
 
 /// The excess kurtosis of a sample; nothing for fewer than four values.

@@ -9,8 +9,9 @@ use std::cell::Cell;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, StringViewBuilder, UInt32Array};
 use datafusion::arrow::compute::{concat, take_arrays};
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::Result;
+use datafusion::common::{Result, ScalarValue};
 use datafusion::config::ConfigOptions;
+use datafusion::logical_expr::ColumnarValue;
 
 use crate::query::deadline::Deadline;
 use crate::query::error::failed;
@@ -30,6 +31,18 @@ impl<'a> Allowance<'a> {
     pub(super) fn new(function: &'a str, options: &ConfigOptions) -> Self {
         let deadline = options.extensions.get::<Deadline>().cloned().unwrap_or_default();
         Self { function: function.trim_start_matches('_'), made: Cell::new(0), deadline }
+    }
+
+    /// What is left of one call that made so many bytes already.
+    pub(super) fn after(function: &'a str, options: &ConfigOptions, made: usize) -> Self {
+        let allowance = Self::new(function, options);
+        allowance.made.set(made);
+        allowance
+    }
+
+    /// What the call made so far.
+    pub(super) fn made(&self) -> usize {
+        self.made.get()
     }
 
     /// Fails once the query is given up.
@@ -89,6 +102,23 @@ impl<'a> Allowance<'a> {
         Ok(concat(sources)?)
     }
 
+    /// An operand as a column; a literal array is repeated for each row.
+    pub(super) fn expand(&self, arg: &ColumnarValue, rows: usize) -> Result<ArrayRef> {
+        if let ColumnarValue::Scalar(literal) = arg {
+            self.charge(literal_weight(literal)?.saturating_mul(rows))?;
+        }
+        arg.to_array(rows)
+    }
+
+    /// All operands as columns, which the result holds once more.
+    pub(super) fn expand_all(&self, args: &[ColumnarValue], rows: usize) -> Result<Vec<ArrayRef>> {
+        let columns: Vec<ArrayRef> = args.iter().map(|arg| self.expand(arg, rows)).collect::<Result<_>>()?;
+        for column in &columns {
+            self.charge(Weights::of(column, false).total(rows))?;
+        }
+        Ok(columns)
+    }
+
     /// The outer columns of a lambda, repeated for each of its elements.
     pub(super) fn captures(&self, captures: &[ArrayRef], rows: &UInt32Array) -> Result<Vec<ArrayRef>> {
         self.check()?;
@@ -98,6 +128,14 @@ impl<'a> Allowance<'a> {
             self.charge(rows.values().iter().map(|row| weights.at(*row as usize)).sum())?;
         }
         Ok(take_arrays(captures, rows, None)?)
+    }
+}
+
+/// What a literal weighs when it is repeated. A text is shared.
+pub(super) fn literal_weight(literal: &ScalarValue) -> Result<usize> {
+    match literal.data_type().is_nested() {
+        true => Ok(Weights::of(&literal.to_array()?, false).total(1)),
+        false => Ok(ELEMENT_BYTES),
     }
 }
 

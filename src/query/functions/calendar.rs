@@ -98,3 +98,18 @@ pub(super) enum Length {
     Nanos(i64),
     Months(i64),
 }
+
+/// A date by its week (`2022-W10-1`, `2022-W10`) or by its day of the year (`2022-198`), in days.
+pub(super) fn parse_week_or_ordinal(text: &str) -> Option<i32> {
+    let (year, rest) = text.split_once('-')?;
+    let year: i32 = (year.len() == 4).then(|| year.parse().ok())??;
+    let date = match rest.strip_prefix('W') {
+        Some(week) => {
+            let (week, day) = week.split_once('-').unwrap_or((week, "1"));
+            let weekday = chrono::Weekday::try_from(day.parse::<u8>().ok()?.checked_sub(1)?).ok()?;
+            NaiveDate::from_isoywd_opt(year, week.parse().ok()?, weekday)?
+        }
+        None => NaiveDate::from_yo_opt(year, (rest.len() == 3).then(|| rest.parse().ok())??)?,
+    };
+    Some(date.to_epoch_days())
+}

@@ -4,6 +4,7 @@
 //! What can be computed as the rows go by should not be done here; memory grows with the group. The
 //! pool sees that memory and refuses before the process is in danger.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::{and, concat, filter, is_not_null};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
+use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
@@ -127,9 +129,6 @@ impl AggregateUDFImpl for Collecting {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        if args.is_distinct {
-            return Err(invalid(format!("{} does not take DISTINCT", self.name)));
-        }
         let types: Vec<DataType> = args.expr_fields.iter().map(|field| field.data_type().clone()).collect();
         let (form, ..) = choose(&self.forms, &types).ok_or_else(|| self.wrong(&types))?;
         let finish = *self.finish.get(form).ok_or_else(|| invalid("an aggregate without code"))?;
@@ -140,6 +139,7 @@ impl AggregateUDFImpl for Collecting {
             finish,
             skips_null: self.skips_null,
             returns,
+            distinct: args.is_distinct,
             chunks: vec![],
             bytes: 0,
         }))
@@ -155,6 +155,7 @@ struct Collected {
     finish: Finish,
     skips_null: &'static [usize],
     returns: DataType,
+    distinct: bool,
     chunks: Vec<StructArray>,
     bytes: usize,
 }
@@ -203,6 +204,16 @@ impl Collected {
         };
         Ok(StructArray::try_new(self.fields.clone(), values, None)?)
     }
+}
+
+/// Each row once, where it stands first.
+fn without_copies(rows: &StructArray) -> Result<StructArray> {
+    let fields = rows.fields().iter().map(|field| SortField::new(field.data_type().clone()));
+    let converter = RowConverter::new(fields.collect())?;
+    let keys = converter.convert_columns(rows.columns())?;
+    let mut seen = HashSet::with_capacity(rows.len());
+    let first: BooleanArray = keys.iter().map(|key| Some(seen.insert(key.data().to_vec()))).collect();
+    Ok(filter(rows, &first)?.as_struct().clone())
 }
 
 impl Accumulator for Collected {
@@ -257,6 +268,7 @@ impl Accumulator for Collected {
         match self.joined()? {
             None => ScalarValue::try_from(&self.returns),
             Some(rows) => {
+                let rows = if self.distinct { without_copies(&rows)? } else { rows };
                 (self.finish)(&Group { args: rows.columns(), rows: rows.len(), returns: &self.returns })
             }
         }

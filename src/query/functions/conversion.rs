@@ -23,7 +23,7 @@ use datafusion::logical_expr::{
 use super::scalar::{Counts, Def, def};
 use crate::query::duration::{self, DAY, Duration};
 use crate::query::error::{failed, invalid};
-use crate::query::sql_type::{SqlType, unnamed};
+use crate::query::sql_type::SqlType;
 use crate::query::wire_text;
 
 pub(super) const FUNCTIONS: &[Def] = &[
@@ -53,7 +53,6 @@ pub(super) fn special() -> Vec<ScalarUDF> {
     vec![
         ScalarUDF::from(Cast { lenient: false, signature: Signature::any(2, Volatility::Immutable) }),
         ScalarUDF::from(Cast { lenient: true, signature: Signature::any(2, Volatility::Immutable) }),
-        ScalarUDF::from(Row(Signature::variadic_any(Volatility::Immutable))),
         ScalarUDF::from(ParseDuration(Signature::any(1, Volatility::Immutable))),
     ]
 }
@@ -325,38 +324,6 @@ impl Values<'_> {
             SqlType::DaySecond => wire_text::day_second(self.counts().at(row)),
             SqlType::YearMonth => wire_text::year_month(self.counts().at(row).try_into().unwrap_or_default()),
             _ => self.counts().at(row).to_string(),
-        }
-    }
-}
-
-/// `ROW(a, b)`: a struct whose fields have no names.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Row(Signature);
-
-impl ScalarUDFImpl for Row {
-    fn name(&self) -> &str {
-        "__row"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.0
-    }
-
-    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        let fields = types.iter().enumerate().map(|(i, of)| Field::new(unnamed(i), of.clone(), true));
-        Ok(DataType::Struct(fields.collect()))
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let DataType::Struct(fields) = args.return_field.data_type() else {
-            return Err(invalid("a row is a struct"));
-        };
-        let columns = ColumnarValue::values_to_arrays(&args.args)?;
-        let row: ArrayRef = Arc::new(StructArray::try_new(fields.clone(), columns, None)?);
-        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-        match scalar {
-            true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&row, 0)?)),
-            false => Ok(ColumnarValue::Array(row)),
         }
     }
 }

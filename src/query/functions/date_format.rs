@@ -3,7 +3,7 @@
 //!
 //! Both are read into the same list of [`Piece`]s; one writer and one reader serve them all.
 
-use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Timelike, Weekday};
 use datafusion::arrow::array::{ArrayRef, TimestampNanosecondArray};
 use datafusion::common::Result;
 
@@ -39,8 +39,15 @@ enum Piece {
         short: bool,
     },
     AmPm,
+    Era,
+    /// The letters of a zone.
     Zone,
-    Offset,
+    /// An offset of hours and minutes, with a colon between them or not.
+    Offset {
+        colon: bool,
+    },
+    /// The same, where none at all is `Z`.
+    OffsetOrZ,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +67,7 @@ enum Part {
     Week,
     WeekYear,
     Weekday,
+    Century,
 }
 
 /// Zones of North America and Europe by their letters, in hours east of Greenwich.
@@ -89,7 +97,7 @@ fn mysql(format: &str) -> Result<Vec<Piece>> {
             continue;
         }
         let Some(specifier) = rest.next() else { return Err(failed("a date format must not end in %")) };
-        use Part::{Day, DayOfYear, Hour12, Hour24, Minute, Month, Second, Week, WeekYear, Weekday, Year};
+        use Part::{Day, DayOfYear, Hour12, Hour24, Minute, Month, Second, Week, WeekYear, Year};
         let number = |part, digits| Piece::Number(part, digits);
         let literal = |text: &str| Piece::Literal(text.to_owned());
         pieces.extend(match specifier {
@@ -127,10 +135,7 @@ fn mysql(format: &str) -> Result<Vec<Piece>> {
             'w' | 'D' | 'U' | 'u' | 'V' | 'X' => {
                 return Err(failed(format!("%{specifier} not currently supported in date format string")));
             }
-            other => {
-                let _ = Weekday;
-                vec![Piece::Literal(other.to_string())]
-            }
+            other => vec![Piece::Literal(other.to_string())],
         });
     }
     Ok(pieces)
@@ -166,7 +171,9 @@ fn joda(pattern: &str) -> Result<Vec<Piece>> {
         pieces.push(match (c, count) {
             ('y' | 'u' | 'Y', 2) => Piece::ShortYear,
             ('y' | 'u' | 'Y', _) => Piece::Number(Part::Year, count),
-            ('x', 4) => Piece::Number(Part::WeekYear, 4),
+            ('x', _) => Piece::Number(Part::WeekYear, count),
+            ('C', _) => Piece::Number(Part::Century, count),
+            ('G', _) => Piece::Era,
             ('M' | 'L', 1 | 2) => Piece::Number(Part::Month, count),
             ('M' | 'L', _) => Piece::MonthName { short: count == 3 },
             ('d', _) => Piece::Number(Part::Day, count),
@@ -182,8 +189,9 @@ fn joda(pattern: &str) -> Result<Vec<Piece>> {
             ('e', _) => Piece::Number(Part::Weekday, count),
             ('E', _) => Piece::WeekdayName { short: count <= 3 },
             ('a', _) => Piece::AmPm,
-            ('z', _) => Piece::Zone,
-            ('Z' | 'X', _) => Piece::Offset,
+            ('Z', 1 | 2) => Piece::Offset { colon: count == 2 },
+            ('z' | 'Z', _) => Piece::Zone,
+            ('X', _) => Piece::OffsetOrZ,
             _ => return Err(failed(format!("Illegal pattern component: {c}"))),
         });
     }
@@ -228,8 +236,10 @@ fn write(piece: &Piece, at: NaiveDateTime, text: &mut String) {
             text.push_str(&name(WEEKDAYS[at.weekday().num_days_from_monday() as usize], *short));
         }
         Piece::AmPm => text.push_str(if at.hour() < 12 { "AM" } else { "PM" }),
+        Piece::Era => text.push_str("AD"),
         Piece::Zone => text.push_str("UTC"),
-        Piece::Offset => text.push_str("+0000"),
+        Piece::Offset { colon } => text.push_str(if *colon { "+00:00" } else { "+0000" }),
+        Piece::OffsetOrZ => text.push('Z'),
     }
 }
 
@@ -249,6 +259,7 @@ impl Part {
             Self::Week => at.iso_week().week().into(),
             Self::WeekYear => at.iso_week().year().into(),
             Self::Weekday => at.weekday().number_from_monday().into(),
+            Self::Century => (at.year() / 100).into(),
         }
     }
 }
@@ -270,6 +281,9 @@ struct Parsed {
     month: u32,
     day: u32,
     day_of_year: Option<u32>,
+    week_year: Option<i32>,
+    week: Option<u32>,
+    weekday: Option<u8>,
     hour: i64,
     afternoon: Option<bool>,
     minute: i64,
@@ -285,6 +299,9 @@ impl Parsed {
             month: 1,
             day: 1,
             day_of_year: None,
+            week_year: None,
+            week: None,
+            weekday: None,
             hour: 0,
             afternoon: None,
             minute: 0,
@@ -308,8 +325,10 @@ impl Parsed {
             Piece::Literal(literal) => text.strip_prefix(literal.as_str()),
             Piece::Number(part, digits) => {
                 let most = if packed { *digits } else { 4.max(*digits) };
-                let (number, rest) =
-                    split_digits(text, if *part == Part::Year { most } else { most.min(3.max(*digits)) })?;
+                let (number, rest) = split_digits(
+                    text,
+                    if matches!(part, Part::Year | Part::WeekYear) { most } else { most.min(3.max(*digits)) },
+                )?;
                 self.set(*part, number.parse().ok()?)?;
                 Some(rest)
             }
@@ -340,7 +359,11 @@ impl Parsed {
                 });
                 Some(rest)
             }
-            Piece::Zone | Piece::Offset => {
+            Piece::Era => {
+                let (word, rest) = text.split_at_checked(2)?;
+                word.eq_ignore_ascii_case("AD").then_some(rest)
+            }
+            Piece::Zone | Piece::Offset { .. } | Piece::OffsetOrZ => {
                 let end = text.find(char::is_whitespace).unwrap_or(text.len());
                 let (zone, rest) = text.split_at(end);
                 let named = ZONES.iter().find(|(name, _)| name.eq_ignore_ascii_case(zone));
@@ -365,15 +388,23 @@ impl Parsed {
             }
             Part::Minute => self.minute = (value < 60).then_some(value)?,
             Part::Second => self.second = (value < 60).then_some(value)?,
-            Part::Week | Part::WeekYear | Part::Weekday => {}
+            Part::Week => self.week = Some(value.try_into().ok()?),
+            Part::WeekYear => self.week_year = Some(value.try_into().ok()?),
+            Part::Weekday => self.weekday = Some(value.try_into().ok()?),
+            Part::Century => return None,
         }
         Some(())
     }
 
     fn moment(&self) -> Option<i64> {
-        let date = match self.day_of_year {
-            Some(day) => NaiveDate::from_yo_opt(self.year, day)?,
-            None => NaiveDate::from_ymd_opt(self.year, self.month, self.day)?,
+        let date = match (self.day_of_year, self.week_year, self.week) {
+            (Some(day), ..) => NaiveDate::from_yo_opt(self.year, day)?,
+            (None, None, None) => NaiveDate::from_ymd_opt(self.year, self.month, self.day)?,
+            (None, year, week) => {
+                let weekday =
+                    Weekday::try_from(self.weekday.map_or(Some(0), |day| day.checked_sub(1))?).ok()?;
+                NaiveDate::from_isoywd_opt(year.unwrap_or(self.year), week.unwrap_or(1), weekday)?
+            }
         };
         let hour = if self.afternoon == Some(true) { self.hour % 12 + 12 } else { self.hour };
         let clock = hour * HOUR + self.minute * MINUTE + self.second * SECOND + self.nanos - self.offset;

@@ -87,7 +87,9 @@ pub(super) fn result_field(args: &HigherOrderReturnFieldArgs<'_>, lambda: usize)
 
 pub(super) fn column(args: &HigherOrderFunctionArgs, i: usize) -> Result<ArrayRef> {
     match args.args.get(i) {
-        Some(ValueOrLambda::Value(value)) => value.to_array(args.number_rows),
+        Some(ValueOrLambda::Value(value)) => {
+            Allowance::new("array", &args.config_options).expand(value, args.number_rows)
+        }
         _ => Err(invalid("a value expected where a lambda stands")),
     }
 }

@@ -20,10 +20,14 @@ mod attempt;
 mod bits;
 mod calendar;
 mod comparison;
+mod construct;
 mod conversion;
 mod date_format;
+mod format;
+mod frame;
 mod lambda;
 mod number;
+mod percentile;
 mod regexp;
 mod regexp_lambda;
 mod sequence;
@@ -44,6 +48,7 @@ use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, WindowUD
 use scalar::Def;
 
 pub(crate) use conversion::cast_array;
+pub(crate) use frame::FrameMemory;
 pub(crate) use scalar::Counts;
 
 /// All functions a query can call.
@@ -89,7 +94,10 @@ impl Registry {
         for def in FAMILIES.iter().copied().flatten() {
             registry.add(def.udf());
         }
-        for function in conversion::special().into_iter().chain(unnesting::special()) {
+        for function in [conversion::special(), construct::special(), format::special(), unnesting::special()]
+            .into_iter()
+            .flatten()
+        {
             registry.add(function);
         }
         use datafusion::functions::core;

@@ -11,6 +11,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, ListArray, StringViewArray,
     StringViewBuilder,
 };
+use datafusion::arrow::compute::concat;
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, DurationNanosecondType, Float64Type, Int32Type, Int64Type, IntervalYearMonthType,
     Time64NanosecondType, TimestampNanosecondType,
@@ -20,10 +21,14 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::bounded::Allowance;
+use super::bounded::{Allowance, literal_weight};
+use super::conversion::cast_array;
 use super::signature::{Form, choose};
 use crate::query::error::{SqlError, invalid};
 use crate::query::sql_type::SqlType;
+
+/// Most bytes of a literal array repeated for the rows of a batch.
+const REPEATED_BYTES_MAX: usize = 16 << 20;
 
 /// The code of one form.
 pub(super) type Code = fn(&Call<'_>) -> Result<ArrayRef>;
@@ -132,26 +137,78 @@ impl ScalarUDFImpl for Defined {
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         // What no form takes is left to `return_type`: an error from here reaches the user wrapped in
         // DataFusion's words.
-        let chosen = choose(&self.forms, types).map(|(_, taken, _)| taken);
-        Ok(chosen.unwrap_or_else(|| types.to_vec()))
+        let Some((_, taken, _)) = choose(&self.forms, types) else { return Ok(types.to_vec()) };
+        // Text that stands for a moment stays text: it is read here, in every spelling there is.
+        let kept = taken.into_iter().zip(types).map(|(taken, given)| match is_read(given, &taken) {
+            true => given.clone(),
+            false => taken,
+        });
+        Ok(kept.collect())
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let types: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
-        let (form, ..) = choose(&self.forms, &types).ok_or_else(|| self.wrong(&types))?;
+        let (form, taken, _) = choose(&self.forms, &types).ok_or_else(|| self.wrong(&types))?;
         let code = self.codes.get(form).ok_or_else(|| invalid("a function without code"))?;
         let constant = self.signature.volatility == Volatility::Immutable
             && args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if constant { 1 } else { args.number_rows };
-        let columns: Vec<ArrayRef> = args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<_>>()?;
-        let allowance = Allowance::new(self.name, &args.config_options);
         let returns = args.return_field.data_type();
-        let result = code(&Call { args: &columns, given: &args.args, rows, returns, allowance })?;
+        let step = rows_at_once(&args.args)?.min(rows.max(1));
+        let (mut parts, mut made) = (Vec::with_capacity(1), 0);
+        for start in (0..rows.max(1)).step_by(step) {
+            let rows = step.min(rows - start);
+            let mut columns = columns(&args.args, start, rows)?;
+            for (column, taken) in columns.iter_mut().zip(&taken) {
+                if is_read(column.data_type(), taken)
+                    && let Some(of) = SqlType::of(taken)
+                {
+                    *column = cast_array(column, &of, false)?;
+                }
+            }
+            let allowance = Allowance::after(self.name, &args.config_options, made);
+            let call = Call { args: &columns, given: &args.args, rows, returns, allowance };
+            parts.push(code(&call)?);
+            made = call.allowance.made();
+        }
+        let result = match parts.as_slice() {
+            [one] => Arc::clone(one),
+            parts => concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<&dyn Array>>())?,
+        };
         match constant {
             true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)),
             false => Ok(ColumnarValue::Array(result)),
         }
     }
+}
+
+/// Whether an operand is text where a moment is taken.
+fn is_read(given: &DataType, taken: &DataType) -> bool {
+    matches!(given, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+        && matches!(taken, DataType::Timestamp(..) | DataType::Date32)
+}
+
+/// How many rows of a batch a call looks at together: a literal array is repeated for each of them.
+fn rows_at_once(args: &[ColumnarValue]) -> Result<usize> {
+    let mut most = usize::MAX;
+    for arg in args {
+        if let ColumnarValue::Scalar(literal) = arg
+            && literal.data_type().is_nested()
+        {
+            most = most.min(REPEATED_BYTES_MAX / literal_weight(literal)?.max(1));
+        }
+    }
+    Ok(most.max(1))
+}
+
+/// The operands in `rows` rows from `start` on.
+fn columns(args: &[ColumnarValue], start: usize, rows: usize) -> Result<Vec<ArrayRef>> {
+    args.iter()
+        .map(|arg| match arg {
+            ColumnarValue::Array(column) => Ok(column.slice(start, rows)),
+            literal => literal.to_array(rows),
+        })
+        .collect()
 }
 
 impl Call<'_> {

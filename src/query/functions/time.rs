@@ -56,6 +56,15 @@ pub(super) const FUNCTIONS: &[Def] = &[
                     truncate(unit(call, row)?, call.count(1).at(row)).map(Some)
                 })
             }),
+            ("date_trunc(varchar, time) -> time", |call| {
+                call.map::<_, Time64NanosecondArray>(|row| match unit(call, row)?.length() {
+                    Length::Nanos(nanos) if nanos < DAY => {
+                        let time = call.count(1).at(row);
+                        Ok(Some(time - time.rem_euclid(nanos)))
+                    }
+                    _ => Err(wrong_unit(call, row)),
+                })
+            }),
             ("date_trunc(varchar, date) -> date", |call| {
                 call.map::<_, Date32Array>(|row| {
                     let days = calendar::truncate(call.count(1).at(row), unit(call, row)?);
@@ -106,6 +115,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
             call.map::<_, Date32Array>(|row| {
                 let text = call.text(0).value(row);
                 wire_text::parse_date(text)
+                    .or_else(|| calendar::parse_week_or_ordinal(text))
                     .map(Some)
                     .ok_or_else(|| failed(format!("Invalid format: \"{text}\"")))
             })
@@ -348,15 +358,13 @@ fn last_day(of: i64) -> Result<Option<i32>> {
     days(first.ok_or_else(|| failed("date out of range"))? - 1)
 }
 
-/// Whole seconds exactly, the fraction to the nanosecond a double can hold.
+/// To the nearest millisecond: a double of today's seconds cannot tell much more.
 #[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
 fn from_unixtime(seconds: f64) -> Result<Option<i64>> {
     if !(-9.3e9..9.3e9).contains(&seconds) {
         return Err(failed("timestamp out of range"));
     }
-    let whole = seconds.floor();
-    let fraction = ((seconds - whole) * 1e9).round() as i64;
-    moment((whole as i64).checked_mul(SECOND).and_then(|nanos| nanos.checked_add(fraction)))
+    moment(((seconds * 1e3).round() as i64).checked_mul(MILLISECOND))
 }
 
 fn added(unit: Unit, count: i64, to: i64) -> Option<i64> {

@@ -16,6 +16,7 @@ use crate::query::sql_type::{list_of, unnamed};
 pub(super) fn special() -> Vec<ScalarUDF> {
     vec![
         ScalarUDF::from(Forget(Signature::any(1, Volatility::Immutable))),
+        ScalarUDF::from(Maybe(Signature::any(1, Volatility::Immutable))),
         ScalarUDF::from(Ordinals(Signature::variadic_any(Volatility::Immutable))),
         ScalarUDF::from(Zip(Signature::variadic_any(Volatility::Immutable))),
     ]
@@ -40,6 +41,28 @@ impl ScalarUDFImpl for Forget {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         args.arg_fields.first().map(Arc::clone).ok_or_else(|| invalid("one operand expected"))
+    }
+
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        args.args.pop().ok_or_else(|| invalid("one operand expected"))
+    }
+}
+
+/// Gives its operand back, which may be NULL whatever DataFusion knows.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Maybe(Signature);
+
+impl ScalarUDFImpl for Maybe {
+    fn name(&self) -> &str {
+        "__maybe"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.0
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        types.first().cloned().ok_or_else(|| invalid("one operand expected"))
     }
 
     fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> Result<ColumnarValue> {
