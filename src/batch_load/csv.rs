@@ -165,7 +165,7 @@ impl Csv {
     }
 
     /// Where the row that was found last ended, even if part of the next was read.
-    pub(super) fn at(&self) -> Place {
+    pub(super) fn row_end(&self) -> Place {
         self.row_end
     }
 

@@ -175,7 +175,7 @@ impl Work<'_> {
         sent: &mut VecDeque<Sent>,
     ) -> Result<(), Failure> {
         let mut batch = Batch::default();
-        let mut begin = csv.at();
+        let mut begin = csv.row_end();
         let mut noted = tokio::time::Instant::now();
         loop {
             let read = next_row(csv, reader).await;
@@ -184,13 +184,13 @@ impl Work<'_> {
                 batch.add(csv, rows);
             }
             let full = batch.lines.len() + batch.failures.len() >= BATCH_RECORDS
-                || csv.at().offset - begin.offset >= BATCH_BYTES;
+                || csv.row_end().offset - begin.offset >= BATCH_BYTES;
             if full || !more {
                 if sent.len() >= BATCHES_UNDER_WAY {
                     self.settle_first(file, sent).await?;
                 }
-                sent.push_back(self.send(std::mem::take(&mut batch), csv.at()).await?);
-                begin = csv.at();
+                sent.push_back(self.send(std::mem::take(&mut batch), csv.row_end()).await?);
+                begin = csv.row_end();
                 // Everybody on these threads gets a turn between batches.
                 tokio::task::yield_now().await;
                 if self.loader.stop.is_requested() {

@@ -207,8 +207,8 @@ mod tests {
         let options = StoreOptions::new(folder.path());
         let (journal, entries) = open(&options).expect("new");
         assert!(entries.is_empty());
-        let last = (0..3).filter_map(|n| journal.append(format!("entry {n}").as_bytes())).last();
-        let last = last.expect("taken");
+        let taken: Vec<_> = (0..3).map(|n| journal.append(format!("entry {n}").as_bytes())).collect();
+        let last = taken[2].expect("taken");
         journal.synced(last).await.expect("on disk");
         assert_eq!((journal.durable(), journal.next()), (3, 4));
         journal.close();

@@ -5,7 +5,6 @@ import math
 import random
 
 import duckdb
-import duckdb_questions as questions
 import pytest
 
 # Written so that both understand them; a pair where they need other words.
@@ -34,6 +33,17 @@ SCALARS = [
     ("regexp_extract('a12', '([a-z])(\\d+)', 2)", "regexp_extract('a12', '([a-z])(\\d+)', 2)"),
 ]
 
+AGGREGATES = [
+    "count(*)", "count(x)", "count(DISTINCT g)", "sum(n)", "avg(x)", "min(x)", "max(n)", "stddev(x)", "stddev_pop(x)",
+    "variance(x)", "var_pop(x)", "corr(x, n)", "covar_pop(x, n)", "covar_samp(x, n)", "regr_slope(x, n)",
+    "regr_intercept(x, n)", "bool_and(x > 0)", "bool_or(n > 5)", "skewness(x)",
+    ("max_by(n, x)", "arg_max(n, x)"), ("min_by(n, x)", "arg_min(n, x)"), ("geometric_mean(abs(x) + 1)", "exp(avg(ln(abs(x) + 1)))"),
+    "sum(x) FILTER (WHERE n > 3)",
+]
+# DuckDB corrects skewness for the size of the sample, Trino does not.
+AGGREGATES.remove("skewness(x)")
+
+
 def pair(question):
     return question if isinstance(question, tuple) else (question, question)
 
@@ -48,136 +58,36 @@ def agree(ours, theirs):
     if isinstance(theirs, bool):
         return ours == str(theirs).lower()
     if isinstance(theirs, (int, float)) or hasattr(theirs, "as_tuple"):
-        ours, theirs = float(ours), float(theirs)
-        same = ours == theirs or math.isnan(ours) and math.isnan(theirs)
-        return same or math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-9)
+        return math.isclose(float(ours), float(theirs), rel_tol=1e-9, abs_tol=1e-12)
     if isinstance(theirs, (datetime.datetime, datetime.date)):
         # Adding an interval makes DuckDB's date a timestamp.
         return str(theirs)[:len(ours)] == ours[:len(str(theirs))]
     return ours == str(theirs)
 
 
-class Disagreements:
-    """Asks both and keeps what they do not agree on."""
+@pytest.mark.parametrize("seed", [1, 2])
+def test_duckdb_agrees(daemon, seed):
+    query = daemon.client("timestream-query")
+    differ = []
 
-    def __init__(self, daemon):
-        self.client = daemon.client("timestream-query")
-        self.found = []
+    def ask(ours, theirs):
+        mine = [[value(datum) for datum in row["Data"]] for row in query.query(QueryString=ours)["Rows"]]
+        other = duckdb.sql(theirs).fetchall()
+        if len(mine) != len(other) or not all(agree(a, b) for x, y in zip(mine, other) for a, b in zip(x, y)):
+            differ.append((ours, mine, other))
 
-    def ask(self, ours, theirs=None):
-        """Whether both give the same rows in the same order."""
-        try:
-            rows = self.client.query(QueryString=ours)["Rows"]
-            mine = [[value(datum) for datum in row["Data"]] for row in rows]
-        except self.client.exceptions.ClientError as error:
-            mine = [[str(error)]]
-        other = duckdb.sql(theirs or ours).fetchall()
-        same = len(mine) == len(other) and all(
-            len(x) == len(y) and all(agree(a, b) for a, b in zip(x, y)) for x, y in zip(mine, other)
-        )
-        if not same:
-            self.found.append((ours, theirs, mine, other))
-        return same
-
-
-@pytest.fixture
-def both(daemon):
-    both = Disagreements(daemon)
-    yield both
-    if both.found:
-        ours, theirs, mine, other = min(both.found, key=lambda found: len(found[0]))
-        pytest.fail(f"{len(both.found)} disagree, for example\n{ours}\n{theirs}\n{mine}\n{other}", pytrace=False)
-
-
-def numbered(seed):
+    for ours, theirs in map(pair, SCALARS if seed == 1 else []):
+        ask(f"SELECT {ours}", f"SELECT {theirs}")
     chance = random.Random(seed)
-    return chance, questions.table(chance, 24)
-
-
-def test_scalars(both):
-    for ours, theirs in map(pair, SCALARS):
-        both.ask(f"SELECT {ours}", f"SELECT {theirs}")
-
-
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("kind", ["number", "double", "text", "truth", "moment", "date"])
-def test_expressions(both, seed, kind):
-    chance, table = numbered(seed)
-    asked = questions.Questions(chance)
-    pairs = [asked.pick(kind, chance.randint(1, 3)) for _ in range(25)]
-    query = "SELECT {} FROM {} ORDER BY i".format
-    together = [", ".join(side) for side in zip(*pairs)]
-    if not both.ask(query(together[0], table), query(together[1], table)):
-        both.found.pop()
-        for ours, theirs in pairs:
-            both.ask(query(ours, table), query(theirs, table))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_conditions_and_groups(both, seed):
-    chance, table = numbered(seed)
-    asked = questions.Questions(chance)
-    for _ in range(8):
-        ours, theirs = asked.pick("truth", 3)
-        query = "SELECT i FROM {} WHERE {} ORDER BY i".format
-        both.ask(query(table, ours), query(table, theirs))
-        keys = [asked.pick(kind, 1) for kind in ("truth", "text")]
-        select = "SELECT {0}, {1}, count(*), sum(i) FROM {2} GROUP BY {0}, {1} ORDER BY 1 NULLS LAST, 2 NULLS LAST".format
-        both.ask(*(select(keys[0][side], keys[1][side], table) for side in (0, 1)))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_aggregates(both, seed):
-    chance, table = numbered(seed)
-    for ours, theirs in map(pair, questions.AGGREGATES):
-        operands = dict(n="n", x="x", s="s", b="b", t="t1", d="d1")
-        ours, theirs = ours.format(**operands), theirs.format(**operands)
-        both.ask(f"SELECT {ours} FROM {table}", f"SELECT {theirs} FROM {table}")
-        both.ask(f"SELECT {ours} FROM {table} WHERE i < 0", f"SELECT {theirs} FROM {table} WHERE i < 0")
-        group, keys = chance.choice(questions.GROUPINGS)
-        order = ", ".join(f"{i + 1} NULLS LAST" for i in range(len(keys)))
-        select = f"SELECT {', '.join(keys)}, {{}} FROM {table} GROUP BY {group} ORDER BY {order}"
-        both.ask(select.format(ours), select.format(theirs))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_windows(both, seed):
-    _, table = numbered(seed)
-    order = "OVER (PARTITION BY c ORDER BY m NULLS LAST, i)"
-    for ours, theirs in map(pair, questions.WINDOWS):
-        both.ask(f"SELECT i, {ours} {order} FROM {table} ORDER BY i", f"SELECT i, {theirs} {order} FROM {table} ORDER BY i")
-    for ours, theirs in map(pair, questions.FRAMED):
-        for frame in questions.FRAMES:
-            # A distance needs one key, and which of several rows of one key is first nobody says.
-            one = any(word in frame for word in ("RANGE BETWEEN 2", "RANGE 5")) or "GROUPS" in frame
-            if one and ("first" in ours or "last" in ours or "nth" in ours):
-                continue
-            over = f"OVER (PARTITION BY c ORDER BY {'m' if one else 'm NULLS LAST, i'} {frame})"
-            where = "WHERE m IS NOT NULL" if one else ""
-            select = f"SELECT i, {{}} {over} FROM {table} {where} ORDER BY i"
-            both.ask(select.format(ours), select.format(theirs))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_relations(both, seed):
-    chance, left = numbered(seed)
-    left = left.replace("AS t(", "AS l(")
-    right = questions.table(chance, 9).replace("AS t(", "AS r(")
-    for join in questions.JOINS:
-        both.ask(
-            f"SELECT l.i, r.i, l.n, r.x FROM {left} {join.format(r=right)} ORDER BY 1 NULLS LAST, 2 NULLS LAST"
-        )
-    for join in questions.USINGS:
-        columns = "n, l.i, r.i, l.x, r.x"
-        both.ask(f"SELECT {columns} FROM {left} {join} {right} USING (n) ORDER BY 1 NULLS LAST, 2 NULLS LAST, 3 NULLS LAST")
-        both.ask(f"SELECT n, b, count(*), count(l.i), count(r.i) FROM {left} {join} {right} USING (n, b) "
-                 "GROUP BY n, b ORDER BY 1 NULLS LAST, 2 NULLS LAST")
-    for sets in questions.SETS:
-        for columns in ("n", "b, c", "s"):
-            keys = ", ".join(f"{i + 1} NULLS LAST" for i in range(columns.count(",") + 1))
-            both.ask(f"SELECT {columns} FROM {left} {sets} SELECT {columns} FROM {right} ORDER BY {keys}")
-    for condition in questions.SUBQUERIES:
-        condition = condition.format(r=right)
-        both.ask(f"SELECT l.i FROM {left} WHERE {condition} ORDER BY 1")
-        both.ask(f"SELECT l.i FROM {left} WHERE NOT ({condition}) ORDER BY 1")
-        both.ask(f"SELECT l.i, {condition} FROM {left} ORDER BY 1")
+    rows = ", ".join(
+        f"('{chance.choice('abc')}', {chance.choice([-1.5, 0.25, 3.0, 2.0])}, {chance.randrange(9)})" for _ in range(40)
+    )
+    table = f"(VALUES {rows}, ('c', CAST(NULL AS DOUBLE), 1)) AS t(g, x, n)"
+    for ours, theirs in map(pair, AGGREGATES):
+        ask(f"SELECT {ours} FROM {table}", f"SELECT {theirs} FROM {table}")
+        by_group = "SELECT g, {} FROM {} GROUP BY g ORDER BY g"
+        ask(by_group.format(ours, table), by_group.format(theirs, table))
+    for frame in ["", "ROWS BETWEEN 2 PRECEDING AND CURRENT ROW", "RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"]:
+        window = f"SELECT g, n, sum(n) OVER (PARTITION BY g ORDER BY n {frame}) FROM {table} ORDER BY 1, 2, 3"
+        ask(window, window)
+    assert not differ, differ

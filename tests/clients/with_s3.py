@@ -8,6 +8,7 @@ The command finds the server in the AWS environment and an empty bucket's URL in
 import os
 import subprocess
 import sys
+import urllib.request
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -20,6 +21,9 @@ def start():
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    # Servers of one process share what they keep.
+    reset = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
+    urllib.request.urlopen(reset).close()
     boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket=BUCKET)
     return server, (host, port)
 

@@ -87,7 +87,7 @@ struct Flight {
 
 impl Flight {
     fn qos(self) -> u8 {
-        if self.number % 2 == 0 { 2 } else { 1 }
+        if self.number.is_multiple_of(2) { 2 } else { 1 }
     }
 }
 

@@ -129,7 +129,8 @@ fn floods(address: SocketAddr) {
 
 /// Subscribers that never read, and what is published for them.
 fn slow_readers(address: SocketAddr) -> Vec<TcpStream> {
-    let hello = |n: usize| [connect(&format!("slow-{n}"), n % 2 == 0), subscribe("slow", 1)].concat();
+    let hello =
+        |n: usize| [connect(&format!("slow-{n}"), n.is_multiple_of(2)), subscribe("slow", 1)].concat();
     let readers = (0..20).map(|n| says(address, &hello(n))).collect();
     let mut bytes = connect("loud", true);
     for _ in 0..4_000 {

@@ -101,7 +101,7 @@ fn mistakes_have_the_service_s_names_and_statuses() {
         ("CreateDatabase", json!({ "DatabaseName": 7 }), 400, "SerializationException"),
         ("Query", json!({ "QueryString": "SELEC 1" }), 400, "ValidationException"),
         ("TagResource", json!({}), 400, "ValidationException"),
-        ("CreateBatchLoadTask", json!({}), 404, "UnknownOperationException"),
+        ("CreateTopicRule", json!({}), 404, "UnknownOperationException"),
         ("NoSuchThing", json!({}), 404, "UnknownOperationException"),
     ];
     for (operation, input, status, name) in cases {

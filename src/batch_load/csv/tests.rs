@@ -77,7 +77,7 @@ fn reading_begins_again_at_every_row() {
     csv.feed(Some(Bytes::from(text.to_owned())));
     for (index, _) in all.iter().enumerate().take(3) {
         assert_eq!(csv.step(), Ok(Step::Row));
-        let place = csv.at();
+        let place = csv.row_end();
         let mut again = Csv::new(&CsvConfiguration::default(), place);
         let offset = usize::try_from(place.offset).expect("small");
         again.feed(Some(Bytes::from(text[offset..].to_owned())));
@@ -92,10 +92,10 @@ fn reading_begins_again_at_every_row() {
 fn a_row_that_is_half_read_is_read_again() {
     let mut csv = Csv::new(&CsvConfiguration::default(), Place::default());
     csv.feed(Some(Bytes::from_static(b"a,b\n1,\"x\n")));
-    assert_eq!((csv.step(), csv.at()), (Ok(Step::Row), Place { offset: 4, lines: 1 }));
-    assert_eq!((csv.step(), csv.at()), (Ok(Step::Hungry), Place { offset: 4, lines: 1 }));
+    assert_eq!((csv.step(), csv.row_end()), (Ok(Step::Row), Place { offset: 4, lines: 1 }));
+    assert_eq!((csv.step(), csv.row_end()), (Ok(Step::Hungry), Place { offset: 4, lines: 1 }));
     csv.feed(Some(Bytes::from_static(b"y\"\n")));
-    assert_eq!((csv.step(), csv.at()), (Ok(Step::Row), Place { offset: 12, lines: 3 }));
+    assert_eq!((csv.step(), csv.row_end()), (Ok(Step::Row), Place { offset: 12, lines: 3 }));
 }
 
 #[test]

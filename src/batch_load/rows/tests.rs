@@ -210,7 +210,8 @@ fn data_models_are_refused_with_what_is_wrong() {
         let model: DataModel = serde_json::from_value(model).expect("a data model");
         model.check().expect_err("refused").to_string()
     };
-    let cases: [(&dyn Fn(&mut Value), &str); 9] = [
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(Change, &str); 9] = [
         (&|model| model["TimeColumn"] = Value::Null, "TimeColumn must be specified."),
         (
             &|model| model["DimensionMappings"] = json!([]),

@@ -42,7 +42,7 @@ pub(super) struct Delivery {
 
 /// The receiving side. Not safe to cancel: it is polled to its end or dropped with the connection.
 pub(super) enum Events {
-    V4(v4::Events),
+    V4(Box<v4::Events>),
     V5(Box<v5::Events>),
 }
 
@@ -68,7 +68,7 @@ impl Link {
         match options.version {
             ProtocolVersion::V3_1_1 => {
                 let (client, events) = v4::link(options)?;
-                Ok(Self { events: Events::V4(events), requests: Requests::V4(client) })
+                Ok(Self { events: Events::V4(Box::new(events)), requests: Requests::V4(client) })
             }
             ProtocolVersion::V5 => {
                 let (client, events) = v5::link(options)?;

@@ -103,7 +103,7 @@ pub(super) const FUNCTIONS: &[Def] = &[
             ("/(bigint, bigint) -> bigint", |call| integers(call, "division", "/", numeric::div)),
             ("/(double, double) -> double", |call| doubles(call, numeric::div)),
             ("/(interval day to second, double) -> interval day to second", |call| {
-                if call.double(1).values().iter().any(|by| *by == 0.0) {
+                if call.double(1).values().contains(&0.0) {
                     return Err(failed("Division by zero"));
                 }
                 scaled(call, 0, 1, |a, b| a / b)

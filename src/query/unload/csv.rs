@@ -30,7 +30,7 @@ pub(super) struct CsvFile {
 
 enum Sink {
     Plain(Vec<u8>),
-    Gzip(GzEncoder<Vec<u8>>),
+    Gzip(Box<GzEncoder<Vec<u8>>>),
 }
 
 impl CsvFile {
@@ -42,7 +42,7 @@ impl CsvFile {
         header: Option<&[String]>,
     ) -> Result<Self> {
         let out = match gzip {
-            true => Sink::Gzip(GzEncoder::new(Vec::new(), Compression::default())),
+            true => Sink::Gzip(Box::new(GzEncoder::new(Vec::new(), Compression::default()))),
             false => Sink::Plain(Vec::new()),
         };
         let mut file = Self { style, types: types.to_vec(), out, line: Vec::new() };
