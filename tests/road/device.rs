@@ -1,7 +1,7 @@
 //! A device of raw MQTT 3.1.1 with a session of its own: it keeps what the protocol says a client keeps, over
 //! any number of connections, and does nothing behind the test's back.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -193,15 +193,19 @@ pub(crate) struct Subscriber {
     /// Ids of QoS 2 that were received and not released.
     unreleased: BTreeSet<u16>,
     /// Topic and number, as they came; a repetition of QoS 2 that the id tells is left out.
-    pub(crate) received: Vec<(String, u64)>,
+    received: Vec<(String, u64)>,
+    /// The same, each once.
+    pub(crate) distinct: HashSet<(String, u64)>,
 }
 
 impl Subscriber {
     pub(crate) fn new(name: String) -> Self {
-        Self { name, known: false, unreleased: BTreeSet::new(), received: Vec::new() }
+        let (unreleased, received, distinct) = (BTreeSet::new(), Vec::new(), HashSet::new());
+        Self { name, known: false, unreleased, received, distinct }
     }
 
-    /// Receives until the connection breaks or, when it is to end, `done` says so.
+    /// Receives until the connection breaks, nothing comes for a while or, asked before each packet, `done` says
+    /// that it is to end.
     pub(crate) fn run(&mut self, address: SocketAddr, mut done: impl FnMut(&Self) -> bool) {
         let _ = self.try_run(address, &mut done);
     }
@@ -237,6 +241,7 @@ impl Subscriber {
         let number = std::str::from_utf8(&body[4 + length..]).expect("UTF-8").parse().expect("a number");
         let exactly_once = first & 0b0110 == 0b0100;
         if !exactly_once || self.unreleased.insert(id) {
+            self.distinct.insert((topic.clone(), number));
             self.received.push((topic, number));
         }
         link.say(&packet(if exactly_once { 0x50 } else { 0x40 }, &id.to_be_bytes()))
