@@ -107,6 +107,21 @@ def started(folder, pytestconfig):
     assert killed or code == 0, (folder / "log").read_text()
 
 
+def tidemill(pytestconfig, *arguments, **options):
+    command = [pytestconfig.getoption("binary"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.fixture
+def certs(tmp_path, pytestconfig):
+    """An authority, a server's certificate and a client's called pump."""
+    folder = tmp_path / "certs"
+    for more in [[], ["--client", "pump"]]:
+        done = tidemill(pytestconfig, "cert", "--out", str(folder), *more)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.fixture
 def daemon(tmp_path, pytestconfig):
     configured(tmp_path, "")

@@ -182,24 +182,31 @@ def test_sessions_are_listed_and_ended(restarting):
 
 
 @pytest.mark.skipif(not shutil.which("npm"), reason="npm is not installed")
-def test_mqtt_js_goes_on_with_its_session_after_a_kill(restarting):
+@pytest.mark.parametrize("transport", ["tcp", "ws", "tls", "wss"])
+def test_mqtt_js_goes_on_with_its_session_after_a_kill(certs, tmp_path, pytestconfig, transport):
     modules = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "tidemill" / "mqtt_js"
     if not (modules / "node_modules" / "mqtt").is_dir():
         modules.mkdir(parents=True, exist_ok=True)
         shutil.copy(JAVASCRIPT / "package.json", modules)
         subprocess.run(["npm", "install", "--silent", "--no-audit", "--no-fund"], cwd=modules, check=True, timeout=300)
 
+    listener = f'[[mqtt.listeners]]\naddress = "127.0.0.1:0"\ntransport = "{transport}"\n'
+    if transport in ["tls", "wss"]:
+        listener += 'tls = { certificate = "certs/server.pem", key = "certs/server-key.pem" }\n'
+    configured(tmp_path, "" if transport == "tcp" else listener)
+
     def run(daemon, step):
         script = modules / "session.js"
         shutil.copy(JAVASCRIPT / "session.js", script)
+        address = daemon.further.get(transport, f"{daemon.mqtt_host}:{daemon.mqtt_port}")
+        url = {"tcp": "mqtt", "tls": "mqtts"}.get(transport, transport) + f"://{address}/mqtt"
         done = subprocess.run(
-            ["node", str(script), daemon.mqtt_host, str(daemon.mqtt_port), step],
-            capture_output=True, text=True, timeout=60,
+            ["node", str(script), url, str(certs / "ca.pem"), step], capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
-    with restarting() as daemon:
-        run(daemon, "before")
-        killed(daemon)
-    with restarting() as daemon:
-        run(daemon, "after")
+    for step in ["before", "after"]:
+        with started(tmp_path, pytestconfig) as daemon:
+            run(daemon, step)
+            if step == "before":
+                killed(daemon)

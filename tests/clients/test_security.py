@@ -20,7 +20,7 @@ import botocore.exceptions
 import paho.mqtt.client as mqtt
 import pytest
 
-from conftest import configured, started
+from conftest import configured, started, tidemill
 from test_iot import PAYLOAD, until
 
 KEYS = {"admin": ("AKIDADMIN", "admin-secret-key"), "writer": ("AKIDWRITER", "writer-secret-key"),
@@ -47,21 +47,6 @@ DEVICE = {
          "Resource": "arn:aws:iot:us-east-1:123456789012:topicfilter/dt/${iot:ClientId}/#"},
     ],
 }
-
-
-def tidemill(pytestconfig, *arguments, **options):
-    command = [pytestconfig.getoption("binary"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
-
-
-@pytest.fixture
-def certs(tmp_path, pytestconfig):
-    """An authority, a server's certificate and a client's called pump."""
-    folder = tmp_path / "certs"
-    for more in [[], ["--client", "pump"]]:
-        done = tidemill(pytestconfig, "cert", "--out", str(folder), *more)
-        assert done.returncode == 0, done.stderr
-    return folder
 
 
 def keys():

@@ -1,13 +1,15 @@
 // One half of a story: "before" leaves a session with messages behind, "after" finds them. Exits with 0 if all is well.
 const assert = require("node:assert");
+const fs = require("node:fs");
 const mqtt = require("mqtt");
 
-const [host, port, step] = process.argv.slice(2);
+const [url, authority, step] = process.argv.slice(2);
+const ca = fs.readFileSync(authority);
 setTimeout(() => { console.error("it took too long"); process.exit(1); }, 30000).unref();
 
 function connect(clientId, protocolVersion, clean) {
   const properties = protocolVersion === 5 ? { sessionExpiryInterval: clean ? 0 : 3600 } : undefined;
-  const client = mqtt.connect({ host, port: Number(port), clientId, protocolVersion, clean, properties, reconnectPeriod: 0 });
+  const client = mqtt.connect(url, { ca, clientId, protocolVersion, clean, properties, reconnectPeriod: 0 });
   client.heard = [];
   client.on("message", (topic, payload, packet) => client.heard.push([topic, payload.toString(), packet.qos, packet.retain]));
   return new Promise((resolve, reject) => {
