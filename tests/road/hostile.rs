@@ -1,13 +1,15 @@
-//! A crowd that wishes the daemon ill: its memory stays within its bounds, an honest client beside it is
+//! A crowd that wishes the daemon ill: its memory stays within its bounds, honest clients beside it are
 //! served all the while, and the daemon ends in order.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rumqttc::QoS;
 
-use crate::daemon::{PATIENCE, Site};
+use crate::daemon::{Daemon, PATIENCE, Site};
 use crate::publish::{Protocol, publish};
 
 /// What the daemon may hold beside what it had when it was idle, by the limits below: queues 8 MiB, retained
@@ -15,7 +17,7 @@ use crate::publish::{Protocol, publish};
 const GROWTH_MAX: u64 = 160 * 1024 * 1024;
 
 const LIMITS: &str = "[mqtt]\nlisten = \"127.0.0.1:0\"\n[http]\nlisten = \"127.0.0.1:0\"\n\
-    [mqtt.limits]\nconnections_max = 2000\nhandshake_seconds = 60\nabsent_sessions_max = 200\n\
+    [mqtt.limits]\nconnections_max = 4000\nhandshake_seconds = 60\nabsent_sessions_max = 200\n\
     queued_bytes_max = \"8MiB\"\nabsent_bytes_max = \"4MiB\"\noutbound_bytes_max = \"1MiB\"\n\
     retained_messages_max = 1000\nretained_bytes_max = \"4MiB\"\nsubscriptions_total_max = 10000\n";
 
@@ -73,11 +75,32 @@ fn drain(mut stream: TcpStream) {
     let _ = stream.read_to_end(&mut Vec::new());
 }
 
-/// An honest client's publish, and how long its acknowledgement took.
+/// An honest client's publish, from its connection to its acknowledgement, and how long that took.
 fn honest(address: SocketAddr) -> Duration {
     let started = Instant::now();
     publish(address, Protocol::V5, QoS::AtLeastOnce, "honest", r#"{"n":1,"device_id":"honest"}"#);
     started.elapsed()
+}
+
+/// An honest client that was there before: one publish after another until told to stop. How long their
+/// acknowledgements took.
+fn steady(address: SocketAddr, stop: &AtomicBool) -> Vec<Duration> {
+    let mut stream = says(address, &connect("steady", true));
+    let mut answer = [0; 4];
+    stream.read_exact(&mut answer).expect("a CONNACK");
+    let body = [&text("honest")[..], &[0, 1], br#"{"n":1,"device_id":"steady"}"#].concat();
+    let bytes = packet(0x32, &body);
+    let mut waited = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let started = Instant::now();
+        stream.write_all(&bytes).expect("a steady client is not cut off");
+        stream.read_exact(&mut answer).expect("an acknowledgement");
+        assert_eq!(answer, [0x40, 2, 0, 1]);
+        waited.push(started.elapsed());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    waited.sort_unstable();
+    waited
 }
 
 fn half_open(address: SocketAddr, count: usize) -> Vec<TcpStream> {
@@ -149,6 +172,25 @@ fn a_hostile_crowd_costs_bounded_memory_and_nobody_else() {
     let address = daemon.mqtt;
     honest(address);
     let idle = daemon.resident_bytes();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let steady = scope.spawn(|| steady(address, &stop));
+        let crowd = std::panic::catch_unwind(AssertUnwindSafe(|| crowd(&daemon, idle)));
+        stop.store(true, Ordering::Relaxed);
+        let waited = steady.join().expect("a steady client is served");
+        let (median, longest) = (waited[waited.len() / 2], waited[waited.len() - 1]);
+        println!("{} steady publishes: median {median:?}, longest {longest:?}", waited.len());
+        if let Err(panic) = crowd {
+            std::panic::resume_unwind(panic);
+        }
+        assert!(waited.len() > 20 && longest < PATIENCE / 6, "a steady client waited {longest:?}");
+    });
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Everybody who wishes it ill, one after another.
+fn crowd(daemon: &Daemon, idle: u64) {
+    let address = daemon.mqtt;
     let mut dice = Dice(0x0068_6F73_7469_6C65);
     let mut slowest = Duration::ZERO;
     let mut check = |what: &str| {
@@ -157,7 +199,7 @@ fn a_hostile_crowd_costs_bounded_memory_and_nobody_else() {
         println!("{what}: {} MiB more than idle", grown >> 20);
         assert!(grown < GROWTH_MAX, "{what}: {grown} bytes more than idle");
     };
-    let half_open = half_open(address, 1_500);
+    let half_open = half_open(address, 3_000);
     check("half-open connections");
     giants(address, &mut dice);
     check("giant lengths");
@@ -180,5 +222,4 @@ fn a_hostile_crowd_costs_bounded_memory_and_nobody_else() {
     assert!(number("tidemill_mqtt_disconnects_total{reason=\"violation\"} ") > 5);
     assert!(number("tidemill_mqtt_queued_bytes ") <= 8 << 20);
     drop((half_open, readers));
-    assert_eq!(daemon.stop(), Some(0));
 }
