@@ -3,7 +3,7 @@
 //!
 //! A session is handed from one connection to the next as a whole: the earlier connection is told to
 //! end and puts it down here when the last publish it has taken is durable; then the new one picks it
-//! up. So no two connections ever change one session.
+//! up. So no two connections ever change one session. Of several that wait for it the newest gets it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,9 +13,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::kept::Kept;
 use super::mailbox::{Load, Mailbox, Told};
 use super::packet::{Version, Will};
-use super::session::Kept;
 use super::subscriptions::SessionNumber;
 use crate::clock::Timestamp;
 
@@ -56,8 +56,6 @@ pub(crate) struct Arrival {
     /// A session that outlives the connection.
     pub(crate) lasting: bool,
     pub(crate) peer: Peer,
-    /// The session it has waited for, if it has.
-    pub(crate) waited_for: Option<SessionNumber>,
 }
 
 #[derive(Debug)]
@@ -65,6 +63,7 @@ enum Whereabouts {
     /// Its connection is here, and will put it down if it is `lasting`.
     Here {
         lasting: bool,
+        /// Cancelled when whoever waits for the session should ask again.
         put_down: CancellationToken,
         peer: Peer,
     },
@@ -74,6 +73,8 @@ enum Whereabouts {
 #[derive(Debug)]
 struct Client {
     number: SessionNumber,
+    /// The number the newest connection with this client id has brought along for a new session.
+    newest: SessionNumber,
     mailbox: Arc<Mailbox>,
     whereabouts: Whereabouts,
 }
@@ -93,10 +94,9 @@ pub(crate) enum Found {
     Session(Arc<Mailbox>, Box<Kept>),
     /// No session to go on with; a new one is entered. One that was kept has ended with that.
     Nothing(Option<Box<Ended>>),
-    /// The session it wants has a connection, which has been told to end. Ask again once it has been put
-    /// down, and say then that it was this one.
-    Occupied(SessionNumber, CancellationToken),
-    /// A later connection has taken the client id while this one waited.
+    /// The session it wants has a connection, which has been told to end. Ask again when the token says so.
+    Occupied(CancellationToken),
+    /// A later connection has come with the client id while this one waited.
     Overtaken,
 }
 
@@ -116,9 +116,10 @@ impl Clients {
     /// Lets a connection in. It goes on with an earlier session only if it wants to; otherwise it has that
     /// of `mailbox`, which is new.
     pub(crate) fn enter(&mut self, mailbox: &Arc<Mailbox>, arrival: &Arrival) -> Found {
-        let Arrival { resume, lasting, peer, waited_for } = *arrival;
+        let Arrival { resume, lasting, peer } = *arrival;
+        let number = mailbox.number;
         let here = || Whereabouts::Here { lasting, put_down: CancellationToken::new(), peer };
-        let new = || Client { number: mailbox.number, mailbox: Arc::clone(mailbox), whereabouts: here() };
+        let new = || Client { number, newest: number, mailbox: Arc::clone(mailbox), whereabouts: here() };
         let mut entry = match self.by_id.entry(Arc::clone(&mailbox.client_id)) {
             Entry::Vacant(free) => {
                 free.insert(new());
@@ -126,22 +127,23 @@ impl Clients {
             }
             Entry::Occupied(entry) => entry,
         };
-        if let Whereabouts::Here { lasting, put_down, .. } = &entry.get().whereabouts {
-            if waited_for.is_some_and(|number| number != entry.get().number) {
-                return Found::Overtaken;
-            }
-            entry.get().mailbox.tell(Told::TakenOver);
+        let client = entry.get_mut();
+        if number < client.newest {
+            return Found::Overtaken;
+        }
+        client.newest = number;
+        if let Whereabouts::Here { lasting, put_down, .. } = &mut client.whereabouts {
+            client.mailbox.tell(Told::TakenOver);
+            // Whoever has waited so far learns that it waits in vain.
+            std::mem::take(put_down).cancel();
             if resume && *lasting {
-                return Found::Occupied(entry.get().number, put_down.clone());
+                return Found::Occupied(put_down.clone());
             }
-            // Whoever waits for the session that goes with this learns that it waits in vain.
-            put_down.cancel();
             entry.insert(new());
             return Found::Nothing(None);
         }
         self.absent -= 1;
         if resume {
-            let client = entry.get_mut();
             let mailbox = Arc::clone(&client.mailbox);
             return match std::mem::replace(&mut client.whereabouts, here()) {
                 Whereabouts::Away(absent) => Found::Session(mailbox, Box::new(absent.kept)),
@@ -155,7 +157,7 @@ impl Clients {
     pub(crate) fn restore(&mut self, mailbox: Arc<Mailbox>, absent: Absent) {
         let (number, client_id) = (mailbox.number, Arc::clone(&mailbox.client_id));
         let whereabouts = Whereabouts::Away(Box::new(absent));
-        self.by_id.insert(client_id, Client { number, mailbox, whereabouts });
+        self.by_id.insert(client_id, Client { number, newest: number, mailbox, whereabouts });
         self.absent += 1;
     }
 
@@ -272,7 +274,7 @@ pub(crate) enum Removed {
 }
 
 fn ended(client: Client) -> Option<Ended> {
-    let Client { number, mailbox, whereabouts } = client;
+    let Client { number, mailbox, whereabouts, .. } = client;
     match whereabouts {
         Whereabouts::Away(absent) => Some(Ended { number, mailbox, absent: *absent }),
         Whereabouts::Here { .. } => None,

@@ -45,7 +45,8 @@ where
             Err(violation) => {
                 let reason = violation.reason;
                 let refused = Refused::Violation(violation);
-                handshake::refuse(broker, connect.version, reason, &refused, &mut writer).await;
+                let codec = connect.codec(&broker.options);
+                handshake::refuse(broker, &codec, reason, &refused, &mut writer).await;
                 return Err(refused);
             }
         };
@@ -57,13 +58,13 @@ where
     };
     let opened = match greeted {
         Ok((connect, rights)) => {
-            let version = connect.version;
+            let codec = connect.codec(&broker.options);
             // Not given up in between: what it picks up it has to put down again.
             let opened = handshake::open(broker, connect, address).await.map_err(Refused::from);
             if let Err(refused @ Refused::Violation(violation)) = &opened
                 && violation.reason == Reason::ServerBusy
             {
-                handshake::refuse(broker, version, violation.reason, refused, &mut writer).await;
+                handshake::refuse(broker, &codec, violation.reason, refused, &mut writer).await;
             }
             opened.map(|opened| (opened, rights))
         }
@@ -129,7 +130,7 @@ async fn serve<R, W>(
             ended.err().unwrap_or(End::Closed)
         }
         end = outbound.run() => end,
-        () = session.silent() => End::Silent { seconds: session.keep_alive_seconds },
+        () = session.pulse.silent() => End::Silent { seconds: session.keep_alive_seconds },
     };
     let reader = inbound.into_reader();
     outbound.give_back();

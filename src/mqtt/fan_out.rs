@@ -94,7 +94,10 @@ impl Shared {
         match put {
             Put::Waiting => {}
             Put::Dropped => self.tally.messages_dropped.add_one(),
-            Put::Overflowed => self.tally.slow_connections_closed.add_one(),
+            Put::Overflowed => {
+                self.tally.messages_dropped.add_one();
+                self.tally.slow_connections_closed.add_one();
+            }
         }
     }
 }

@@ -12,12 +12,13 @@ use super::codec::{Codec, NoConnect, decode_connect};
 use super::counters::Refusal;
 use super::error::{Reason, Violation};
 use super::keeper;
+use super::kept::Kept;
 use super::ledger::Presence;
 use super::mailbox::Mailbox;
 use super::options::BrokerOptions;
 use super::packet::{ConnAck, Connect, Reply, Version, Will};
 use super::reader::Reader;
-use super::session::{Kept, Session};
+use super::session::Session;
 use crate::message::QoS;
 
 /// Why a socket did not become a session.
@@ -65,35 +66,45 @@ where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
-    let (version, reason, refused) = match receive(broker, reader).await {
-        Ok(connect) => match check(&connect, &broker.options) {
+    let options = &broker.options;
+    let blind = |version| Codec::new(version, options.packet_bytes_max, usize::MAX);
+    let (codec, reason, refused) = match receive(broker, reader).await {
+        Ok(connect) => match check(&connect, options) {
             Ok(()) => return Ok(named(connect)),
-            Err(violation) => (connect.version, violation.reason, Refused::Violation(violation)),
+            Err(violation) => (connect.codec(options), violation.reason, Refused::Violation(violation)),
         },
         Err(NotReceived::Connect(NoConnect::Unsupported { later })) => {
             let version = if later { Version::V5 } else { Version::V311 };
-            (version, Reason::UnsupportedVersion, Refused::Version)
+            (blind(version), Reason::UnsupportedVersion, Refused::Version)
         }
         // 3.1.1 has no return code for a CONNECT that is wrong: the server just closes (4.8).
         Err(NotReceived::Connect(NoConnect::Wrong { version: Some(Version::V5), violation })) => {
-            (Version::V5, violation.reason, Refused::Violation(violation))
+            (blind(Version::V5), violation.reason, Refused::Violation(violation))
         }
         Err(NotReceived::Connect(NoConnect::Wrong { violation, .. })) => return Err(violation.into()),
         Err(NotReceived::Refused(refused)) => return Err(refused),
     };
-    refuse(broker, version, reason, &refused, writer).await;
+    refuse(broker, &codec, reason, &refused, writer).await;
     Err(refused)
+}
+
+impl Connect {
+    /// The codec for what its client is sent.
+    pub(crate) fn codec(&self, options: &BrokerOptions) -> Codec {
+        let send_bytes_max = usize::try_from(self.packet_bytes_max).unwrap_or(usize::MAX);
+        Codec::new(self.version, options.packet_bytes_max, send_bytes_max)
+            .explaining(self.problem_information)
+    }
 }
 
 /// Answers a CONNECT with a refusal.
 pub(crate) async fn refuse<W: AsyncWrite + Unpin + Send>(
     broker: &Shared,
-    version: Version,
+    codec: &Codec,
     reason: Reason,
     refused: &Refused,
     writer: &mut W,
 ) {
-    let codec = Codec::new(version, broker.options.packet_bytes_max, usize::MAX);
     let mut answer = BytesMut::new();
     let reply = Reply::Refuse { reason, text: refused.to_string() };
     if codec.encode(reply, &mut answer).is_ok() {
@@ -226,11 +237,10 @@ async fn pick_up(
     let options = &broker.options;
     let patience = options.drain_timeout + options.close_timeout;
     let expiry_seconds = connect.session_expiry_seconds;
-    let mut arrival = Arrival {
+    let arrival = Arrival {
         resume: !connect.clean_start,
         lasting: expiry_seconds > 0,
         peer: Peer { address, version: connect.version, since: broker.now() },
-        waited_for: None,
     };
     let mailbox = broker.mailbox(client_id, arrival.lasting);
     loop {
@@ -248,12 +258,11 @@ async fn pick_up(
                 }
                 (Arc::clone(&mailbox), None)
             }
-            Found::Occupied(number, put_down) => {
+            Found::Occupied(put_down) => {
                 if tokio::time::timeout(patience, put_down.cancelled()).await.is_err() {
                     let what = "an earlier connection of this session does not come to its end";
                     return Err(Violation::new(Reason::ServerBusy, what));
                 }
-                arrival.waited_for = Some(number);
                 continue;
             }
             Found::Overtaken => {

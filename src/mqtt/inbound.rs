@@ -16,9 +16,9 @@ use super::packet::{
     Packet, Publish, Reply, RetainHandling, Subscribe, SubscribeRequest, Unsubscribe, Unsubscribed, Version,
 };
 use super::reader::Reader;
-use super::retained::Cursor;
+use super::retained::{Cursor, Wish};
 use super::rights::Rights;
-use super::session::{Arrival, Pending, RetainedWish, Session};
+use super::session::{Arrival, Pending, Session};
 use super::subscriptions::{Subscribed, Subscription, Terms};
 use crate::message::{Message, Origin, QoS};
 use crate::topic::TopicName;
@@ -67,7 +67,7 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
             }
             match self.reader.fill().await {
                 Ok(0) => return End::Closed,
-                Ok(_) => self.session.heard(),
+                Ok(_) => self.session.pulse.heard(),
                 Err(error) => return End::Broken(error),
             }
         }
@@ -136,9 +136,9 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
             return self.deny(publish.id, message);
         }
         self.broker.tally.messages_received.add_one();
-        self.session.set_held_up(true);
+        self.session.pulse.set_held_up(true);
         let receipt = self.broker.ingest.submit(&message).await;
-        self.session.set_held_up(false);
+        self.session.pulse.set_held_up(false);
         if qos == QoS::AtMostOnce {
             self.broker.fan_out(&message, None);
         } else {
@@ -163,9 +163,9 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
     async fn keep_pace(&mut self, payload_bytes: usize) {
         if let Some(wait) = self.pace.publish(payload_bytes, Instant::now()) {
             self.broker.tally.publishes_throttled.add_one();
-            self.session.set_held_up(true);
+            self.session.pulse.set_held_up(true);
             tokio::time::sleep(wait).await;
-            self.session.set_held_up(false);
+            self.session.pulse.set_held_up(false);
         }
     }
 
@@ -203,9 +203,9 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
         }
         let mut certain = Place::START;
         let mut outcomes = Vec::with_capacity(subscribe.requests.len());
-        let mut wishes = Vec::new();
+        self.session.set_wishes_wait(true);
         for request in subscribe.requests {
-            let outcome = self.subscribe_one(request, subscribe.subscription_id, &mut wishes);
+            let outcome = self.subscribe_one(request, subscribe.subscription_id);
             outcomes.push(outcome.map(|(qos, place)| {
                 certain = certain.max(place);
                 qos
@@ -214,18 +214,11 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
         self.certain(certain).await?;
         // The SUBACK is queued first, so that it is out before the first retained message.
         self.session.reply(Reply::SubAck { id: subscribe.id, outcomes })?;
-        for wish in wishes {
-            self.session.wish(wish, self.broker.options.subscriptions_max);
-        }
+        self.session.set_wishes_wait(false);
         Ok(())
     }
 
-    fn subscribe_one(
-        &self,
-        request: SubscribeRequest,
-        id: Option<u32>,
-        wishes: &mut Vec<RetainedWish>,
-    ) -> Result<(QoS, Place), Reason> {
+    fn subscribe_one(&self, request: SubscribeRequest, id: Option<u32>) -> Result<(QoS, Place), Reason> {
         let options = &self.broker.options;
         let filter = Subscribed::parse(&request.filter).map_err(|_| Reason::TopicFilterInvalid)?;
         options.check_filter(&request.filter, &filter.filter)?;
@@ -240,7 +233,7 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
         let SubscribeRequest { no_local, retain_as_published, .. } = request;
         let terms = Terms { qos, no_local, retain_as_published, id };
         let subscription = Subscription { mailbox: Arc::clone(&self.session.mailbox), terms };
-        let (new, place) = self.broker.subscribe(&filter, self.session.number, subscription)?;
+        let (new, mut place) = self.broker.subscribe(&filter, self.session.number, subscription)?;
         self.session.add_filter(filter.clone());
         let wanted = match request.retain_handling {
             RetainHandling::Always => true,
@@ -250,21 +243,17 @@ impl<'a, R: AsyncRead + Unpin + Send> Inbound<'a, R> {
         // No member of a group is sent what is retained (MQTT 5 section 4.8.2).
         let wildcard = filter.filter.as_str().contains(['+', '#']);
         if wanted && filter.group.is_none() && (options.retained_for_wildcards || !wildcard) {
-            wishes.push(RetainedWish {
-                cursor: Cursor::new(filter.filter),
-                qos,
-                no_local,
-                subscription_id: id,
-            });
+            let wish = Wish { cursor: Cursor::new(filter.filter, None), qos, no_local, subscription_id: id };
+            place = place.max(self.session.wish(wish, &self.broker.ledger));
         }
         Ok((qos, place))
     }
 
     /// Returns once everything up to `place` is on disk.
     async fn certain(&mut self, place: Place) -> Result<(), End> {
-        self.session.set_held_up(true);
+        self.session.pulse.set_held_up(true);
         let synced = self.broker.ledger.synced(place).await;
-        self.session.set_held_up(false);
+        self.session.pulse.set_held_up(false);
         synced.map_err(End::from)
     }
 

@@ -8,12 +8,15 @@ use tracing::warn;
 
 use super::broker::{Broker, Shared};
 use super::packet::Will;
-use super::sys;
+use super::{lock, sys};
 use crate::message::QoS;
 use crate::shutdown::Shutdown;
 
 /// Intervals of sessions and wills are whole seconds.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// Retained messages forgotten under one hold of their lock.
+const FORGOTTEN_PER_STEP: usize = 512;
 
 /// Looks once a second until `shutdown` is requested.
 pub(crate) async fn run(broker: &Broker, shutdown: &Shutdown) {
@@ -32,13 +35,17 @@ pub(crate) async fn run(broker: &Broker, shutdown: &Shutdown) {
     }
 }
 
-/// Ends the sessions whose time is over, publishes the wills that are due, and rewrites the journal if it
-/// has grown.
+/// Ends the sessions whose time is over, publishes the wills that are due, forgets retained messages that have
+/// expired, and rewrites the journal if it has grown.
 pub(crate) async fn look(broker: &Shared) {
     let mut wills = broker.expire_sessions();
     wills.extend(broker.due_wills());
     for will in wills {
         publish_will(broker, &will).await;
+    }
+    // The journal needs no word of it: whoever reads it later sees the same clock.
+    while lock(broker.retained()).expire(broker.now(), FORGOTTEN_PER_STEP) == FORGOTTEN_PER_STEP {
+        tokio::task::yield_now().await;
     }
     if broker.ledger.is_due()
         && let Err(error) = broker.ledger.rewrite(broker.retained()).await

@@ -142,7 +142,7 @@ mod tests {
             );
         }
         let local = BrokerOptions::default();
-        for (asked, told, untold) in [(0, 60, 0), (1, 1, 1), (60, 60, 60), (120, 60, 120)] {
+        for (asked, told, untold) in [(0, 0, 0), (1, 1, 1), (60, 60, 60), (120, 60, 120)] {
             assert_eq!(
                 (local.keep_alive_seconds(asked, true), local.keep_alive_seconds(asked, false)),
                 (told, untold)

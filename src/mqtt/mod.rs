@@ -29,7 +29,7 @@
 //!   inbound     what the client says: publishes to `ingest`, subscriptions to `broker`
 //!   receipts    what became durable: acknowledgements, fan-out
 //!   outbound    replies and deliveries to the socket
-//!   session     what these loops share
+//!   session     what these loops share; kept: what of it the next connection goes on with
 //!   window      packet ids of what the client has not acknowledged
 //! broker        what connections share: subscriptions, retained, clients
 //!   fan_out     from a message to its subscribers
@@ -59,6 +59,7 @@ mod limits;
 mod lines;
 mod mailbox;
 mod pace;
+mod pulse;
 mod replies;
 mod retained;
 mod subscriptions;
@@ -67,6 +68,7 @@ mod aliases;
 mod broker;
 mod clients;
 mod fan_out;
+mod kept;
 mod restore;
 mod seats;
 mod session;

@@ -18,11 +18,12 @@ pub struct BrokerOptions {
     pub handshake_timeout: Duration,
     /// Keep-alives below this count as this, in seconds. Default 0. AWS: 30.
     pub keep_alive_seconds_min: u16,
-    /// MQTT 5 clients that ask for a longer keep-alive, or for none, are told this one, in seconds; 0 lets
-    /// them have theirs. Default 60, so that a client that vanished is known to have. AWS: 1,200.
+    /// MQTT 5 clients that ask for a longer keep-alive are told this one, in seconds; 0 lets them have theirs.
+    /// Default 60, so that a client that vanished is known to have. AWS: 1,200.
     pub keep_alive_seconds_max: u16,
-    /// Whether 3.1.1 clients, which cannot be told, are held to that maximum as well. Default no. AWS: yes.
-    pub keep_alive_max_untold: bool,
+    /// Whether that maximum is also for clients that ask for none, and for those of 3.1.1, which cannot be told.
+    /// Default no. AWS: yes.
+    pub keep_alive_max_for_all: bool,
     /// The bytes of a client id. Default 65,535. AWS: 128.
     pub client_id_bytes_max: usize,
     /// The largest packet taken from a client, fixed header included; announced as MQTT 5's Maximum
@@ -108,7 +109,7 @@ impl Default for BrokerOptions {
             handshake_timeout: Duration::from_secs(10),
             keep_alive_seconds_min: 0,
             keep_alive_seconds_max: 60,
-            keep_alive_max_untold: false,
+            keep_alive_max_for_all: false,
             client_id_bytes_max: 65_535,
             packet_bytes_max: 256 * 1024,
             payload_bytes_max: 8 * 1024 * 1024,
@@ -151,7 +152,7 @@ impl BrokerOptions {
         Self {
             keep_alive_seconds_min: 30,
             keep_alive_seconds_max: 1_200,
-            keep_alive_max_untold: true,
+            keep_alive_max_for_all: true,
             client_id_bytes_max: 128,
             packet_bytes_max: 146 * 1024,
             payload_bytes_max: 128 * 1024,
@@ -175,11 +176,12 @@ impl BrokerOptions {
 
     /// The keep-alive of a client that asks for `asked`, which `is_told` when it gets another.
     pub(crate) fn keep_alive_seconds(&self, asked: u16, is_told: bool) -> u16 {
-        let most = self.keep_alive_seconds_max;
-        let none_or_longer = asked == 0 || asked > most;
-        if most > 0 && none_or_longer && (is_told || self.keep_alive_max_untold) {
-            return most;
+        let (most, for_all) = (self.keep_alive_seconds_max, self.keep_alive_max_for_all);
+        match asked {
+            0 if for_all => most,
+            0 => 0,
+            _ if most > 0 && asked > most && (is_told || for_all) => most,
+            _ => asked.max(self.keep_alive_seconds_min),
         }
-        if asked == 0 { 0 } else { asked.max(self.keep_alive_seconds_min) }
     }
 }

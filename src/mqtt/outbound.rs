@@ -15,7 +15,7 @@ use super::journal::Place;
 use super::mailbox::Delivery;
 use super::packet::{Outgoing, Reply, Version};
 use super::rights::Rights;
-use super::session::{RetainedWish, Session};
+use super::session::Session;
 use super::window::Again;
 use crate::clock::Timestamp;
 use crate::message::Message;
@@ -40,8 +40,7 @@ pub(crate) struct Outbound<'a, W> {
     rights: &'a Rights,
     stream: W,
     unsent: BytesMut,
-    /// The wish being fulfilled, and the page of it that is at hand.
-    wish: Option<RetainedWish>,
+    /// Retained messages at hand, a page of them.
     retained: VecDeque<Delivery>,
     aliases: Aliases,
     /// What has to be on disk before more can be written.
@@ -53,7 +52,7 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
     pub(crate) fn new(broker: &'a Shared, session: &'a Session, rights: &'a Rights, stream: W) -> Self {
         let aliases = Aliases::new(session.topic_alias_max);
         let (unsent, retained) = (BytesMut::new(), VecDeque::new());
-        Self { broker, session, rights, stream, unsent, wish: None, retained, aliases, blocked: None }
+        Self { broker, session, rights, stream, unsent, retained, aliases, blocked: None }
     }
 
     /// Writes whatever there is to write, until the socket fails.
@@ -155,10 +154,7 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
 
     fn take_retained(&mut self, durable: Place) -> Option<Delivery> {
         while self.retained.is_empty() {
-            if self.wish.is_none() {
-                self.wish = self.session.next_wish();
-            }
-            let wish = self.wish.as_mut()?;
+            let mut wish = self.session.first_wish()?;
             let page = self.broker.retained_page(&mut wish.cursor, RETAINED_PER_PAGE);
             let own =
                 |message: &Message| message.origin.client_id.as_deref() == Some(&*self.session.client_id);
@@ -178,10 +174,8 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
             if self.session.mailbox.lasting {
                 deliveries = self.broker.ledger.deliver(self.session.number, deliveries);
             }
+            self.session.fulfil((!page.last).then_some(wish.cursor), &self.broker.ledger);
             self.retained.extend(deliveries);
-            if page.last {
-                self.wish = None;
-            }
         }
         if let Some(next) = self.retained.front()
             && next.place > durable
@@ -191,16 +185,17 @@ impl<'a, W: AsyncWrite + Unpin + Send> Outbound<'a, W> {
         self.retained.pop_front_if(|next| self.session.may_send(next.qos))
     }
 
-    /// Says once more what an earlier connection of the session said.
+    /// Says once more what an earlier connection of the session said. A message whose delivery has begun does
+    /// not expire (MQTT 5 sections 3.3.2.3.3 and 4.4): were it left out, the client could take the next message
+    /// with its id for a repetition.
     fn say_again(&mut self, again: Again) {
         match again {
-            Again::Publish { id, delivery } => match expiry_left(&delivery.message, || self.broker.now()) {
-                Ok(expiry_seconds) => self.write_publish(&delivery, id, expiry_seconds, true),
-                Err(Expired) => {
-                    self.session.not_sent(id, &self.broker.ledger);
-                    self.broker.tally.messages_expired.add_one();
-                }
-            },
+            Again::Publish { id, delivery } => {
+                let message = &delivery.message;
+                let left = expiry_left(message, || self.broker.now());
+                let expiry_seconds = left.unwrap_or(Some(0));
+                self.write_publish(&delivery, id, expiry_seconds, true);
+            }
             Again::Release { id } => {
                 // A client that takes no packet of four bytes has been sent none that needs this.
                 let _ = self.session.writer.encode(Reply::PubRel { id, known: true }, &mut self.unsent);

@@ -38,6 +38,8 @@ pub(crate) struct Connect {
     pub(crate) packet_bytes_max: u32,
     /// How many topic aliases the client takes from us.
     pub(crate) topic_alias_max: u16,
+    /// Whether it wants reasons in words where they are not needed.
+    pub(crate) problem_information: bool,
     pub(crate) authentication_method: bool,
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::broker::Shared;
 use super::clients::Absent;
 use super::journal::Place;
+use super::kept::Kept;
 use super::ledger::{Book, Outgoing, Presence};
 use super::mailbox::{Delivery, Mailbox};
-use super::session::Kept;
 use super::subscriptions::Subscription;
 use super::window::Window;
 use crate::clock::Timestamp;
@@ -44,7 +44,8 @@ pub(crate) fn session(broker: &Shared, mailbox: &Arc<Mailbox>, book: &Book, now:
         broker.ledger.presence(mailbox.number, presence);
     }
     let filters = book.filters.keys().cloned().collect();
-    let kept = Kept::restored(book.unreleased.iter().copied(), window, filters);
+    let unreleased = book.unreleased.iter().copied();
+    let kept = Kept::restored(unreleased, window, filters, book.wishes.clone());
     broker.restore_client(Arc::clone(mailbox), Absent { kept, until, will });
 }
 

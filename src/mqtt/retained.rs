@@ -3,14 +3,15 @@
 //! A new subscriber takes them page by page with a [`Cursor`], as fast as it reads them, so that a
 //! subscription to everything costs no queue and no long hold of the lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::mailbox::weight;
-use crate::message::Message;
+use crate::clock::Timestamp;
+use crate::message::{Message, QoS};
 use crate::topic::{TopicFilter, TopicName};
 
 /// Topics looked at in one page, whether they match or not: what bounds the hold of the lock.
@@ -20,6 +21,8 @@ const TOPICS_PER_PAGE: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Retained {
     messages: BTreeMap<TopicName, Arc<Message>>,
+    /// Those that expire, by when they do.
+    expiring: BTreeSet<(Timestamp, TopicName)>,
     bytes: usize,
     messages_max: usize,
     bytes_max: usize,
@@ -33,18 +36,43 @@ pub(crate) enum Kept {
     NoRoom,
 }
 
+/// A subscription's wish for the retained messages of its filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) cursor: Cursor,
+    pub(crate) qos: QoS,
+    pub(crate) no_local: bool,
+    pub(crate) subscription_id: Option<u32>,
+}
+
 /// How far a subscription has come in reading the retained messages.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cursor {
     filter: TopicFilter,
     after: Option<TopicName>,
 }
 
 impl Cursor {
-    /// Starts at the first topic that `filter` can match.
-    pub(crate) fn new(filter: TopicFilter) -> Self {
-        Self { filter, after: None }
+    /// Starts at the first topic that `filter` can match, or behind `after`.
+    pub(crate) fn new(filter: TopicFilter, after: Option<TopicName>) -> Self {
+        Self { filter, after }
     }
+
+    /// What it looks for.
+    pub(crate) fn filter(&self) -> &TopicFilter {
+        &self.filter
+    }
+
+    /// Where it stands; nothing at the start.
+    pub(crate) fn after(&self) -> Option<&TopicName> {
+        self.after.as_ref()
+    }
+}
+
+/// When a message expires, if it does.
+fn end(message: &Message) -> Option<Timestamp> {
+    let seconds = message.properties.expiry_seconds?;
+    Some(message.received.saturating_add(i64::from(seconds) * 1_000_000_000))
 }
 
 /// What a cursor found, and whether there may be more.
@@ -57,7 +85,7 @@ pub(crate) struct Page {
 impl Retained {
     /// An empty store with room for `messages_max` topics and `bytes_max` bytes.
     pub(crate) fn new(messages_max: usize, bytes_max: usize) -> Self {
-        Self { messages: BTreeMap::new(), bytes: 0, messages_max, bytes_max }
+        Self { messages: BTreeMap::new(), expiring: BTreeSet::new(), bytes: 0, messages_max, bytes_max }
     }
 
     /// How many topics have a retained message.
@@ -67,9 +95,7 @@ impl Retained {
 
     /// Keeps `message`, which asked for it, or forgets its topic if the payload is empty.
     pub(crate) fn set(&mut self, message: &Arc<Message>) -> Kept {
-        if let Some(old) = self.messages.remove(&message.topic) {
-            self.bytes -= weight(&old);
-        }
+        self.remove(&message.topic);
         if message.payload.is_empty() {
             return Kept::Yes;
         }
@@ -81,8 +107,31 @@ impl Retained {
         // A large payload still shares the buffer it was read into; this store may keep it for years.
         let mut kept = Message::clone(message);
         kept.payload = Bytes::copy_from_slice(&message.payload);
+        if let Some(end) = end(message) {
+            self.expiring.insert((end, message.topic.clone()));
+        }
         self.messages.insert(message.topic.clone(), Arc::new(kept));
         Kept::Yes
+    }
+
+    fn remove(&mut self, topic: &TopicName) {
+        let Some((topic, message)) = self.messages.remove_entry(topic) else { return };
+        self.bytes -= weight(&message);
+        if let Some(end) = end(&message) {
+            self.expiring.remove(&(end, topic));
+        }
+    }
+
+    /// Forgets messages whose time is over at `now`, at most `count`; how many there were.
+    pub(crate) fn expire(&mut self, now: Timestamp, count: usize) -> usize {
+        for forgotten in 0..count {
+            let Some((_, topic)) = self.expiring.first().filter(|(end, _)| *end <= now) else {
+                return forgotten;
+            };
+            let topic = topic.clone();
+            self.remove(&topic);
+        }
+        count
     }
 
     /// The message of `topic`.
@@ -100,7 +149,7 @@ impl Retained {
     pub(crate) fn page(&self, cursor: &mut Cursor, count: usize) -> Page {
         let filter = cursor.filter.as_str();
         let Some(wildcard) = filter.find(['+', '#']) else {
-            let topic = TopicName::new(filter).ok();
+            let topic = TopicName::new(filter).ok().filter(|topic| cursor.after.as_ref() != Some(topic));
             let messages = topic.and_then(|topic| self.messages.get(&topic)).cloned().into_iter().collect();
             return Page { messages, last: true };
         };
@@ -136,7 +185,7 @@ mod tests {
     use crate::mqtt::tests::message;
 
     fn topics(retained: &Retained, filter: &str, per_page: usize) -> Vec<String> {
-        let mut cursor = Cursor::new(TopicFilter::new(filter).unwrap());
+        let mut cursor = Cursor::new(TopicFilter::new(filter).unwrap(), None);
         let mut all = Vec::new();
         loop {
             let page = retained.page(&mut cursor, per_page);
@@ -172,7 +221,7 @@ mod tests {
         for n in 0..2_000 {
             retained.set(&Arc::new(message(&format!("a/{n:04}/x"), b"x")));
         }
-        let mut cursor = Cursor::new(TopicFilter::new("a/+/y").unwrap());
+        let mut cursor = Cursor::new(TopicFilter::new("a/+/y").unwrap(), None);
         let pages = std::iter::from_fn(|| Some(retained.page(&mut cursor, 10).last)).take_while(|last| !last);
         assert_eq!(pages.count(), 3);
         assert_eq!(topics(&retained, "a/+/x", 64).len(), 2_000);
@@ -183,7 +232,7 @@ mod tests {
         let message = Arc::new(message("a", b"x"));
         let mut retained = Retained::new(1, usize::MAX);
         retained.set(&message);
-        let page = retained.page(&mut Cursor::new(TopicFilter::new("a").unwrap()), 1);
+        let page = retained.page(&mut Cursor::new(TopicFilter::new("a").unwrap(), None), 1);
         assert_eq!(page.messages[0].payload, message.payload);
         assert_ne!(page.messages[0].payload.as_ptr(), message.payload.as_ptr());
     }
@@ -203,5 +252,25 @@ mod tests {
         assert_eq!(topics(&retained, "#", 9), ["b"], "no outdated message stays");
         assert_eq!(set(&mut retained, "b", b""), Kept::Yes);
         assert_eq!((retained.len(), retained.bytes), (0, 0));
+    }
+
+    #[test]
+    fn a_message_makes_room_when_its_time_is_over() {
+        let mut retained = Retained::new(3, usize::MAX);
+        let set = |retained: &mut Retained, topic: &str, expiry_seconds| {
+            let mut message = message(topic, b"x");
+            message.properties.expiry_seconds = expiry_seconds;
+            retained.set(&Arc::new(message))
+        };
+        for (topic, expiry) in [("a", Some(5)), ("a", Some(9)), ("b", Some(7)), ("c", Some(7)), ("c", None)] {
+            assert_eq!(set(&mut retained, topic, expiry), Kept::Yes);
+        }
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1_000);
+        assert_eq!(retained.expire(at(6), 9), 0, "what was replaced does not count");
+        assert_eq!(set(&mut retained, "d", None), Kept::NoRoom);
+        assert_eq!(retained.expire(at(7), 9), 1);
+        assert_eq!(set(&mut retained, "d", None), Kept::Yes);
+        assert_eq!(retained.expire(at(1_000), 9), 1);
+        assert_eq!((topics(&retained, "#", 9), retained.expiring.len()), (vec!["c".into(), "d".into()], 0));
     }
 }

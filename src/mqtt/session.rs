@@ -4,30 +4,32 @@
 //! All loops run in one task, so the lock is never fought for; it exists because the task may move
 //! between threads. It is not held across an await.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod deliveries;
+mod publishes;
+
+use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::codec::Codec;
 use super::error::{Reason, Violation};
 use super::ingest::Receipt;
 use super::journal::Place;
+use super::kept::Kept;
 use super::ledger::{Ledger, Progress};
 use super::lock;
-use super::mailbox::{Delivery, Mailbox, weight};
+use super::mailbox::Mailbox;
 use super::options::BrokerOptions;
-use super::packet::{Connect, Packet, Reply, Version};
+use super::packet::{Connect, Reply, Version};
+use super::pulse::Pulse;
 use super::replies::Replies;
-use super::retained::Cursor;
+use super::retained::{Cursor, Wish};
 use super::subscriptions::{SessionNumber, Subscribed};
-use super::window::{Again, Outcome, Window};
-use crate::message::{Message, QoS};
+use crate::message::Message;
 
 /// Unwritten replies past which the client is read no further.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
@@ -38,15 +40,6 @@ pub(crate) struct Pending {
     pub(crate) message: Arc<Message>,
     /// Absent when the client may not publish it: it is refused in its turn.
     pub(crate) receipt: Option<Receipt>,
-}
-
-/// A subscription's wish for the retained messages of its filter.
-#[derive(Debug)]
-pub(crate) struct RetainedWish {
-    pub(crate) cursor: Cursor,
-    pub(crate) qos: QoS,
-    pub(crate) no_local: bool,
-    pub(crate) subscription_id: Option<u32>,
 }
 
 /// What an inbound publish of QoS 1 or 2 is to this session.
@@ -66,43 +59,9 @@ struct State {
     /// Inbound publishes that count against the receive maximum: to PUBACK or PUBCOMP.
     in_flight: usize,
     kept: Kept,
-    wishes: VecDeque<RetainedWish>,
+    /// A SUBACK is on its way: what is retained for its subscriptions comes behind it.
+    wishes_wait: bool,
     closed: bool,
-}
-
-/// What a session is made of beside its mailbox, and what the next connection goes on with.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    /// Inbound QoS 2 ids not yet released; true once PUBREC is on its way. At most 65,535.
-    unreleased: HashMap<u16, bool>,
-    window: Window,
-    filters: HashSet<Subscribed>,
-}
-
-impl Kept {
-    /// A new session's.
-    pub(crate) fn new() -> Self {
-        Self { unreleased: HashMap::new(), window: Window::new(1), filters: HashSet::new() }
-    }
-
-    /// What an earlier run of the broker left.
-    pub(crate) fn restored(
-        unreleased: impl IntoIterator<Item = u16>,
-        window: Window,
-        filters: HashSet<Subscribed>,
-    ) -> Self {
-        Self { unreleased: unreleased.into_iter().map(|id| (id, true)).collect(), window, filters }
-    }
-
-    /// The ids of messages sent and not acknowledged.
-    pub(crate) fn in_flight(&self) -> Vec<u16> {
-        self.window.ids().collect()
-    }
-
-    /// What the session subscribed to.
-    pub(crate) fn into_filters(self) -> HashSet<Subscribed> {
-        self.filters
-    }
 }
 
 impl State {
@@ -114,8 +73,8 @@ impl State {
             pending_bytes: 0,
             // What an earlier connection has not released counts against this one's receive maximum.
             in_flight: kept.unreleased.len(),
-            kept: Kept { window: kept.window.resumed(send_maximum), ..kept },
-            wishes: VecDeque::new(),
+            kept: kept.resumed(send_maximum),
+            wishes_wait: false,
             closed: false,
         }
     }
@@ -131,6 +90,7 @@ pub(crate) struct Session {
     /// Writes packets; reading them has a codec of its own.
     pub(crate) writer: Codec,
     pub(crate) keep_alive_seconds: u16,
+    pub(crate) pulse: Pulse,
     /// How many topics of what it is sent may have an alias.
     pub(crate) topic_alias_max: u16,
     /// For how long the session outlives the connection, at present.
@@ -142,9 +102,6 @@ pub(crate) struct Session {
     state: Mutex<State>,
     arrived: Notify,
     room: Notify,
-    started: Instant,
-    heard_millis: AtomicU64,
-    held_up: AtomicBool,
 }
 
 impl std::fmt::Debug for Session {
@@ -163,15 +120,15 @@ impl Session {
         connect: &Connect,
         options: &BrokerOptions,
     ) -> Self {
-        let send_bytes_max = usize::try_from(connect.packet_bytes_max).unwrap_or(usize::MAX);
         Self {
             number: mailbox.number,
             client_id: Arc::clone(&mailbox.client_id),
             address,
             version: connect.version,
             mailbox,
-            writer: Codec::new(connect.version, options.packet_bytes_max, send_bytes_max),
+            writer: connect.codec(options),
             keep_alive_seconds: connect.keep_alive_seconds,
+            pulse: Pulse::new(connect.keep_alive_seconds),
             topic_alias_max: connect.topic_alias_max.min(options.topic_alias_max),
             expiry_seconds: AtomicU32::new(connect.session_expiry_seconds),
             lasting: connect.session_expiry_seconds > 0,
@@ -180,9 +137,6 @@ impl Session {
             state: Mutex::new(State::new(kept, connect.receive_maximum.min(options.outbound_inflight_max))),
             arrived: Notify::new(),
             room: Notify::new(),
-            started: Instant::now(),
-            heard_millis: AtomicU64::new(0),
-            held_up: AtomicBool::new(false),
         }
     }
 
@@ -228,237 +182,64 @@ impl Session {
         lock(&self.state).replies.last_gate()
     }
 
-    // Publishes from the client.
-
-    /// Resolves when there is room for what the client says next.
-    pub(crate) async fn has_room(&self) {
-        while self.is_crowded() {
-            self.held_up.store(true, Ordering::Relaxed);
-            self.room.notified().await;
-        }
-        self.held_up.store(false, Ordering::Relaxed);
-    }
-
-    fn is_crowded(&self) -> bool {
-        let state = lock(&self.state);
-        state.replies.len() >= REPLY_BYTES_MAX
-            || state.pending_bytes >= self.unacknowledged_bytes_max
-            // An MQTT 5 client knows the bound and is told when it breaks it.
-            || (self.version == Version::V311 && state.pending_count >= self.receive_maximum)
-    }
-
-    /// Notes a publish of QoS 1 or 2.
-    ///
-    /// # Errors
-    /// When an MQTT 5 client has more in flight than it may.
-    pub(crate) fn arrive(&self, id: u16, qos: QoS) -> Result<Arrival, Violation> {
-        let mut state = lock(&self.state);
-        if qos == QoS::ExactlyOnce
-            && let Some(&received) = state.kept.unreleased.get(&id)
-        {
-            if received {
-                // Behind the PUBREC it repeats, if that still waits.
-                self.reply_in(&mut state, Reply::PubRec { id }, Place::START, Place::START)?;
-            }
-            return Ok(Arrival::Repeated);
-        }
-        if self.version == Version::V5 && state.in_flight >= self.receive_maximum {
-            let what = format!("more than {} publishes are unacknowledged", self.receive_maximum);
-            return Err(Violation::new(Reason::ReceiveMaximumExceeded, what));
-        }
-        state.in_flight += 1;
-        if qos == QoS::ExactlyOnce {
-            state.kept.unreleased.insert(id, false);
-        }
-        Ok(Arrival::New)
-    }
-
-    /// Queues a publish that [`Session::arrive`] let in and that has been handed over.
-    pub(crate) fn expect_receipt(&self, pending: Pending) {
-        let mut state = lock(&self.state);
-        state.pending_count += 1;
-        state.pending_bytes += weight(&pending.message);
-        let was_empty = state.pending.is_empty();
-        state.pending.push_back(pending);
-        drop(state);
-        if was_empty {
-            self.arrived.notify_one();
-        }
-    }
-
-    /// The next publish whose receipt is to be awaited; nothing once the session is closed and all
-    /// have been taken.
-    pub(crate) async fn next_pending(&self) -> Option<Pending> {
-        loop {
-            let closed = {
-                let mut state = lock(&self.state);
-                if let Some(pending) = state.pending.pop_front() {
-                    return Some(pending);
-                }
-                if state.pending.capacity() > 64 {
-                    state.pending = VecDeque::new();
-                }
-                state.closed
-            };
-            if closed {
-                return None;
-            }
-            self.arrived.notified().await;
-        }
-    }
-
-    /// Queues PUBACK or PUBREC for a publish that is stored, to be written once `place` is `durable` too.
-    ///
-    /// # Errors
-    /// When the client takes no packets of that size.
-    pub(crate) fn acknowledge(
-        &self,
-        id: u16,
-        message: &Message,
-        place: Place,
-        durable: Place,
-    ) -> Result<(), Violation> {
-        let mut state = lock(&self.state);
-        state.pending_count -= 1;
-        state.pending_bytes -= weight(message);
-        let reply = if message.qos == QoS::ExactlyOnce {
-            state.kept.unreleased.insert(id, true);
-            Reply::PubRec { id }
-        } else {
-            state.in_flight -= 1;
-            Reply::PubAck { id }
-        };
-        let replied = self.reply_in(&mut state, reply, place, durable);
-        drop(state);
-        self.room.notify_one();
-        replied
-    }
-
-    /// Queues PUBACK or PUBREC for a publish the client may not make; that ends it, for QoS 2 too.
-    ///
-    /// # Errors
-    /// When the client takes no packets of that size.
-    pub(crate) fn deny(&self, id: u16, message: &Message) -> Result<(), Violation> {
-        let mut state = lock(&self.state);
-        state.pending_count -= 1;
-        state.pending_bytes -= weight(message);
-        state.in_flight -= 1;
-        state.kept.unreleased.remove(&id);
-        let denied = Reply::Denied { id, qos: message.qos };
-        let replied = self.reply_in(&mut state, denied, Place::START, Place::START);
-        drop(state);
-        self.room.notify_one();
-        replied
-    }
-
-    /// Answers PUBREL.
-    ///
-    /// # Errors
-    /// When it releases a publish that has not been acknowledged: PUBCOMP would promise too much.
-    pub(crate) fn release(&self, id: u16, ledger: &Ledger) -> Result<(), Violation> {
-        let mut state = lock(&self.state);
-        let known = match state.kept.unreleased.get(&id) {
-            Some(false) => return Err(Violation::protocol("a PUBREL came before its PUBREC was sent")),
-            Some(true) => {
-                state.kept.unreleased.remove(&id);
-                state.in_flight -= 1;
-                true
-            }
-            None => false,
-        };
-        let place = if known { self.write_down(ledger, id, Progress::Released) } else { Place::START };
-        self.reply_in(&mut state, Reply::PubComp { id, known }, place, ledger.durable())
-    }
-
+    /// Writes down what became of message `id`, if the session outlives its connection.
     fn write_down(&self, ledger: &Ledger, id: u16, what: Progress) -> Place {
         if self.mailbox.lasting { ledger.progress(self.number, id, what) } else { Place::START }
-    }
-
-    /// No more publishes will come; [`Session::next_pending`] ends after those that have.
-    pub(crate) fn close(&self) {
-        lock(&self.state).closed = true;
-        self.arrived.notify_one();
-    }
-
-    // Messages to the client.
-
-    /// Whether a message of `qos` may be sent now.
-    pub(crate) fn may_send(&self, qos: QoS) -> bool {
-        qos == QoS::AtMostOnce || lock(&self.state).kept.window.has_place()
-    }
-
-    /// A packet id for a delivery that may be sent now; zero for QoS 0.
-    pub(crate) fn sending(&self, delivery: &Delivery) -> u16 {
-        if delivery.qos == QoS::AtMostOnce {
-            return 0;
-        }
-        let kept = self.mailbox.lasting.then(|| delivery.clone());
-        let window = &mut lock(&self.state).kept.window;
-        let id = window.open(delivery.qos, kept);
-        self.mailbox.note_in_flight(window.ids().len());
-        id
-    }
-
-    /// What an earlier connection of the session left unacknowledged and is to be said again now.
-    pub(crate) fn say_again(&self) -> Option<Again> {
-        lock(&self.state).kept.window.say_again()
-    }
-
-    /// The message with this id was not sent after all.
-    pub(crate) fn not_sent(&self, id: u16, ledger: &Ledger) {
-        lock(&self.state).kept.window.abandon(id);
-        if id != 0 {
-            self.write_down(ledger, id, Progress::Done);
-        }
-    }
-
-    /// Takes PUBACK, PUBREC and PUBCOMP.
-    ///
-    /// # Errors
-    /// When the client takes no packets of the size of a PUBREL.
-    pub(crate) fn acknowledged(&self, packet: &Packet, ledger: &Ledger) -> Result<(), Violation> {
-        let mut state = lock(&self.state);
-        match state.kept.window.acknowledged(packet) {
-            Outcome::Ignored => Ok(()),
-            Outcome::Release { id, known } => {
-                let place =
-                    if known { self.write_down(ledger, id, Progress::Received) } else { Place::START };
-                self.reply_in(&mut state, Reply::PubRel { id, known }, place, ledger.durable())
-            }
-            Outcome::Freed(id) => {
-                self.write_down(ledger, id, Progress::Done);
-                self.mailbox.note_in_flight(state.kept.window.ids().len());
-                drop(state);
-                self.mailbox.mail.notify_one();
-                Ok(())
-            }
-        }
     }
 
     // Subscriptions.
 
     /// How many filters the client has subscribed to.
     pub(crate) fn filter_count(&self) -> usize {
-        lock(&self.state).kept.filters.len()
+        lock(&self.state).kept.filters().len()
     }
 
     /// Whether the client has subscribed to `filter`.
     pub(crate) fn has_filter(&self, filter: &Subscribed) -> bool {
-        lock(&self.state).kept.filters.contains(filter)
+        lock(&self.state).kept.filters().contains(filter)
     }
 
     /// Notes a filter, to be given up with the session.
     pub(crate) fn add_filter(&self, filter: Subscribed) {
-        let filters = &mut lock(&self.state).kept.filters;
-        filters.insert(filter);
-        self.mailbox.note_subscriptions(filters.len());
+        let kept = &mut lock(&self.state).kept;
+        kept.add_filter(filter);
+        self.mailbox.note_subscriptions(kept.filters().len());
     }
 
     /// Forgets a filter.
     pub(crate) fn remove_filter(&self, filter: &Subscribed) {
-        let filters = &mut lock(&self.state).kept.filters;
-        filters.remove(filter);
-        self.mailbox.note_subscriptions(filters.len());
+        let kept = &mut lock(&self.state).kept;
+        kept.remove_filter(filter);
+        self.mailbox.note_subscriptions(kept.filters().len());
+    }
+
+    /// Notes a wish for retained messages; what has to be on disk before it is certain.
+    pub(crate) fn wish(&self, wish: Wish, ledger: &Ledger) -> Place {
+        let place = if self.mailbox.lasting { ledger.wish(self.number, wish.clone()) } else { Place::START };
+        lock(&self.state).kept.wish(wish);
+        place
+    }
+
+    /// Whether wishes wait for a SUBACK.
+    pub(crate) fn set_wishes_wait(&self, wait: bool) {
+        lock(&self.state).wishes_wait = wait;
+        if !wait {
+            self.mailbox.mail.notify_one();
+        }
+    }
+
+    /// The wish whose turn it is.
+    pub(crate) fn first_wish(&self) -> Option<Wish> {
+        let state = lock(&self.state);
+        state.kept.first_wish().filter(|_| !state.wishes_wait).cloned()
+    }
+
+    /// The wish whose turn it is has been fulfilled as far as `cursor`; without one, to its end.
+    pub(crate) fn fulfil(&self, cursor: Option<Cursor>, ledger: &Ledger) {
+        if cursor.is_none() && self.mailbox.lasting {
+            ledger.fulfilled(self.number);
+        }
+        lock(&self.state).kept.fulfil(cursor);
     }
 
     // The end of the connection.
@@ -480,55 +261,6 @@ impl Session {
         kept.unreleased.retain(|_, received| *received);
         kept
     }
-
-    /// Queues a wish for retained messages, unless as many wait as there may be subscriptions.
-    pub(crate) fn wish(&self, wish: RetainedWish, wishes_max: usize) {
-        let mut state = lock(&self.state);
-        if state.wishes.len() < wishes_max {
-            state.wishes.push_back(wish);
-            drop(state);
-            self.mailbox.mail.notify_one();
-        }
-    }
-
-    /// The next wish for retained messages.
-    pub(crate) fn next_wish(&self) -> Option<RetainedWish> {
-        lock(&self.state).wishes.pop_front()
-    }
-
-    // Keep-alive.
-
-    /// Notes that the client has been heard.
-    pub(crate) fn heard(&self) {
-        let millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard_millis.store(millis, Ordering::Relaxed);
-    }
-
-    /// Resolves when nothing has been heard for one and a half keep-alive times; never without one.
-    pub(crate) async fn silent(&self) {
-        if self.keep_alive_seconds == 0 {
-            return std::future::pending().await;
-        }
-        let patience = Duration::from_millis(u64::from(self.keep_alive_seconds) * 1_500);
-        loop {
-            let heard = Duration::from_millis(self.heard_millis.load(Ordering::Relaxed));
-            let due = self.started + heard + patience;
-            if Instant::now() >= due {
-                if !self.held_up.load(Ordering::Relaxed) {
-                    return;
-                }
-                // It is we who do not listen: what it says may be waiting in the socket.
-                self.heard();
-                continue;
-            }
-            tokio::time::sleep_until(due).await;
-        }
-    }
-
-    /// Notes that the pipeline is being waited for, or no longer.
-    pub(crate) fn set_held_up(&self, held_up: bool) {
-        self.held_up.store(held_up, Ordering::Relaxed);
-    }
 }
 
 #[cfg(test)]
@@ -536,6 +268,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::message::QoS;
     use crate::mqtt::mailbox::Backlog;
     use crate::mqtt::tests::message;
 
@@ -553,6 +286,7 @@ mod tests {
             receive_maximum: 1,
             packet_bytes_max: u32::MAX,
             topic_alias_max: 0,
+            problem_information: true,
             authentication_method: false,
         };
         let options = BrokerOptions::default();

@@ -155,6 +155,7 @@ fn read_v4(header: v4_codec::FixedHeader, bytes: Bytes) -> Result<Connect, Viola
         receive_maximum: u16::MAX,
         packet_bytes_max: u32::MAX,
         topic_alias_max: 0,
+        problem_information: true,
         authentication_method: false,
     })
 }
@@ -176,6 +177,7 @@ fn read_v5(header: v5_codec::v5::FixedHeader, bytes: Bytes) -> Result<Connect, V
         receive_maximum: properties.receive_maximum.unwrap_or(u16::MAX),
         packet_bytes_max: properties.max_packet_size.unwrap_or(u32::MAX),
         topic_alias_max: properties.topic_alias_max.unwrap_or(0),
+        problem_information: properties.request_problem_info != Some(0),
         authentication_method: properties.authentication_method.is_some(),
     })
 }

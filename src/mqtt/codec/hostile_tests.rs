@@ -13,7 +13,7 @@ use crate::mqtt::tests::wire::{connect, packet, properties, publish, text};
 const BYTES_MAX: usize = 4_096;
 
 /// xorshift64*: small, and the same on every machine.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     fn roll(&mut self) -> u64 {
@@ -23,7 +23,7 @@ impl Dice {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.roll() >> 33).unwrap() % bound
     }
 
@@ -34,7 +34,8 @@ impl Dice {
     }
 }
 
-fn valid_packets(level: u8) -> Vec<Vec<u8>> {
+/// Packets of every kind a client may send, with every property.
+pub(crate) fn valid_packets(level: u8) -> Vec<Vec<u8>> {
     let five = level == 5;
     let list = |list: &[u8]| if five { properties(list) } else { Vec::new() };
     let user = [38, 0, 1, b'k', 0, 1, b'v'];
@@ -82,7 +83,8 @@ fn valid_packets(level: u8) -> Vec<Vec<u8>> {
     packets
 }
 
-fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
+/// Changes `bytes` in a few places.
+pub(crate) fn mutate(dice: &mut Dice, bytes: &mut Vec<u8>, others: &[Vec<u8>]) {
     for _ in 0..=dice.below(4) {
         let at = dice.below(bytes.len().max(1));
         match dice.below(8) {

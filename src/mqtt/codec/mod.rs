@@ -30,7 +30,7 @@ mod v4;
 mod v5;
 
 #[cfg(test)]
-mod hostile_tests;
+pub(crate) mod hostile_tests;
 #[cfg(test)]
 mod tests;
 
@@ -58,6 +58,8 @@ pub(crate) struct Codec {
     version: Version,
     receive_bytes_max: usize,
     send_bytes_max: usize,
+    /// Whether an acknowledgement may have its reason in words (MQTT 5's Request Problem Information).
+    explains: bool,
     /// Most clients publish to one topic; checking and copying it once is enough.
     last_topic: Option<TopicName>,
 }
@@ -70,7 +72,12 @@ pub(crate) struct TooLarge;
 impl Codec {
     /// A codec for a client that speaks `version` and takes packets of `send_bytes_max` bytes.
     pub(crate) fn new(version: Version, receive_bytes_max: usize, send_bytes_max: usize) -> Self {
-        Self { version, receive_bytes_max, send_bytes_max, last_topic: None }
+        Self { version, receive_bytes_max, send_bytes_max, explains: true, last_topic: None }
+    }
+
+    /// The same for a client that wants reasons in words, or does not.
+    pub(crate) fn explaining(self, explains: bool) -> Self {
+        Self { explains, ..self }
     }
 
     /// A second codec for the same connection: one loop reads while another writes.
@@ -112,7 +119,7 @@ impl Codec {
     pub(crate) fn encode(&self, reply: Reply, out: &mut BytesMut) -> Result<(), TooLarge> {
         match self.version {
             Version::V311 => v4::encode(reply, out),
-            Version::V5 => v5::encode(reply, out, self.send_bytes_max),
+            Version::V5 => v5::encode(reply, out, self.send_bytes_max, self.explains),
         }
     }
 

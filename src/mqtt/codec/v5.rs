@@ -183,8 +183,13 @@ fn disconnect(body: &[u8]) -> Result<Packet, Violation> {
     Ok(Packet::Disconnect { with_will: reason != 0, session_expiry_seconds })
 }
 
-/// Writes anything but PUBLISH.
-pub(crate) fn encode(reply: Reply, out: &mut BytesMut, bytes_max: usize) -> Result<(), TooLarge> {
+/// Writes anything but PUBLISH. `explains` is whether acknowledgements may have their reasons in words.
+pub(crate) fn encode(
+    reply: Reply,
+    out: &mut BytesMut,
+    bytes_max: usize,
+    explains: bool,
+) -> Result<(), TooLarge> {
     let before = out.len();
     let written = match reply {
         Reply::ConnAck(accepted) => connack(accepted).write(out),
@@ -193,12 +198,7 @@ pub(crate) fn encode(reply: Reply, out: &mut BytesMut, bytes_max: usize) -> Resu
         }
         Reply::PubAck { id } => v5::PubAck::new(id, None).write(out),
         Reply::PubRec { id } => v5::PubRec::new(id, None).write(out),
-        Reply::Denied { id, qos: QoS::ExactlyOnce } => {
-            v5::PubRec { pkid: id, reason: v5::PubRecReason::NotAuthorized, properties: None }.write(out)
-        }
-        Reply::Denied { id, .. } => {
-            v5::PubAck { pkid: id, reason: v5::PubAckReason::NotAuthorized, properties: None }.write(out)
-        }
+        Reply::Denied { id, qos } => denied(id, qos, explains && DENIED.len() + 16 <= bytes_max, out),
         Reply::PubRel { id, known } => {
             let reason =
                 if known { v5::PubRelReason::Success } else { v5::PubRelReason::PacketIdentifierNotFound };
@@ -228,6 +228,21 @@ pub(crate) fn encode(reply: Reply, out: &mut BytesMut, bytes_max: usize) -> Resu
         return Err(TooLarge);
     }
     Ok(())
+}
+
+/// Why a publish is denied.
+const DENIED: &str = "this client may not publish to this topic";
+
+/// PUBACK or PUBREC 0x87, `in_words` too.
+fn denied(id: u16, qos: QoS, in_words: bool, out: &mut BytesMut) -> Result<usize, mqttbytes::Error> {
+    let (reason_string, user_properties) = (in_words.then(|| DENIED.to_owned()), Vec::new());
+    if qos == QoS::ExactlyOnce {
+        let properties = in_words.then_some(v5::PubRecProperties { reason_string, user_properties });
+        v5::PubRec { pkid: id, reason: v5::PubRecReason::NotAuthorized, properties }.write(out)
+    } else {
+        let properties = in_words.then_some(v5::PubAckProperties { reason_string, user_properties });
+        v5::PubAck { pkid: id, reason: v5::PubAckReason::NotAuthorized, properties }.write(out)
+    }
 }
 
 fn no_properties() -> v5::ConnAckProperties {

@@ -1,12 +1,15 @@
 //! What the journal says so far: the sessions, and what each of them still waits for. The same changes
 //! are applied while the broker runs and when it starts again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::entry::{BaseRest, Entry, Presence, Progress, Receiver, Unfinished};
+use super::entry::{BaseRest, Entry, Presence, Progress, Receiver, Retain, Unfinished};
 use crate::message::Message;
+use crate::mqtt::kept::add_wish;
+use crate::mqtt::retained::{Cursor, Wish};
 use crate::mqtt::subscriptions::{SessionNumber, Subscribed, Terms};
+use crate::topic::TopicName;
 
 /// Messages to a client that one session may have, in its queue and in flight together: a packet id for
 /// each.
@@ -39,6 +42,8 @@ pub(crate) struct Book {
     /// Ids of QoS 2 that the client has not released.
     pub(crate) unreleased: BTreeSet<u16>,
     pub(crate) outgoing: HashMap<u16, Outgoing>,
+    /// Subscriptions that have not been sent all that is retained for them, the first as far as its cursor.
+    pub(crate) wishes: VecDeque<Wish>,
     last_id: u16,
     next_order: u64,
 }
@@ -64,6 +69,13 @@ impl Book {
         let order = self.next_order;
         self.next_order += 1;
         self.outgoing.insert(receiver.id, Outgoing { order, message, sent, receiver });
+    }
+
+    /// The first wish has been fulfilled up to `topic`.
+    fn has_come_to(&mut self, topic: &TopicName) {
+        if let Some(wish) = self.wishes.front_mut() {
+            wish.cursor = Cursor::new(wish.cursor.filter().clone(), Some(topic.clone()));
+        }
     }
 
     /// The messages to the client in their order.
@@ -100,6 +112,8 @@ impl Book {
         if !messages.is_empty() {
             entries.push(Entry::Waiting { session, messages });
         }
+        let wish = |wish: &Wish| Entry::Wish { session, wish: wish.clone(), rewritten: true };
+        entries.extend(self.wishes.iter().map(wish));
         entries.push(Entry::Settled { session });
         entries
     }
@@ -170,9 +184,12 @@ impl Books {
             Entry::Unsubscribe { session, filter } => {
                 if let Some(book) = self.by_number.get_mut(&session) {
                     book.filters.remove(&filter);
+                    if filter.group.is_none() {
+                        book.wishes.retain(|wish| wish.cursor.filter() != &filter.filter);
+                    }
                 }
             }
-            Entry::Publish { message, sender, to, .. } => {
+            Entry::Publish { message, retain, sender, to } => {
                 if let Some((session, id)) = sender
                     && let Some(book) = self.by_number.get_mut(&session)
                 {
@@ -180,6 +197,9 @@ impl Books {
                 }
                 for receiver in to {
                     if let Some(book) = self.by_number.get_mut(&receiver.session) {
+                        if retain == Retain::Wished {
+                            book.has_come_to(&message.topic);
+                        }
                         book.add(Some(Arc::clone(&message)), false, receiver);
                     }
                 }
@@ -197,6 +217,17 @@ impl Books {
                 let last_id = book.last_id;
                 messages.into_iter().for_each(|kept| book.add(kept.message, kept.sent, kept.receiver));
                 book.last_id = last_id;
+            }
+            Entry::Wish { session, wish, rewritten } => {
+                let books = if rewritten { &mut self.unsettled } else { &mut self.by_number };
+                if let Some(book) = books.get_mut(&session) {
+                    add_wish(&mut book.wishes, wish);
+                }
+            }
+            Entry::Fulfilled { session } => {
+                if let Some(book) = self.by_number.get_mut(&session) {
+                    book.wishes.pop_front();
+                }
             }
             Entry::Settled { session } => {
                 if let Some(book) = self.unsettled.remove(&session) {

@@ -7,13 +7,18 @@
 //!   3 presence     session · expiry u32 · until i64, if away · will, if any · ids in flight
 //!   4 subscribe    session · filter · terms
 //!   5 unsubscribe  session · filter
-//!   6 publish      message · retain u8 (0 no, 1 keep, 2 forget) · sender, if of QoS 2: session, id
+//!   6 publish      message · retain u8 (0 no, 1 keep, 2 forget, 3 no: it is what the receiver's first wish
+//!                  brings) · sender, if of QoS 2: session, id
 //!                  · for each receiver: session, id, QoS, flags, subscription identifiers
 //!   7 progress     session · id · what u8: what became of a message to or from the client
 //!   8 base         session · client id · presence · filters with terms · ids received · last id:
 //!                  the session as it is, without its messages
 //!   9 waiting      session · messages of that session, with how far each has come
 //!  10 settled      session: base and what followed it are the session from here on
+//!  11 wish         session · filter · QoS · no local · subscription identifier · topic, if one has been
+//!                  reached: what is retained is to be sent to this subscription
+//!  12 fulfilled    session: its first wish is
+//!  13 wish         of a session that is written again
 //! ```
 //!
 //! A rewritten session spans several entries; it counts once `settled` is read, so that a crash between
@@ -25,8 +30,9 @@ use super::wire::{EntryFault, Reader, Writer};
 use crate::clock::Timestamp;
 use crate::message::{Message, Origin, Properties, QoS};
 use crate::mqtt::packet::Will;
+use crate::mqtt::retained::{Cursor, Wish};
 use crate::mqtt::subscriptions::{SessionNumber, Subscribed, Terms};
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
 /// One change.
 #[derive(Debug)]
@@ -41,6 +47,8 @@ pub(crate) enum Entry {
     Base { session: SessionNumber, client_id: Arc<str>, presence: Presence, rest: BaseRest },
     Waiting { session: SessionNumber, messages: Vec<Unfinished> },
     Settled { session: SessionNumber },
+    Wish { session: SessionNumber, wish: Wish, rewritten: bool },
+    Fulfilled { session: SessionNumber },
 }
 
 /// Whether a session's client is here, and what is due when it is not.
@@ -62,6 +70,8 @@ pub(crate) enum Retain {
     No,
     Keep,
     Forget,
+    /// Nothing: it is retained, and sent to a subscription that wished for it.
+    Wished,
 }
 
 /// A session that a message is for.
@@ -147,6 +157,15 @@ impl Entry {
                 out.u64(*session);
                 out.u16(*id);
                 out.u8(*what as u8);
+            }
+            Self::Wish { session, wish, rewritten } => {
+                out.u8(if *rewritten { 13 } else { 11 });
+                out.u64(*session);
+                write_wish(&mut out, wish);
+            }
+            Self::Fulfilled { session } => {
+                out.u8(12);
+                out.u64(*session);
             }
             Self::Base { .. } | Self::Waiting { .. } | Self::Settled { .. } => {
                 self.encode_rewritten(&mut out)
@@ -239,6 +258,8 @@ fn read_of_session(kind: u8, from: &mut Reader<'_>) -> Result<Entry, EntryFault>
             Entry::Waiting { session, messages }
         }
         10 => Entry::Settled { session },
+        11 | 13 => Entry::Wish { session, wish: read_wish(from)?, rewritten: kind == 13 },
+        12 => Entry::Fulfilled { session },
         _ => return Err(EntryFault("its kind does not exist")),
     })
 }
@@ -249,6 +270,7 @@ fn read_publish(from: &mut Reader<'_>) -> Result<Entry, EntryFault> {
         0 => Retain::No,
         1 => Retain::Keep,
         2 => Retain::Forget,
+        3 => Retain::Wished,
         _ => return Err(EntryFault("a way to retain does not exist")),
     };
     let sender = from.option(|from| Ok((from.u64()?, from.u16()?)))?;
@@ -298,6 +320,23 @@ fn read_subscription(from: &mut Reader<'_>) -> Result<(Subscribed, Terms), Entry
         id: from.option(Reader::u32)?,
     };
     Ok((filter, terms))
+}
+
+fn write_wish(out: &mut Writer, wish: &Wish) {
+    out.text(wish.cursor.filter().as_str());
+    out.u8(wish.qos as u8);
+    out.bool(wish.no_local);
+    out.option(wish.subscription_id, Writer::u32);
+    out.option(wish.cursor.after().map(TopicName::as_str), Writer::text);
+}
+
+fn read_wish(from: &mut Reader<'_>) -> Result<Wish, EntryFault> {
+    let filter = TopicFilter::new(from.text()?).map_err(|_| EntryFault("a topic filter is not one"))?;
+    let (qos, no_local) = (read_qos(from)?, from.bool()?);
+    let subscription_id = from.option(Reader::u32)?;
+    let after =
+        from.option(|from| TopicName::new(from.text()?).map_err(|_| EntryFault("a topic is not one")))?;
+    Ok(Wish { cursor: Cursor::new(filter, after), qos, no_local, subscription_id })
 }
 
 fn read_filter(from: &mut Reader<'_>) -> Result<Subscribed, EntryFault> {

@@ -38,7 +38,7 @@ use super::ingest::IngestError;
 use super::journal::{ENTRY_BYTES_MAX, Journal, Place};
 use super::lock;
 use super::mailbox::{Delivery, Mailbox, Put, weight};
-use super::retained::Retained;
+use super::retained::{Retained, Wish};
 use super::subscriptions::{SessionNumber, Subscribed, Terms};
 use crate::message::{Message, QoS};
 use crate::topic::TopicName;
@@ -70,7 +70,7 @@ impl Recollection {
         let entry = Entry::decode(entry)?;
         if let Entry::Publish { message, retain, .. } = &entry {
             match retain {
-                Retain::No => {}
+                Retain::No | Retain::Wished => {}
                 Retain::Keep => drop(self.retained.insert(message.topic.clone(), Arc::clone(message))),
                 Retain::Forget => drop(self.retained.remove(&message.topic)),
             }
@@ -192,6 +192,16 @@ impl Ledger {
         self.change(session, || Entry::Unsubscribe { session, filter: filter.clone() })
     }
 
+    /// A subscription is to be sent what is retained for it.
+    pub(crate) fn wish(&self, session: SessionNumber, wish: Wish) -> Place {
+        self.change(session, || Entry::Wish { session, wish, rewritten: false })
+    }
+
+    /// The session's first wish has been fulfilled.
+    pub(crate) fn fulfilled(&self, session: SessionNumber) {
+        self.change(session, || Entry::Fulfilled { session });
+    }
+
     /// What became of message `id` of the session.
     pub(crate) fn progress(&self, session: SessionNumber, id: u16, what: Progress) -> Place {
         self.change(session, || Entry::Progress { session, id, what })
@@ -256,8 +266,8 @@ impl Ledger {
         place
     }
 
-    /// Writes down retained messages that a new subscription of a lasting session is sent: each gets its
-    /// packet id and place. Those that find none are left out.
+    /// Writes down retained messages that the first wish of a lasting session brings: each gets its packet id
+    /// and place. Those that find none are left out.
     pub(crate) fn deliver(&self, session: SessionNumber, deliveries: Vec<Delivery>) -> Vec<Delivery> {
         let mut books = lock(&self.books);
         let mut numbered = Vec::new();
@@ -267,7 +277,7 @@ impl Ledger {
                 let Delivery { qos, retain, subscription_ids, .. } = &delivery;
                 let (qos, retain, subscription_ids) = (*qos, *retain, subscription_ids.clone());
                 let to = vec![Receiver { session, id, qos, retain, subscription_ids }];
-                let (message, retain) = (Arc::clone(&delivery.message), Retain::No);
+                let (message, retain) = (Arc::clone(&delivery.message), Retain::Wished);
                 delivery.id = id;
                 delivery.place =
                     self.record(&mut books, Entry::Publish { message, retain, sender: None, to });

@@ -7,6 +7,8 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::message::{Origin, Properties};
 use crate::mqtt::packet::Will;
+use crate::mqtt::retained::Cursor;
+use crate::topic::TopicFilter;
 
 fn message(payload: &'static [u8]) -> Arc<Message> {
     Arc::new(Message {
@@ -30,6 +32,12 @@ fn message(payload: &'static [u8]) -> Arc<Message> {
         },
         received: Timestamp::from_nanos(-5),
     })
+}
+
+fn wish(after: Option<&str>) -> Wish {
+    let cursor =
+        Cursor::new(TopicFilter::new("a/+").unwrap(), after.map(|after| TopicName::new(after).unwrap()));
+    Wish { cursor, qos: QoS::ExactlyOnce, no_local: true, subscription_id: Some(5) }
 }
 
 fn entries() -> Vec<Entry> {
@@ -65,6 +73,9 @@ fn entries() -> Vec<Entry> {
             ],
         },
         Entry::Settled { session: 1 },
+        Entry::Wish { session: 1, wish: wish(None), rewritten: false },
+        Entry::Wish { session: 1, wish: wish(Some("a/größe")), rewritten: true },
+        Entry::Fulfilled { session: 1 },
         Entry::Unsubscribe { session: 1, filter },
         Entry::Close { session: 2 },
     ]

@@ -117,6 +117,17 @@ async fn a_publish_that_is_denied_is_answered_in_its_turn_or_ends_the_connection
     assert_eq!((packet[0], packet[4]), (0x70, 0x92));
     client.send(&publish(5, 0, 0, "other", b"x")).await;
     assert_eq!(client.sent_away().await, Some(0x87));
+    // In words, unless the client does not want them (Request Problem Information) or cannot take them.
+    let rest = [text("pump"), text("pw")].concat();
+    for (list, words) in [(&[][..], true), (&[23, 1], true), (&[23, 0], false), (&[39, 0, 0, 0, 40], false)] {
+        let (mut client, _) = daemon.connected(&connect_with(5, "pump", 0b1100_0010, 0, list, &rest)).await;
+        for (qos, first) in [(1, 0x40), (2, 0x50)] {
+            client.send(&publish(5, qos, 7, "other", b"x")).await;
+            let packet = client.packet().await;
+            assert_eq!((packet[0], &packet[2..5]), (first, &[0, 7, 0x87][..]));
+            assert_eq!(packet.ends_with(b"may not publish to this topic"), words, "{list:?}");
+        }
+    }
 
     for qos in [0, 1, 2] {
         let mut client = pump(&daemon, 4).await;
@@ -124,7 +135,7 @@ async fn a_publish_that_is_denied_is_answered_in_its_turn_or_ends_the_connection
         assert!(client.rest().await.is_empty(), "3.1.1 has no words for it");
     }
     assert_eq!(daemon.ingest.messages().len(), 2);
-    assert_eq!(daemon.broker.counters().operations_denied, 7);
+    assert_eq!(daemon.broker.counters().operations_denied, 15);
 }
 
 #[tokio::test]
@@ -331,19 +342,19 @@ async fn a_certificate_says_who_a_client_is() {
         let answer = if websocket {
             let mut client = WebClient::begin(stream).await;
             client.send(&greeting).await;
-            client.hears(&[0x20, 17, 0, 0, 14, 33, 1, 0, 39, 0, 4, 0, 0, 34, 0, 16, 19, 0, 60]).await;
+            client.hears(&[0x20, 14, 0, 0, 11, 33, 1, 0, 39, 0, 4, 0, 0, 34, 0, 16]).await;
             client.send(&publishes).await;
             client.hears(&[0x40, 2, 0, 7]).await;
             client.hears(&[0x40]).await;
             continue;
         } else {
             stream.write_all(&[greeting, publishes].concat()).await.unwrap();
-            let mut answer = vec![0; 19 + 4 + 5];
+            let mut answer = vec![0; 16 + 4 + 5];
             timeout(SOON, stream.read_exact(&mut answer)).await.expect("an answer").unwrap();
             answer
         };
-        assert_eq!(answer[19..23], [0x40, 2, 0, 7]);
-        assert_eq!((answer[23], answer[27]), (0x40, 0x87), "another's topic");
+        assert_eq!(answer[16..20], [0x40, 2, 0, 7]);
+        assert_eq!((answer[20], answer[24]), (0x40, 0x87), "another's topic");
         assert_eq!(daemon.ingest.messages()[0].origin.principal.as_deref(), Some(&*id));
     }
 }

@@ -11,8 +11,8 @@ async fn both_versions_share_the_port() {
     let (mut old, connack) = daemon.connected(&connect(4, "old")).await;
     assert_eq!(connack, [0x20, 2, 0, 0]);
     let (mut new, connack) = daemon.connected(&connect(5, "new")).await;
-    // Receive maximum, maximum packet size, topic alias maximum, server keep-alive.
-    assert_eq!(connack, [0x20, 17, 0, 0, 14, 33, 1, 0, 39, 0, 4, 0, 0, 34, 0, 16, 19, 0, 60]);
+    // Receive maximum, maximum packet size, topic alias maximum.
+    assert_eq!(connack, [0x20, 14, 0, 0, 11, 33, 1, 0, 39, 0, 4, 0, 0, 34, 0, 16]);
     old.pings().await;
     new.pings().await;
     assert_eq!(daemon.broker.counters().connections, 2);

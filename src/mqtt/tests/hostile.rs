@@ -1,7 +1,10 @@
 //! Clients that break the rules: each loses its connection, with the right code, and nobody else does.
 
+use tokio::io::AsyncWriteExt;
+
 use super::wire::{connect, connect_with, packet, properties, publish, publish_with, subscribe, text};
 use super::{BrokerOptions, Daemon, until};
+use crate::mqtt::codec::hostile_tests::{Dice, mutate, valid_packets};
 
 #[tokio::test]
 async fn each_mistake_has_its_reason_code() {
@@ -63,7 +66,6 @@ async fn good_packets_before_a_bad_one_count() {
 
 #[tokio::test]
 async fn a_flood_of_pings_from_a_client_that_does_not_read_is_bounded() {
-    use tokio::io::AsyncWriteExt;
     let daemon = Daemon::start(BrokerOptions::default()).await;
     let mut client = daemon.client(4, "flood").await;
     let pings = [0xC0, 0].repeat(32 * 1024);
@@ -76,6 +78,57 @@ async fn a_flood_of_pings_from_a_client_that_does_not_read_is_bounded() {
     let stuck = tokio::time::timeout(std::time::Duration::from_millis(700), flood).await;
     assert!(stuck.is_err(), "64 MB of pings were swallowed");
     daemon.client(4, "other").await.pings().await;
+}
+
+/// What a client has said before it goes wrong, stage by stage.
+fn stages(level: u8) -> Vec<Vec<u8>> {
+    let lasting: &[u8] = if level == 5 { &[17, 0, 0, 0, 60, 34, 0, 9] } else { &[] };
+    let will = [if level == 5 { vec![0] } else { vec![] }, text("w/größe"), text("gone")].concat();
+    let hello = connect_with(level, "größe", 0b0000_1100, 0, lasting, &will);
+    let taken = publish(level, 2, 7, "t/ä", b"taken");
+    vec![
+        Vec::new(),
+        hello[..9].to_vec(),
+        hello.clone(),
+        [&hello[..], &subscribe(level, 1, &[], &[("t/#", 2), ("$share/g/+", 1)])].concat(),
+        [&hello[..], &taken].concat(),
+        [&hello[..], &taken, &[0x62, 2, 0, 7]].concat(),
+        [&hello[..], &taken[..9]].concat(),
+        [&hello[..], &[0xE0, 0]].concat(),
+    ]
+}
+
+/// Always the same cases: mutations of every packet, behind every stage of a connection, through a socket.
+#[tokio::test]
+async fn mutated_packets_at_every_stage_cost_their_connection_at_most() {
+    let daemon = Daemon::start(BrokerOptions::default()).await;
+    let mut bystander = daemon.subscriber(5, "bystander", "bystander", 1).await;
+    let mut dice = Dice(0x7374_6167_6573);
+    let packets = [valid_packets(4), valid_packets(5)].concat();
+    for round in 0..60_u8 {
+        for stage in stages(4).iter().chain(&stages(5)) {
+            let mut bytes = stage.clone();
+            for _ in 0..=dice.below(3) {
+                let mut next = packets[dice.below(packets.len())].clone();
+                mutate(&mut dice, &mut next, &packets);
+                bytes.extend(next);
+            }
+            let mut client = daemon.socket().await;
+            // It may be sent away before it has said everything.
+            let _ = client.stream.write_all(&bytes).await;
+            let _ = client.stream.shutdown().await;
+            client.rest().await;
+        }
+        bystander.send(&publish(5, 1, u16::from(round) + 1, "bystander", &[round])).await;
+        let (one, other) = (bystander.packet().await, bystander.packet().await);
+        let (answer, echo) = if one[0] == 0x40 { (one, other) } else { (other, one) };
+        assert_eq!((answer[0], echo[0]), (0x40, 0x32));
+        bystander.send(&[&[0x40, 2][..], &echo[13..15]].concat()).await;
+    }
+    until(|| daemon.broker.counters().connections == 1).await;
+    let counters = daemon.broker.counters();
+    assert!(counters.violations() > 300 && counters.handshakes_failed() > 60, "{counters:?}");
+    assert!(counters.messages_received > 100, "{counters:?}");
 }
 
 #[tokio::test]

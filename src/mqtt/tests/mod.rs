@@ -11,6 +11,7 @@ mod outbound;
 mod restarts;
 mod rumqttc_clients;
 mod sessions;
+mod statements;
 pub(crate) mod wire;
 
 use std::net::SocketAddr;

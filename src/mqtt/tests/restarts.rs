@@ -1,8 +1,9 @@
 //! What a broker knows after a crash: all it has acknowledged, and nothing that was settled.
 
 use super::wire::{connect_with, publish, publish_with, subscribe, text};
-use super::{BrokerOptions, Daemon, Wire, until};
+use super::{BrokerOptions, Daemon, Wire, message, until};
 use crate::clock::{Clock, Timestamp};
+use crate::message::QoS;
 use crate::mqtt::keeper;
 
 /// DISCONNECT 0x00.
@@ -298,6 +299,95 @@ async fn retained_messages_for_a_lasting_session_are_not_sent_twice() {
     assert_eq!(client.packet().await, [0x62, 2, 0, 2]);
     assert_eq!(client.packet().await, publish_with(5, 0b1101, 3, "r/2", &[], b"x"));
     client.pings().await;
+}
+
+/// A client that takes one message at a time, has subscribed to a hundred retained ones and acknowledged three.
+async fn in_the_middle_of_what_is_retained(daemon: &Daemon) -> (Wire, Vec<u8>) {
+    for n in 0..100 {
+        let mut kept = message(&format!("r/{n:02}"), b"x");
+        kept.qos = if n % 10 == 9 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+        daemon.broker.publish(&kept);
+    }
+    let one_at_a_time = connect_with(5, "c", 0, 0, &[17, 0, 0, 0x0E, 0x10, 33, 0, 1], &[]);
+    let (mut client, _) = daemon.connected(&one_at_a_time).await;
+    client.send(&subscribe(5, 1, &[11, 7], &[("r/+", 1)])).await;
+    assert_eq!(client.packet().await[0], 0x90);
+    for n in 0..3_u8 {
+        assert_eq!(client.packet().await, retained(n, 0b0011, n + 1));
+        client.send(&[0x40, 2, 0, n + 1]).await;
+    }
+    assert_eq!(client.packet().await, retained(3, 0b0011, 4));
+    (client, one_at_a_time)
+}
+
+fn retained(n: u8, flags: u8, id: u8) -> Vec<u8> {
+    publish_with(5, flags, id.into(), &format!("r/{n:02}"), &[11, 7], b"x")
+}
+
+/// The next `count` retained messages, acknowledged one by one, and nothing behind them; their numbers in order.
+async fn hears(client: &mut Wire, count: usize) -> Vec<u8> {
+    let mut numbers = Vec::new();
+    for _ in 0..count {
+        let packet = client.packet().await;
+        assert_eq!(&packet[2..6], [0, 4, b'r', b'/']);
+        numbers.push(std::str::from_utf8(&packet[6..8]).unwrap().parse().unwrap());
+        if packet[0] & 0b0110 != 0 {
+            client.send(&[0x40, 2, packet[8], packet[9]]).await;
+        }
+    }
+    client.pings().await;
+    client.hears_nothing().await;
+    numbers.sort_unstable();
+    numbers
+}
+
+/// What has not been acknowledged, but for QoS 0 that was at hand when the connection broke: pages have 32.
+fn the_rest(end: u8) -> Vec<u8> {
+    (3..end).filter(|n| n % 10 != 9 || *n > 32).collect()
+}
+
+#[tokio::test]
+async fn what_is_retained_goes_on_where_a_connection_broke() {
+    let daemon = Daemon::start(BrokerOptions::default()).await;
+    let (client, connect) = in_the_middle_of_what_is_retained(&daemon).await;
+    drop(client);
+    until(|| daemon.broker.counters().absent_sessions == 1).await;
+    let (mut client, _) = daemon.connected(&connect).await;
+    assert_eq!(hears(&mut client, 94).await, the_rest(100));
+}
+
+#[tokio::test]
+async fn what_is_retained_goes_on_after_a_crash() {
+    for rewritten in [false, true] {
+        let daemon = Daemon::start(BrokerOptions::default()).await;
+        let (_client, connect) = in_the_middle_of_what_is_retained(&daemon).await;
+        if rewritten {
+            let shared = daemon.broker.shared();
+            shared.ledger.rewrite(shared.retained()).await.unwrap();
+        }
+        let daemon = daemon.after_a_crash().await;
+        let (mut client, _) = daemon.connected(&connect).await;
+        assert_eq!(hears(&mut client, 94).await, the_rest(100), "rewritten: {rewritten}");
+        // It is over: neither another connection nor another crash begins again.
+        let daemon = daemon.after_a_crash().await;
+        let (mut client, _) = daemon.connected(&connect).await;
+        hears(&mut client, 0).await;
+    }
+}
+
+#[tokio::test]
+async fn unsubscribing_ends_what_is_retained_for_it() {
+    let daemon = Daemon::start(BrokerOptions::default()).await;
+    let (mut client, connect) = in_the_middle_of_what_is_retained(&daemon).await;
+    client.send(&super::wire::packet(0xA2, &[&[0, 2, 0][..], &text("r/+")].concat())).await;
+    assert_eq!(client.packet().await, [0xB0, 4, 0, 2, 0, 0]);
+    drop(client);
+    until(|| daemon.broker.counters().absent_sessions == 1).await;
+    for daemon in [daemon.after_a_crash().await, daemon] {
+        let (mut client, _) = daemon.connected(&connect).await;
+        // What had its packet id by then is still sent: the rest of the page.
+        assert_eq!(hears(&mut client, 26).await, the_rest(32));
+    }
 }
 
 #[tokio::test]
