@@ -3,13 +3,15 @@
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, UnaryOperator, Value,
+    FunctionArgumentClause, FunctionArguments, Ident, ListAggOnOverflow, ObjectName, Spanned, UnaryOperator,
+    Value,
 };
 
 use super::dialect::{call, text};
-use super::error::QueryError;
+use super::error::{Position, QueryError};
+use super::literals::number_text;
 use super::places;
-use super::rewrite::{number_text, take};
+use super::rewrite::take;
 use super::wire_text;
 use crate::clock::Timestamp;
 
@@ -34,6 +36,13 @@ pub(super) fn rewritten(function: &mut Function, now: Timestamp) -> Result<Optio
         places::check(condition, "FILTER clause");
     }
     let name = function.name.to_string();
+    let span = function.name.span();
+    let place = Position::of(span).unwrap_or(Position::START);
+    // The place of a call is that of its name.
+    let named = |name: &str| ObjectName::from(vec![Ident::with_span(span, name)]);
+    if name == "listagg" {
+        return joined(function).map(Some);
+    }
     let now = || text(wire_text::timestamp(now.nanos()));
     let cast_now = |of: &str| call("__cast", vec![call("__cast", vec![now(), text("timestamp")]), text(of)]);
     let list = match &mut function.args {
@@ -56,7 +65,7 @@ pub(super) fn rewritten(function: &mut Function, now: Timestamp) -> Result<Optio
     }
     let args = &mut list.args;
     if function.over.is_some() {
-        check_offset(&name, args)?;
+        check_offset(&name, args, place)?;
         if is_offset_of_nothing(&name, args) {
             return Ok(args.first_mut().and_then(operand).map(|value| nothing_of(take(value))));
         }
@@ -69,7 +78,7 @@ pub(super) fn rewritten(function: &mut Function, now: Timestamp) -> Result<Optio
                 if let Some(value) = args.first_mut().and_then(operand) {
                     places::check(value, &format!("Operand of {name}"));
                 }
-                function.name = vec![Ident::new(like)].into();
+                function.name = named(like);
             }
             "count_if" => {
                 if let Some(condition) = args.first_mut().and_then(operand) {
@@ -77,7 +86,7 @@ pub(super) fn rewritten(function: &mut Function, now: Timestamp) -> Result<Optio
                     places::check(&mut counted, "Operand of count_if");
                     *condition = case(counted, Expr::Value(Value::Boolean(true).into()), None);
                 }
-                function.name = vec![Ident::new("count")].into();
+                function.name = named("count");
             }
             _ => {}
         }
@@ -100,24 +109,61 @@ pub(super) fn rewritten(function: &mut Function, now: Timestamp) -> Result<Optio
         ("approx_distinct", 2) => {
             let error = args.pop().and_then(|mut arg| number_text(operand(&mut arg)?)?.parse::<f64>().ok());
             if !error.is_some_and(|error| (0.004_062_5..=0.26).contains(&error)) {
-                return Err(QueryError::Validation(
-                    "the standard error of approx_distinct must be a number from 0.0040625 to 0.26"
-                        .to_owned(),
-                ));
+                return Err(QueryError::Validation(format!(
+                    "line {place}: the standard error of approx_distinct must be a number from 0.0040625 to 0.26"
+                )));
             }
         }
         ("max" | "min", 2) | ("max_by" | "min_by", 3) => {
-            function.name = vec![Ident::new(format!("__{name}_n"))].into();
+            function.name = named(&format!("__{name}_n"));
         }
         ("regexp_replace", 3) if is_lambda(args.get(2)) => {
-            function.name = vec![Ident::new("__regexp_replace_lambda")].into();
+            function.name = named("__regexp_replace_lambda");
         }
         ("array_sort", 2) if is_lambda(args.get(1)) => {
-            function.name = vec![Ident::new("__array_sort_by")].into();
+            function.name = named("__array_sort_by");
         }
         _ => {}
     }
     Ok(None)
+}
+
+/// `listagg(x, s) WITHIN GROUP (ORDER BY y)` is the array of the texts there are, joined.
+fn joined(function: &mut Function) -> Result<Expr, QueryError> {
+    let at = Position::of(function.name.span()).unwrap_or(Position::START);
+    let wrong = |text: &str| QueryError::Validation(format!("line {at}: {text}"));
+    let mut gathered = call("array_agg", vec![]);
+    let (FunctionArguments::List(list), Expr::Function(inner)) = (&mut function.args, &mut gathered) else {
+        return Err(wrong("listagg takes a varchar and a separator"));
+    };
+    let FunctionArguments::List(inner_list) = &mut inner.args else {
+        return Err(wrong("listagg takes a varchar and a separator"));
+    };
+    let mut operands: Vec<Expr> = list.args.iter_mut().filter_map(operand).map(take).collect();
+    let separator = if operands.len() == 2 { operands.pop() } else { None };
+    let (Some(mut value), true) = (operands.pop(), operands.is_empty()) else {
+        return Err(wrong("listagg takes a varchar and a separator"));
+    };
+    for clause in &list.clauses {
+        match clause {
+            FunctionArgumentClause::OnOverflow(ListAggOnOverflow::Error) => {}
+            _ => return Err(wrong("listagg takes no clause but ON OVERFLOW ERROR and WITHIN GROUP")),
+        }
+    }
+    let there = Expr::IsNotNull(Box::new(value.clone()));
+    inner.filter = Some(Box::new(match function.filter.take() {
+        None => there,
+        Some(filter) => Expr::BinaryOp { left: Box::new(there), op: BinaryOperator::And, right: filter },
+    }));
+    if !function.within_group.is_empty() {
+        let keys = std::mem::take(&mut function.within_group);
+        inner_list.clauses = vec![FunctionArgumentClause::OrderBy(keys)];
+    }
+    inner_list.duplicate_treatment = list.duplicate_treatment;
+    places::check_text(&mut value, "Operand of listagg");
+    inner_list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(value))];
+    let separator = separator.unwrap_or_else(|| text(""));
+    Ok(call("array_join", vec![gathered, separator]))
 }
 
 fn operand(arg: &mut FunctionArg) -> Option<&mut Expr> {
@@ -165,7 +211,7 @@ fn is_offset_of_nothing(name: &str, args: &mut [FunctionArg]) -> bool {
 }
 
 /// DataFusion answers NULL where a window function looks at a row that cannot be.
-fn check_offset(name: &str, args: &[FunctionArg]) -> Result<(), QueryError> {
+fn check_offset(name: &str, args: &[FunctionArg], place: Position) -> Result<(), QueryError> {
     let least = match name {
         "nth_value" => 1,
         "lag" | "lead" => 0,
@@ -180,7 +226,7 @@ fn check_offset(name: &str, args: &[FunctionArg]) -> Result<(), QueryError> {
     };
     match digits.and_then(|digits| digits.parse::<i64>().ok()) {
         Some(offset) if offset < least => Err(QueryError::Validation(format!(
-            "{name}: Offset must be at least {least}, but it is {offset}"
+            "line {place}: {name}: Offset must be at least {least}, but it is {offset}"
         ))),
         _ => Ok(()),
     }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::error::ArrowError;
-use datafusion::common::{DataFusionError, SchemaError};
+use datafusion::common::{Column, DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span};
 use tracing::warn;
 
@@ -52,6 +52,12 @@ impl Position {
     /// The start of the text.
     pub(crate) const START: Self = Self { line: 1, column: 1 };
 
+    /// Reads `1:8`.
+    pub(crate) fn read(written: &str) -> Option<Self> {
+        let (line, column) = written.split_once(':')?;
+        Some(Self { line: line.parse().ok()?, column: column.parse().ok()? })
+    }
+
     /// Where `span` starts; nothing for the span of something the user did not write.
     pub(crate) fn of(span: Span) -> Option<Self> {
         (span.start.line > 0).then(|| Self::from(span.start))
@@ -82,9 +88,6 @@ pub(crate) enum SqlError {
     /// A mistake that is in the query's text, whatever the data.
     #[error("{0}")]
     Invalid(String),
-    /// The same, where a column is all that tells the place.
-    #[error("{text}")]
-    Near { column: String, text: String },
     /// A mistake that depends on the data: division by zero, a failed cast.
     #[error("{0}")]
     Failed(String),
@@ -142,9 +145,16 @@ pub(crate) struct Locations {
     /// Those written after a table's name and a dot.
     qualified: HashMap<String, Position>,
     functions: HashMap<String, Position>,
+    /// Where everything stands, if one place is all there is.
+    only: Option<Position>,
 }
 
 impl Locations {
+    /// One place for everything.
+    fn only(at: Position) -> Self {
+        Self { only: Some(at), ..Self::default() }
+    }
+
     /// Remembers that a column of this name is written at `span`.
     pub(crate) fn column(&mut self, name: &str, span: Span) {
         if let Some(at) = Position::of(span) {
@@ -162,7 +172,7 @@ impl Locations {
     /// Where the column is first named, alone if it ever is.
     fn of_column(&self, name: &str) -> Position {
         let at = self.columns.get(name).or_else(|| self.qualified.get(name));
-        at.copied().unwrap_or(Position::START)
+        self.only.or(at.copied()).unwrap_or(Position::START)
     }
 
     /// Remembers that a call of this function is written at `span`; `name` in lower case.
@@ -173,13 +183,15 @@ impl Locations {
     }
 
     fn of_function(&self, name: &str) -> Position {
-        self.functions.get(name).copied().unwrap_or(Position::START)
+        self.only.or(self.functions.get(name).copied()).unwrap_or(Position::START)
     }
 }
 
 impl QueryError {
     /// What the user should read about `error`.
     pub(crate) fn from_datafusion(error: &DataFusionError, at: &Locations) -> Self {
+        let spanned = error.diagnostic().and_then(|about| about.span);
+        let spanned = spanned.map(|span| Position { line: span.start.line, column: span.start.column });
         match error.find_root() {
             DataFusionError::External(other) => match other.downcast_ref::<SqlError>() {
                 Some(error) => Self::from_sql(error, at),
@@ -188,7 +200,7 @@ impl QueryError {
                     None => Self::Internal(other.to_string()),
                 },
             },
-            DataFusionError::SchemaError(error, _) => Self::from_schema(error, at),
+            DataFusionError::SchemaError(error, _) => Self::from_schema(error, at, spanned),
             DataFusionError::ArrowError(error, _) => Self::from_arrow(error),
             DataFusionError::ResourcesExhausted(_) => Self::Exhausted(
                 "Query exceeded the memory it may use (query.memory); narrow its time range or group by less"
@@ -202,6 +214,9 @@ impl QueryError {
             }
             DataFusionError::ParquetError(error) => {
                 Self::Unavailable(format!("a part of the table could not be read: {error}"))
+            }
+            DataFusionError::Plan(text) if text.contains("must appear in the GROUP BY clause") => {
+                not_grouped(text, at, spanned)
             }
             DataFusionError::Plan(text)
             | DataFusionError::NotImplemented(text)
@@ -224,12 +239,27 @@ impl QueryError {
         }
     }
 
+    /// What is wrong with the operands of what stands at `place`; nothing where it is not them that
+    /// `error` is about.
+    pub(crate) fn of_operands(error: &DataFusionError, place: Position) -> Option<Self> {
+        let at = Locations::only(place);
+        match error.find_root() {
+            DataFusionError::External(other) => {
+                other.downcast_ref::<SqlError>().map(|error| Self::from_sql(error, &at))
+            }
+            DataFusionError::Plan(text) | DataFusionError::Internal(text)
+                if text.contains("No function matches") || text.contains("any signature") =>
+            {
+                Some(wrong_operands(text, &at))
+            }
+            DataFusionError::Plan(text) => Self::of_clause(text, &at),
+            _ => None,
+        }
+    }
+
     /// What the planner has to say, where its words are not for the user.
     fn from_planner(text: &str, at: &Locations) -> Self {
         let says = |words: &str| text.contains(words);
-        if says("must appear in the GROUP BY clause") {
-            return not_grouped(text, at);
-        }
         if says("No function matches") || says("any signature") {
             return wrong_operands(text, at);
         }
@@ -311,22 +341,18 @@ impl QueryError {
                 Self::Validation(format!("line {}: {error}", at.of_function(function)))
             }
             SqlError::Syntax { function, .. } => syntax(at.of_function(function)),
-            SqlError::Near { column, text } => {
-                Self::Validation(format!("line {}: {text}", at.of_column(column)))
-            }
-            SqlError::Invalid(text) => Self::Validation(text.clone()),
+            SqlError::Invalid(text) => match at.only.filter(|_| !text.starts_with("line ")) {
+                Some(place) => Self::Validation(format!("line {place}: {text}")),
+                None => Self::Validation(text.clone()),
+            },
             SqlError::Failed(text) => Self::Execution(text.clone()),
         }
     }
 
-    fn from_schema(error: &SchemaError, at: &Locations) -> Self {
+    fn from_schema(error: &SchemaError, at: &Locations, spanned: Option<Position>) -> Self {
         match error {
             SchemaError::FieldNotFound { field, .. } => {
-                let spanned = field
-                    .spans
-                    .first()
-                    .map(|span| Position { line: span.start.line, column: span.start.column });
-                let place = spanned.unwrap_or_else(|| at.of_column(&field.name));
+                let place = position_of(field).or(spanned).unwrap_or_else(|| at.of_column(&field.name));
                 let name = match &field.relation {
                     Some(relation) => format!("{relation}.{}", field.name),
                     None => field.name.clone(),
@@ -334,7 +360,7 @@ impl QueryError {
                 Self::Validation(format!("line {place}: Column '{name}' does not exist"))
             }
             SchemaError::AmbiguousReference { field } => {
-                let place = at.of_column(&field.name);
+                let place = position_of(field).or(spanned).unwrap_or_else(|| at.of_column(&field.name));
                 Self::Validation(format!("line {place}: Column '{}' is ambiguous", field.name))
             }
             SchemaError::DuplicateQualifiedField { name, .. }
@@ -397,6 +423,11 @@ fn wrong_operands(text: &str, at: &Locations) -> QueryError {
     QueryError::Validation(format!("line {place}: Unexpected parameters{given} for function {function}"))
 }
 
+/// Where the query names `column`, if the planner has kept it.
+fn position_of(column: &Column) -> Option<Position> {
+    column.spans.first().map(|span| Position { line: span.start.line, column: span.start.column })
+}
+
 /// What Parquet's reader says before the error of a condition.
 const ROW_FILTER: &str = "Error evaluating filter predicate";
 
@@ -407,9 +438,9 @@ fn planner_words(error: &DataFusionError) -> String {
 }
 
 /// DataFusion names the column in double quotes, with its table.
-fn not_grouped(text: &str, at: &Locations) -> QueryError {
+fn not_grouped(text: &str, at: &Locations, spanned: Option<Position>) -> QueryError {
     let column = text.split('"').nth(1).and_then(|column| column.rsplit('.').next()).unwrap_or_default();
-    let place = at.of_column(column);
+    let place = spanned.unwrap_or_else(|| at.of_column(column));
     QueryError::Validation(format!(
         "line {place}: '{column}' must be an aggregate expression or appear in GROUP BY clause"
     ))

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! text -> limits, dialect, values, weight -> words, statement -> names (tables, functions)
-//!      -> rewrite, calls, places, subquery, like, select_list
+//!      -> rewrite, calls, literals, phrases, places, subquery, ties, copies, like, select_list
 //!      -> context, operators, unnest, using, windows, union, branches (logical plan)
 //!      -> spread -> table, prune, part_reader (scan) -> lambda_places, deadline (physical plan)
 //!      -> results, rows, insights, wire_text (page) -> cursor (token), running (cancel)
@@ -30,11 +30,15 @@ mod weight;
 mod words;
 
 mod calls;
+mod copies;
+mod literals;
 mod names;
+mod phrases;
 mod places;
 mod rewrite;
 mod select_list;
 mod subquery;
+mod ties;
 
 mod branches;
 mod context;
@@ -64,6 +68,7 @@ mod cursor;
 mod engine;
 mod pages;
 mod pending;
+mod planning;
 mod prepare;
 mod reach;
 mod running;

@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue, TableReference};
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, lit};
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{Between, BinaryExpr, Expr, ExprSchemable, Operator, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use super::error::invalid;
+use super::error::{QueryError, invalid};
 use super::functions::{Registry, cast_array};
 use super::places::{Place, Placed, placed};
 use super::sql_type::SqlType;
+use super::{branches, windows};
 
 /// Plans the operators whose meaning is ours.
 #[derive(Debug)]
@@ -81,12 +83,108 @@ impl Operators {
     ) -> Result<PlannerResult<RawBinaryExpr>> {
         let of = value.get_type(schema).ok().and_then(|of| SqlType::of(&of));
         Ok(PlannerResult::Planned(match of {
-            Some(SqlType::DaySecond | SqlType::YearMonth) => self.call("__negate", vec![value])?,
-            None | Some(SqlType::Integer | SqlType::Bigint | SqlType::Double | SqlType::Unknown) => {
-                Expr::Negative(Box::new(value))
+            // DataFusion's own takes the least integer for its own opposite.
+            Some(SqlType::DaySecond | SqlType::YearMonth | SqlType::Integer | SqlType::Bigint) => {
+                self.call("__negate", vec![value])?
             }
+            None | Some(SqlType::Double | SqlType::Unknown) => Expr::Negative(Box::new(value)),
             Some(of) => return Err(invalid(format!("{place}Cannot apply operator: -{of}"))),
         }))
+    }
+
+    /// `value` itself, if its operands are what they must be.
+    fn value(&self, value: Expr, place: &Place, schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
+        if let Some(clash) = branches::clash(&value, schema) {
+            return Err(invalid(format!("{}{}", place.of_operand(clash.operand), clash.text)));
+        }
+        let value = self.moments(value, place, schema)?;
+        let typed = value.get_type(schema).and_then(|_| match &value {
+            Expr::WindowFunction(function) => windows::common_type(function, schema).map(|_| ()),
+            _ => Ok(()),
+        });
+        match typed.err().and_then(|error| about_operands(&error, place)) {
+            Some(error) => Err(error),
+            // Of anything else, as of a column that does not exist, the planner has more to say.
+            None => Ok(PlannerResult::Planned(value)),
+        }
+    }
+
+    /// The values of an IN or a BETWEEN, its texts read as moments if one of them is a moment.
+    fn moments(&self, mut value: Expr, place: &Place, schema: &DFSchema) -> Result<Expr> {
+        let operands: Vec<&mut Expr> = match &mut value {
+            Expr::InList(InList { expr, list, .. }) => std::iter::once(expr.as_mut()).chain(list).collect(),
+            Expr::Between(Between { expr, low, high, .. }) => vec![expr, low, high],
+            _ => return Ok(value),
+        };
+        let of = |expr: &&mut Expr| expr.get_type(schema).ok().and_then(|of| SqlType::of(&of));
+        let types: Vec<Option<SqlType>> = operands.iter().map(of).collect();
+        let mut moments = types.iter().flatten().filter(|of| is_moment(of));
+        let Some(moment) = moments.clone().find(|of| **of == SqlType::Timestamp).or(moments.next()) else {
+            return Ok(value);
+        };
+        for (operand, of) in operands.into_iter().zip(&types) {
+            if *of == Some(SqlType::Varchar) {
+                *operand = self.cast(std::mem::take(operand), moment, place)?;
+            }
+        }
+        Ok(value)
+    }
+
+    /// `first` itself, if the function takes it, and `second` if it takes two values beside its lambdas.
+    fn values(
+        &self,
+        (function, count): (&str, usize),
+        [first, second]: [Expr; 2],
+        place: &Place,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let types: Result<Vec<DataType>> =
+            [&first, &second].into_iter().take(count).map(|value| value.get_type(schema)).collect();
+        if let (Some(function), Ok(types)) = (self.registry.higher_order(function), types) {
+            let wrong = function.coerce_value_types(&types).err();
+            if let Some(error) = wrong.and_then(|error| about_operands(&error, place)) {
+                return Err(error);
+            }
+        }
+        Ok(PlannerResult::Planned(first))
+    }
+
+    /// `of[key]`
+    fn element(&self, of: Expr, key: Expr, place: &Place, schema: &DFSchema) -> Result<Expr> {
+        let (of_type, key_type) = (of.get_type(schema)?, key.get_type(schema)?);
+        if let (DataType::Struct(fields), Some(number)) = (&of_type, literal_index(&key)) {
+            let field = number.checked_sub(1).and_then(|number| fields.get(number));
+            let field = field.ok_or_else(|| {
+                invalid(format!("{place}a row of {} fields has none at {number}", fields.len()))
+            })?;
+            return self.call("get_field", vec![of, lit(field.name().as_str())]);
+        }
+        if !self.registry.takes("__subscript", &[of_type.clone(), key_type.clone()]) {
+            let (of, key) = (SqlType::name_of(&of_type), SqlType::name_of(&key_type));
+            return Err(invalid(format!("{place}Cannot apply operator: {of}[{key}]")));
+        }
+        self.call("__subscript", vec![of, key])
+    }
+
+    /// The operands of a comparison, a text read as the moment it is compared with.
+    fn compared(
+        &self,
+        [left, right]: [Expr; 2],
+        op: &str,
+        place: &Place,
+        schema: &DFSchema,
+    ) -> Result<[Expr; 2]> {
+        let of = |expr: &Expr| expr.get_type(schema).ok().and_then(|of| SqlType::of(&of));
+        // A column that does not exist has no type; the planner reports it with its place.
+        let (Some(one), Some(other)) = (of(&left), of(&right)) else { return Ok([left, right]) };
+        Ok(match (&one, &other) {
+            (SqlType::Varchar, moment) if is_moment(moment) => [self.cast(left, moment, place)?, right],
+            (moment, SqlType::Varchar) if is_moment(moment) => [left, self.cast(right, moment, place)?],
+            (one, other) if one.wider(other).is_none() => {
+                return Err(invalid(format!("{place}Cannot apply operator: {one} {op} {other}")));
+            }
+            _ => [left, right],
+        })
     }
 
     /// Text where a moment is wanted. A literal that is none is a mistake in the query, found before
@@ -102,6 +200,12 @@ impl Operators {
         }
         self.call("__cast", vec![operand, lit(to.to_string())])
     }
+}
+
+/// `error` at `place`, if it is one about operands.
+fn about_operands(error: &DataFusionError, place: &Place) -> Option<DataFusionError> {
+    let error = QueryError::of_operands(error, place.position()?)?;
+    Some(DataFusionError::External(Box::new(error)))
 }
 
 fn arithmetic(op: &BinaryOperator) -> Option<&'static str> {
@@ -185,6 +289,19 @@ impl ExprPlanner for Operators {
         let (op, place) = match placed(op) {
             (Placed::Operator(op), place) => (op, place),
             (Placed::Negative, place) => return self.negative(left, &place, schema),
+            (Placed::Value, place) => return self.value(left, &place, schema),
+            (Placed::Values(function, count), place) => {
+                return self.values((&function, count), [left, right], &place, schema);
+            }
+            (Placed::Element, place) => {
+                return self.element(left, right, &place, schema).map(PlannerResult::Planned);
+            }
+            (Placed::Distinct(negated), place) => {
+                let [left, right] = self.compared([left, right], "IS DISTINCT FROM", &place, schema)?;
+                let op = if negated { Operator::IsNotDistinctFrom } else { Operator::IsDistinctFrom };
+                let (left, right) = (Box::new(left), Box::new(right));
+                return Ok(PlannerResult::Planned(Expr::BinaryExpr(BinaryExpr::new(left, op, right))));
+            }
             (placed, place) => return checked(left, &placed, &place, schema),
         };
         let types = (left.get_type(schema), right.get_type(schema));
@@ -218,16 +335,8 @@ impl ExprPlanner for Operators {
         }
         if is_comparison(&expr.op) {
             let RawBinaryExpr { op, left: left_expr, right: right_expr } = expr;
-            let (left_expr, right_expr) = match (&left, &right) {
-                (SqlType::Varchar, moment) if is_moment(moment) => {
-                    (self.cast(left_expr, moment, &place)?, right_expr)
-                }
-                (moment, SqlType::Varchar) if is_moment(moment) => {
-                    (left_expr, self.cast(right_expr, moment, &place)?)
-                }
-                (left, right) if left.wider(right).is_none() => return Err(wrong(&op)),
-                _ => (left_expr, right_expr),
-            };
+            let compared = self.compared([left_expr, right_expr], &op.to_string(), &place, schema);
+            let [left_expr, right_expr] = compared?;
             if left == SqlType::Double || right == SqlType::Double {
                 return self.compared_as_doubles(op, left_expr, right_expr);
             }
@@ -237,42 +346,6 @@ impl ExprPlanner for Operators {
             boolean(of, "Logical expression term", &place)?;
         }
         Ok(PlannerResult::Original(expr))
-    }
-
-    fn plan_field_access(
-        &self,
-        expr: RawFieldAccessExpr,
-        schema: &DFSchema,
-    ) -> Result<PlannerResult<RawFieldAccessExpr>> {
-        let RawFieldAccessExpr { field_access, expr } = expr;
-        let of = expr.get_type(schema)?;
-        let planned = match field_access {
-            GetFieldAccess::ListIndex { key } => match (&of, literal_index(&key)) {
-                (DataType::Struct(fields), Some(place)) => {
-                    let field = place.checked_sub(1).and_then(|place| fields.get(place));
-                    let field = field.ok_or_else(|| {
-                        invalid(format!("a row of {} fields has none at {place}", fields.len()))
-                    })?;
-                    self.call("get_field", vec![expr, lit(field.name().as_str())])?
-                }
-                _ => {
-                    let key_of = key.get_type(schema)?;
-                    if !self.registry.takes("__subscript", &[of.clone(), key_of.clone()]) {
-                        let (of, key) = (SqlType::name_of(&of), SqlType::name_of(&key_of));
-                        return Err(invalid(format!("Cannot apply operator: {of}[{key}]")));
-                    }
-                    self.call("__subscript", vec![expr, *key])?
-                }
-            },
-            // `x['a']`
-            GetFieldAccess::NamedStructField { .. } => {
-                return Err(invalid(format!("Cannot apply operator: {}[varchar]", SqlType::name_of(&of))));
-            }
-            GetFieldAccess::ListRange { .. } => {
-                return Err(invalid("an array subscript is one number: use slice(array, start, length)"));
-            }
-        };
-        Ok(PlannerResult::Planned(planned))
     }
 
     fn plan_array_literal(&self, exprs: Vec<Expr>, _: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {

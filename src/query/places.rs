@@ -1,12 +1,15 @@
-//! Where an operator or a condition stands, carried through DataFusion's planner.
+//! Where an operator, a condition or a call stands, carried through DataFusion's planner.
 //!
 //! The planner hands `operators` an operator and its operands, planned, and no place in the text. So
 //! `rewrite` spells every operator with its place, as an operator of its own name, which `operators` reads
-//! again. A condition becomes the left side of an operator that checks it and is gone after planning.
+//! again. A condition becomes the left side of an operator that checks it and is gone after planning, and
+//! so does a call, a CASE, an IN: whatever may have operands of types that it does not take.
 
 use std::fmt;
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Spanned, Value};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, Value,
+};
 
 use super::error::Position;
 use super::rewrite::take;
@@ -42,23 +45,64 @@ pub(crate) enum Placed {
     Text(String),
     /// The left operand with its sign changed.
     Negative,
+    /// The left operand must be right in itself.
+    Value,
+    /// The element of the left operand that the right one numbers.
+    Element,
+    /// Whether the operands differ, NULL being a value, or with `true` whether they do not.
+    Distinct(bool),
+    /// The left operand, which is the first value that the function of this name takes beside its lambdas;
+    /// the right one is the second, if it takes two.
+    Values(String, usize),
 }
 
 /// Begins the words of what must be a text.
 const TEXT: &str = "text:";
 
-/// The name of the operator that changes a sign.
+/// Begin the name of a function of lambdas that takes so many values.
+const VALUES: [&str; 2] = ["values1:", "values2:"];
+
+/// The names of the other operators that SQL does not have.
 const NEGATIVE: &str = "negative";
+const VALUE: &str = "value";
+const ELEMENT: &str = "element";
+const DISTINCT: &str = "distinct";
+const NOT_DISTINCT: &str = "not distinct";
+
+/// Of how many operands the places are kept.
+const OPERANDS_MAX: usize = 64;
 
 /// The place of an operator, as the beginning of an error's text.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Place(String);
+pub(crate) struct Place {
+    whole: Option<Position>,
+    operands: Vec<Option<Position>>,
+}
+
+impl Place {
+    /// Where the whole stands.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.whole
+    }
+
+    /// The place of one operand, or of the whole if that of the operand is not known.
+    pub(crate) fn of_operand(&self, i: usize) -> Self {
+        let operand = self.operands.get(i).copied().flatten();
+        Self { whole: operand.or(self.whole), operands: Vec::new() }
+    }
+
+    /// Reads `1:8,1:10,,1:20`: the whole, then its operands.
+    fn read(written: &str) -> Self {
+        let mut positions = written.split(',').map(Position::read);
+        Self { whole: positions.next().flatten(), operands: positions.collect() }
+    }
+}
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.is_empty() {
-            true => Ok(()),
-            false => write!(f, "line {}: ", self.0),
+        match self.whole {
+            None => Ok(()),
+            Some(at) => write!(f, "line {at}: "),
         }
     }
 }
@@ -81,28 +125,112 @@ pub(super) fn check(condition: &mut Expr, words: &str) {
     if matches!(condition, Expr::BinaryOp { op: BinaryOperator::Custom(_), .. }) {
         return;
     }
-    let at = Position::of(condition.span()).map(|at| at.to_string()).unwrap_or_default();
-    *condition = only_left(take(condition), &at, words);
+    *condition = only_left(take(condition), words);
 }
 
 /// Has `value` checked to be a text, which an error calls `words`.
 pub(super) fn check_text(value: &mut Expr, words: &str) {
-    let at = Position::of(value.span()).map(|at| at.to_string()).unwrap_or_default();
-    *value = only_left(take(value), &at, &format!("{TEXT}{words}"));
+    *value = only_left(take(value), &format!("{TEXT}{words}"));
 }
 
 /// `-value`
 pub(super) fn negative(value: Expr, at: Position) -> Expr {
-    only_left(value, &at.to_string(), NEGATIVE)
+    marked(value, Some(at), NEGATIVE, nothing())
+}
+
+/// `root[index]`
+pub(super) fn element(root: Expr, at: Position, index: Expr) -> Expr {
+    marked(root, Some(at), ELEMENT, index)
+}
+
+/// `left IS [NOT] DISTINCT FROM right`
+pub(super) fn distinct(left: Expr, at: Position, negated: bool, right: Expr) -> Expr {
+    marked(left, Some(at), if negated { NOT_DISTINCT } else { DISTINCT }, right)
+}
+
+/// Has what `value` is checked against its operands. Only once its own operands are marked.
+pub(super) fn check_value(value: &mut Expr) {
+    let mut places = Position::of(value.span()).map(|at| at.to_string()).unwrap_or_default();
+    let operands = operands(value);
+    if operands.len() <= OPERANDS_MAX {
+        for operand in operands {
+            places.push(',');
+            if let Some(at) = Position::of(operand.span()) {
+                places.push_str(&at.to_string());
+            }
+        }
+    }
+    let op = BinaryOperator::Custom(format!("{MARK}{places} {VALUE}"));
+    *value = Expr::BinaryOp { left: Box::new(take(value)), op, right: Box::new(nothing()) };
+}
+
+/// The same for what stands at a place that it does not tell itself.
+pub(super) fn value_at(value: Expr, at: Option<Position>) -> Expr {
+    marked(value, at, VALUE, nothing())
+}
+
+/// The operands that must go together, in the order in which `branches` counts them.
+fn operands(value: &Expr) -> Vec<&Expr> {
+    match value {
+        Expr::InList { expr, list, .. } => std::iter::once(expr.as_ref()).chain(list).collect(),
+        Expr::Between { expr, low, high, .. } => vec![expr, low, high],
+        Expr::Array(array) => array.elem.iter().collect(),
+        Expr::Case { operand, conditions, else_result, .. } => {
+            let results = conditions.iter().map(|when| &when.result);
+            let results = results.chain(else_result.as_deref());
+            let whens = operand.iter().flat_map(|_| conditions.iter().map(|when| &when.condition));
+            results.chain(operand.as_deref()).chain(whens).collect()
+        }
+        Expr::Function(Function { args: FunctionArguments::List(list), .. }) => {
+            list.args.iter().filter_map(operand).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn operand(arg: &FunctionArg) -> Option<&Expr> {
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    }
+}
+
+/// Has the values checked that a function takes beside its lambdas: the planner asks for their types
+/// before the call is an expression.
+pub(super) fn check_values(function: &mut Function) {
+    let at = Position::of(function.name.span());
+    let name = function.name.to_string();
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    let operands = list.args.iter_mut().filter_map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    });
+    let (lambdas, mut values): (Vec<&mut Expr>, Vec<&mut Expr>) =
+        operands.partition(|expr| matches!(expr, Expr::Lambda(_)));
+    if lambdas.is_empty() || at.is_none() {
+        return;
+    }
+    match values.as_mut_slice() {
+        [one] => **one = marked(take(one), at, &format!("{}{name}", VALUES[0]), nothing()),
+        [one, other] => **one = marked(take(one), at, &format!("{}{name}", VALUES[1]), other.clone()),
+        _ => {}
+    }
 }
 
 /// An operator whose right operand means nothing.
-fn only_left(left: Expr, at: &str, name: &str) -> Expr {
-    Expr::BinaryOp {
-        left: Box::new(left),
-        op: BinaryOperator::Custom(format!("{MARK}{at} {name}")),
-        right: Box::new(Expr::Value(Value::Boolean(true).into())),
-    }
+fn only_left(left: Expr, name: &str) -> Expr {
+    let at = Position::of(left.span());
+    marked(left, at, name, nothing())
+}
+
+fn nothing() -> Expr {
+    Expr::Value(Value::Boolean(true).into())
+}
+
+fn marked(left: Expr, at: Option<Position>, name: &str, right: Expr) -> Expr {
+    let at = at.map(|at| at.to_string()).unwrap_or_default();
+    let op = BinaryOperator::Custom(format!("{MARK}{at} {name}"));
+    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
 /// What `op` stands for, and where.
@@ -112,12 +240,20 @@ pub(crate) fn placed(op: BinaryOperator) -> (Placed, Place) {
         _ => None,
     };
     let Some((at, name)) = name else { return (Placed::Operator(op.clone()), Place::default()) };
-    let place = Place(at.to_owned());
-    let placed = match (OPERATORS.iter().find(|(sign, _)| *sign == name), name.strip_prefix(TEXT)) {
-        (Some((_, op)), _) => Placed::Operator(op.clone()),
-        (None, Some(words)) => Placed::Text(words.to_owned()),
-        (None, None) if name == NEGATIVE => Placed::Negative,
-        (None, None) => Placed::Condition(name.to_owned()),
+    if let Some((_, op)) = OPERATORS.iter().find(|(sign, _)| *sign == name) {
+        return (Placed::Operator(op.clone()), Place::read(at));
+    }
+    let [one, two] = VALUES.map(|prefix| name.strip_prefix(prefix));
+    let placed = match (name, name.strip_prefix(TEXT), one, two) {
+        (_, Some(words), ..) => Placed::Text(words.to_owned()),
+        (_, _, Some(function), _) => Placed::Values(function.to_owned(), 1),
+        (_, _, _, Some(function)) => Placed::Values(function.to_owned(), 2),
+        (NEGATIVE, ..) => Placed::Negative,
+        (VALUE, ..) => Placed::Value,
+        (ELEMENT, ..) => Placed::Element,
+        (DISTINCT, ..) => Placed::Distinct(false),
+        (NOT_DISTINCT, ..) => Placed::Distinct(true),
+        _ => Placed::Condition(name.to_owned()),
     };
-    (placed, place)
+    (placed, Place::read(at))
 }

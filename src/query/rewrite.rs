@@ -7,27 +7,30 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, GroupByExpr, Ident, Interval, LimitClause, OneOrManyWithParens, OrderByKind, Query,
-    Select, SelectItem, Spanned, TableFactor, TrimWhereField, UnaryOperator, Value, ValueWithSpan, VisitMut,
-    VisitorMut, WindowFrameBound, WindowType, visit_expressions,
+    CastKind, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
+    LimitClause, OneOrManyWithParens, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, TableFactor,
+    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, visit_expressions,
 };
 
-use super::dialect::{call, duration_literal, text, text_at};
-use super::duration;
+use super::dialect::{call, text, text_at};
 use super::error::{Position, QueryError, syntax};
 use super::functions::Registry;
+use super::literals::{
+    check_count, integer, interval_literal, is_duration, is_too_large, negative_literal, number, number_text,
+    untype, untype_frame,
+};
+use super::phrases::{field, fields, like_pattern, negated_if, spelled_out};
 use super::select_list::{
     gather, gather_nested, name_items, name_values, name_values_of_view, number_beside_wildcards,
     number_repeated,
 };
 use super::subquery::{self, Quantifier};
-use super::{calls, like, places, wire_text};
+use super::{calls, copies, places, ties};
 use crate::clock::Timestamp;
 
 /// Rewrites `query`, which starts at the moment `now`.
 pub(crate) fn rewrite(query: &mut Query, now: Timestamp, registry: &Registry) -> Result<(), QueryError> {
-    let mut rewriter = Rewriter { now, registry, lambdas: vec![], relations: 0 };
+    let mut rewriter = Rewriter { now, registry, lambdas: vec![], expected: 0, relations: 0 };
     if let ControlFlow::Break(error) = query.visit(&mut rewriter) {
         return Err(*error);
     }
@@ -49,6 +52,8 @@ struct Rewriter<'a> {
     registry: &'a Registry,
     /// The parameters of the lambdas around the present expression.
     lambdas: Vec<Vec<String>>,
+    /// How many lambdas are still to come that a function takes.
+    expected: usize,
     /// How many relations got a name here.
     relations: usize,
 }
@@ -67,11 +72,15 @@ impl VisitorMut for Rewriter<'_> {
         for view in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
             name_values_of_view(&view.query, &mut view.alias);
         }
+        copies::rewrite(&mut query.body);
         if let Some(fetch) = query.fetch.take() {
-            if fetch.with_ties || fetch.percent {
-                return fail(QueryError::Validation("FETCH takes a number of rows ONLY".to_owned()));
+            if fetch.percent {
+                return fail(QueryError::Validation("FETCH takes a number of rows".to_owned()));
             }
             let count = fetch.quantity.unwrap_or_else(|| number("1"));
+            if fetch.with_ties {
+                return ties::limit(query, &count).map_or_else(fail, ControlFlow::Continue);
+            }
             match &mut query.limit_clause {
                 Some(LimitClause::LimitOffset { limit, .. }) => *limit = Some(count),
                 other => {
@@ -98,11 +107,30 @@ impl VisitorMut for Rewriter<'_> {
             && let OrderByKind::Expressions(keys) = &mut order_by.kind
         {
             keys.iter_mut().for_each(|key| untype(&mut key.expr));
+            let items = number_of_items(&query.body);
+            let wrong = keys.iter().find_map(|key| wrong_place("ORDER BY", &key.expr, items));
+            return wrong.map_or(ControlFlow::Continue(()), fail);
         }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> Step {
+        for (clause, at) in [
+            (
+                "WHERE",
+                select
+                    .selection
+                    .as_ref()
+                    .and_then(|condition| subquery::aggregate_in(condition, self.registry)),
+            ),
+            ("GROUP BY", subquery::aggregate_in(&select.group_by, self.registry)),
+        ] {
+            if let Some(at) = at {
+                return fail(QueryError::Validation(format!(
+                    "line {at}: {clause} clause cannot contain aggregations, window functions or grouping operations"
+                )));
+            }
+        }
         subquery::lift(select);
         if let Some(condition) = &mut select.selection {
             places::check(condition, "WHERE clause");
@@ -136,21 +164,38 @@ impl VisitorMut for Rewriter<'_> {
             // `GROUP BY ()` is one group of all rows.
             keys.retain(|key| !is_empty_row(key));
             keys.iter_mut().for_each(untype);
+            let items = number_of(&select.projection);
+            let wrong = keys.iter().find_map(|key| wrong_place("GROUP BY", key, items));
+            return wrong.map_or(ControlFlow::Continue(()), fail);
         }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> Step {
         if let Expr::Lambda(lambda) = expr {
-            self.lambdas.push(match &lambda.params {
-                OneOrManyWithParens::One(one) => vec![one.name.value.clone()],
-                OneOrManyWithParens::Many(many) => many.iter().map(|one| one.name.value.clone()).collect(),
-            });
+            let parameters = match &lambda.params {
+                OneOrManyWithParens::One(one) => std::slice::from_ref(one),
+                OneOrManyWithParens::Many(many) => many.as_slice(),
+            };
+            let Some(others) = self.expected.checked_sub(1) else {
+                let first = parameters.first().and_then(|first| Position::of(first.name.span));
+                return fail(QueryError::Validation(format!(
+                    "line {}: a lambda stands where a value is expected",
+                    first.unwrap_or(Position::START)
+                )));
+            };
+            self.expected = others;
+            self.lambdas.push(parameters.iter().map(|one| one.name.value.clone()).collect());
         }
         match self.replacement(expr) {
             Ok(Some(other)) => *expr = other,
             Ok(None) => {}
             Err(error) => return fail(error),
+        }
+        if let Expr::Function(function) = expr
+            && self.registry.higher_order(&function.name.to_string()).is_some()
+        {
+            self.expected += lambdas_of(function);
         }
         ControlFlow::Continue(())
     }
@@ -167,7 +212,18 @@ impl VisitorMut for Rewriter<'_> {
                     *expr = integer(expr.clone());
                 }
             }
-            Expr::Function(function) => untype_frame(function),
+            Expr::Function(function) => {
+                untype_frame(function);
+                // What nobody wrote has no place; a CAST has that of its word.
+                let name = function.name.to_string();
+                if Position::of(function.name.span()).is_some() || matches!(&*name, "__cast" | "__try_cast") {
+                    places::check_values(function);
+                    places::check_value(expr);
+                }
+            }
+            Expr::InList { .. } | Expr::Between { .. } | Expr::Case { .. } | Expr::Array(_) => {
+                places::check_value(expr);
+            }
             // DataFusion takes a subquery without rows for one that has no NULL.
             Expr::Subquery(_) => *expr = call("__maybe", vec![take(expr)]),
             _ => {}
@@ -182,15 +238,13 @@ impl Rewriter<'_> {
         let place = || Position::of(expr.span());
         let place = place().unwrap_or(Position::START);
         Ok(Some(match expr {
-            Expr::CompoundFieldAccess { root, access_chain }
-                if access_chain.iter().any(|access| matches!(access, AccessExpr::Dot(_))) =>
-            {
-                fields(take(root), std::mem::take(access_chain)).ok_or_else(|| syntax(place))?
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                fields(take(root), std::mem::take(access_chain), place)?
             }
             Expr::CompoundIdentifier(names) if self.is_parameter(names.first()) => {
                 let mut names = std::mem::take(names).into_iter();
                 let Some(first) = names.next() else { return Err(syntax(place)) };
-                names.fold(Expr::Identifier(first), |inner, name| field(inner, name.value))
+                names.fold(Expr::Identifier(first), field)
             }
             Expr::Tuple(fields) => call("__row", std::mem::take(fields)),
             Expr::Interval(interval) => interval_literal(interval).ok_or_else(|| syntax(place))?,
@@ -207,7 +261,10 @@ impl Rewriter<'_> {
             | Expr::Position { .. }
             | Expr::Extract { .. }
             | Expr::Substring { .. }
-            | Expr::Trim { .. } => spelled_out(expr).ok_or_else(|| syntax(place))?,
+            | Expr::Trim { .. } => {
+                let call = spelled_out(expr).ok_or_else(|| syntax(place))?;
+                places::value_at(call, Some(place))
+            }
             Expr::UnaryOp { op: UnaryOperator::Minus, expr } if is_duration(expr) => {
                 call("__negate", vec![take(expr)])
             }
@@ -215,19 +272,16 @@ impl Rewriter<'_> {
                 Some(digits) => return Ok(negative_literal(&digits)),
                 None => places::negative(take(expr), place),
             },
+            Expr::Value(ValueWithSpan { value: Value::UnicodeStringLiteral(written), span }) => {
+                text_at(std::mem::take(written), *span)
+            }
+            Expr::IsDistinctFrom(left, right) => places::distinct(take(left), place, false, take(right)),
+            Expr::IsNotDistinctFrom(left, right) => places::distinct(take(left), place, true, take(right)),
             Expr::Value(value) if is_too_large(&value.value) => {
                 return Err(QueryError::Validation(format!(
                     "line {place}: Invalid numeric literal: {}",
                     value.value
                 )));
-            }
-            Expr::Between { expr, negated, low, high }
-                if (is_short_moment(low) || is_short_moment(high)) && is_small(expr) =>
-            {
-                between(take(expr), *negated, take(low), take(high))
-            }
-            Expr::InList { expr, list, negated } if list.iter().any(is_short_moment) && is_small(expr) => {
-                in_list(expr, std::mem::take(list), *negated)
             }
             Expr::Subquery(query) => {
                 subquery::single(query, self.registry);
@@ -287,78 +341,8 @@ impl Rewriter<'_> {
     }
 }
 
-/// A pattern of LIKE as DataFusion reads it.
-fn like_pattern(written: Expr, escape: Option<ValueWithSpan>, place: Position) -> Result<Expr, QueryError> {
-    let wrong = |text: &str| QueryError::Validation(format!("line {place}: {text}"));
-    let escape = escape.map(|escape| escape.value.into_string().unwrap_or_default());
-    let character = escape.as_deref().and_then(|escape| escape.chars().next());
-    if escape.as_ref().is_some_and(|escape| escape.chars().count() != 1) {
-        return Err(wrong("Escape string must be a single character"));
-    }
-    if let Expr::Value(value) = &written
-        && let Value::SingleQuotedString(written) = &value.value
-    {
-        let spelled = like::pattern(written, character);
-        return spelled.map(text).ok_or_else(|| wrong(like::WRONG_ESCAPE));
-    }
-    Ok(call("__like_pattern", vec![written, text(escape.unwrap_or_default())]))
-}
-
-/// The call behind what SQL spells with words between the operands.
-fn spelled_out(expr: &mut Expr) -> Option<Expr> {
-    Some(match expr {
-        Expr::Ceil { expr, .. } => call("ceil", vec![take(expr)]),
-        Expr::Floor { expr, .. } => call("floor", vec![take(expr)]),
-        Expr::Position { expr, r#in } => call("strpos", vec![take(r#in), take(expr)]),
-        Expr::Extract { field, expr, .. } => {
-            let function = extract_function(&field.to_string())?;
-            call(function, vec![take(expr)])
-        }
-        Expr::Substring { expr, substring_from, substring_for, .. } => {
-            let from = substring_from.take().map_or_else(|| number("1"), |from| *from);
-            let mut args = vec![take(expr), from];
-            args.extend(substring_for.take().map(|length| *length));
-            call("substr", args)
-        }
-        Expr::Trim { expr, trim_where, trim_what, trim_characters: None } => {
-            let function = match trim_where {
-                Some(TrimWhereField::Leading) => "ltrim",
-                Some(TrimWhereField::Trailing) => "rtrim",
-                Some(TrimWhereField::Both) | None => "trim",
-            };
-            let what = trim_what.take().map(|what| *what);
-            call(function, std::iter::once(take(expr)).chain(what).collect())
-        }
-        _ => return None,
-    })
-}
-
-pub(super) fn number(digits: &str) -> Expr {
-    Expr::Value(Value::Number(digits.to_owned(), false).into())
-}
-
 pub(super) fn take(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, Expr::Value(Value::Null.into()))
-}
-
-/// An integer literal that fits 32 bits is INTEGER; the planner would make it BIGINT.
-fn integer(literal: Expr) -> Expr {
-    Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(literal),
-        data_type: DataType::Integer(None),
-        array: false,
-        format: None,
-    }
-}
-
-/// Undoes [`integer`] where a number is not a value: LIMIT, ordinals, frames.
-fn untype(expr: &mut Expr) {
-    if let Expr::Cast { kind: CastKind::Cast, expr: inner, data_type: DataType::Integer(None), .. } = expr
-        && number_text(inner).is_some()
-    {
-        *expr = take(inner);
-    }
 }
 
 fn is_empty_row(expr: &Expr) -> bool {
@@ -367,170 +351,36 @@ fn is_empty_row(expr: &Expr) -> bool {
             && matches!(&function.args, FunctionArguments::List(list) if list.args.is_empty()))
 }
 
-/// The offset of a frame is a literal of DataFusion's, not a call.
-fn frame_interval(offset: &Expr) -> Option<Expr> {
-    let Expr::Function(function) = offset else { return None };
-    let unit = match function.name.to_string().as_str() {
-        "__day_second" => "nanoseconds",
-        "__year_month" => "months",
-        _ => return None,
-    };
-    let FunctionArguments::List(list) = &function.args else { return None };
-    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(count)))) = list.args.first() else {
-        return None;
-    };
-    let count = count.value.clone().into_string()?;
-    Some(Expr::Interval(Interval {
-        value: Box::new(text(format!("{count} {unit}"))),
-        leading_field: None,
-        leading_precision: None,
-        last_field: None,
-        fractional_seconds_precision: None,
-    }))
+/// How many lambdas a function is given.
+fn lambdas_of(function: &Function) -> usize {
+    let FunctionArguments::List(list) = &function.args else { return 0 };
+    let is_lambda =
+        |arg: &&FunctionArg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Lambda(_))));
+    list.args.iter().filter(is_lambda).count()
 }
 
-fn untype_frame(function: &mut Function) {
-    let Some(WindowType::WindowSpec(window)) = &mut function.over else { return };
-    let Some(frame) = &mut window.window_frame else { return };
-    for bound in std::iter::once(&mut frame.start_bound).chain(frame.end_bound.as_mut()) {
-        if let WindowFrameBound::Preceding(Some(offset)) | WindowFrameBound::Following(Some(offset)) = bound {
-            untype(offset);
-            if let Some(interval) = frame_interval(offset) {
-                **offset = interval;
-            }
-        }
-    }
-}
-
-pub(super) fn number_text(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Value(value) => match &value.value {
-            Value::Number(digits, _) => Some(digits.clone()),
-            _ => None,
-        },
+/// How many columns a query gives, where no `*` hides it.
+fn number_of_items(body: &SetExpr) -> Option<usize> {
+    match body {
+        SetExpr::Select(select) => number_of(&select.projection),
+        SetExpr::SetOperation { left, .. } => number_of_items(left),
+        SetExpr::Query(query) => number_of_items(&query.body),
         _ => None,
     }
 }
 
-/// `-2147483648` is an INTEGER although `2147483648` is not, and the same for BIGINT.
-fn negative_literal(digits: &str) -> Option<Expr> {
-    let negative = format!("-{digits}");
-    let of = match () {
-        () if negative.parse::<i32>().is_ok() && digits.parse::<i32>().is_err() => "integer",
-        () if negative.parse::<i64>().is_ok() && digits.parse::<i64>().is_err() => "bigint",
-        () => return None,
-    };
-    Some(call("__cast", vec![text(negative), text(of)]))
+fn number_of(items: &[SelectItem]) -> Option<usize> {
+    let is_star =
+        |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+    (!items.iter().any(is_star)).then_some(items.len())
 }
 
-/// Whether a literal is an integer that no type holds.
-fn is_too_large(value: &Value) -> bool {
-    matches!(value, Value::Number(digits, _)
-        if digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<i64>().is_err())
-}
-
-/// LIMIT and OFFSET take a number of rows and nothing that has to be calculated.
-fn check_count(count: &Expr) -> Result<(), QueryError> {
-    let negative = matches!(count, Expr::UnaryOp { op: UnaryOperator::Minus, .. });
-    match number_text(count) {
-        Some(digits) if digits.parse::<i64>().is_ok() => Ok(()),
-        // DataFusion says what is wrong with a number below zero.
-        None if negative => Ok(()),
-        _ => Err(syntax(Position::of(count.span()).unwrap_or(Position::START))),
+/// The error of a key that is the place of an item there is not.
+fn wrong_place(clause: &str, key: &Expr, items: Option<usize>) -> Option<QueryError> {
+    let place = number_text(key)?.parse::<usize>().ok()?;
+    if (1..=items?).contains(&place) {
+        return None;
     }
-}
-
-/// Whether a literal may be a moment in a spelling that DataFusion does not read: one without seconds.
-fn is_short_moment(expr: &Expr) -> bool {
-    matches!(expr, Expr::Value(value) if matches!(&value.value, Value::SingleQuotedString(text)
-        if text.len() == 16 && wire_text::parse_timestamp(text).is_some()))
-}
-
-/// Whether an operand can be written twice.
-fn is_small(expr: &Expr) -> bool {
-    matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
-}
-
-fn compared(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
-    Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
-}
-
-fn negated_if(negated: bool, expr: Expr) -> Expr {
-    let expr = Box::new(Expr::Nested(Box::new(expr)));
-    if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr } } else { *expr }
-}
-
-/// `x BETWEEN a AND b` by two comparisons.
-fn between(expr: Expr, negated: bool, low: Expr, high: Expr) -> Expr {
-    let above = compared(expr.clone(), BinaryOperator::GtEq, low);
-    negated_if(negated, compared(above, BinaryOperator::And, compared(expr, BinaryOperator::LtEq, high)))
-}
-
-/// `x IN (a, b)` by comparisons.
-fn in_list(expr: &Expr, list: Vec<Expr>, negated: bool) -> Expr {
-    let equal = list.into_iter().map(|one| compared(expr.clone(), BinaryOperator::Eq, one));
-    let any = equal.reduce(|any, one| compared(any, BinaryOperator::Or, one));
-    negated_if(negated, any.unwrap_or_else(|| Expr::Value(Value::Boolean(false).into())))
-}
-
-fn is_duration(expr: &Expr) -> bool {
-    match expr {
-        Expr::Function(function) => {
-            matches!(function.name.to_string().as_str(), "__day_second" | "__year_month")
-        }
-        Expr::Interval(_) => true,
-        _ => false,
-    }
-}
-
-fn field(of: Expr, name: String) -> Expr {
-    call("get_field", vec![of, text(name)])
-}
-
-/// `(expr).a[1].b`, from the inside out.
-fn fields(root: Expr, chain: Vec<AccessExpr>) -> Option<Expr> {
-    chain.into_iter().try_fold(root, |inner, access| match access {
-        AccessExpr::Dot(Expr::Identifier(name)) => Some(field(inner, name.value)),
-        AccessExpr::Dot(_) => None,
-        subscript => Some(Expr::CompoundFieldAccess { root: Box::new(inner), access_chain: vec![subscript] }),
-    })
-}
-
-fn interval_literal(interval: &mut Interval) -> Option<Expr> {
-    let span = interval.value.span();
-    let written = match interval.value.as_mut() {
-        Expr::Value(value) => value.value.clone().into_string()?,
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match expr.as_ref() {
-            Expr::Value(value) => format!("-{}", value.value.clone().into_string()?),
-            _ => return None,
-        },
-        _ => return None,
-    };
-    let first = interval.leading_field.as_ref()?.to_string().to_lowercase();
-    let last = interval.last_field.as_ref().map(|field| field.to_string().to_lowercase());
-    let parsed = match &last {
-        Some(last) => duration::parse_interval(&written, &[&first, "to", last]),
-        None => duration::parse_interval(&written, &[&first]),
-    };
-    parsed.map(|duration| duration_literal(duration, span))
-}
-
-/// The function that `EXTRACT(field FROM x)` stands for.
-fn extract_function(field: &str) -> Option<&'static str> {
-    Some(match field.to_ascii_lowercase().as_str() {
-        "year" => "year",
-        "quarter" => "quarter",
-        "month" => "month",
-        "week" => "week",
-        "day" | "day_of_month" => "day",
-        "day_of_week" | "dow" => "day_of_week",
-        "day_of_year" | "doy" => "day_of_year",
-        "year_of_week" | "yow" => "year_of_week",
-        "hour" => "hour",
-        "minute" => "minute",
-        "second" => "second",
-        "millisecond" => "millisecond",
-        "nanosecond" => "nanosecond",
-        _ => return None,
-    })
+    let at = Position::of(key.span()).unwrap_or(Position::START);
+    Some(QueryError::Validation(format!("line {at}: {clause} position {place} is not in select list")))
 }

@@ -15,6 +15,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
 use super::context::Language;
+use super::copies::CopiesPlanner;
 use super::functions::Registry;
 use super::lambda_places::LambdaPlaces;
 use super::limits::QueryOptions;
@@ -37,7 +38,7 @@ pub(crate) fn language(registry: &Arc<Registry>) -> Language {
         registry: Arc::clone(registry),
         // The two of DataFusion know what `count(*)` is.
         expr_planners: vec![operators, Arc::new(AggregateFunctionPlanner), Arc::new(WindowFunctionPlanner)],
-        relation_planners: vec![Arc::new(unnest), Arc::new(UsingPlanner)],
+        relation_planners: vec![Arc::new(unnest), Arc::new(UsingPlanner), Arc::new(CopiesPlanner)],
     }
 }
 

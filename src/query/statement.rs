@@ -249,10 +249,6 @@ impl Visitor for OnlyQueries {
         if let Some((_, word)) = extra.iter().find(|(extra, _)| *extra) {
             return ControlFlow::Break(Wrong::Word(*word, place_of(query)));
         }
-        // DataFusion does not count how often a row is on either side.
-        if counts_copies(&query.body) {
-            return ControlFlow::Break(Wrong::Word(Keyword::ALL, place_of(query)));
-        }
         let views = query.with.iter().flat_map(|with| &with.cte_tables);
         views.map(|view| Some(&view.alias)).try_for_each(Self::table_alias)
     }
@@ -351,17 +347,6 @@ fn is_select(body: &SetExpr) -> bool {
     match body {
         SetExpr::Select(_) | SetExpr::Query(_) | SetExpr::Values(_) => true,
         SetExpr::SetOperation { left, right, .. } => is_select(left) && is_select(right),
-        _ => false,
-    }
-}
-
-/// Whether an INTERSECT or EXCEPT is one of ALL.
-fn counts_copies(body: &SetExpr) -> bool {
-    match body {
-        SetExpr::SetOperation { op, set_quantifier, left, right } => {
-            let all = !matches!(op, ast::SetOperator::Union) && *set_quantifier == ast::SetQuantifier::All;
-            all || counts_copies(left) || counts_copies(right)
-        }
         _ => false,
     }
 }

@@ -12,14 +12,16 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
     GroupByExpr, Ident, Join, JoinConstraint, JoinOperator, LambdaFunction, LambdaFunctionParameter,
     LambdaSyntax, LimitClause, OneOrManyWithParens, OrderByKind, Query, Select, SelectItem, SetExpr,
-    SetOperator, TableAliasColumnDef, TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor,
+    SetOperator, Spanned, TableAliasColumnDef, TableFactor, UnaryOperator, Value, Visit, VisitMut, Visitor,
     VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::dialect::{TimestreamDialect, call};
+use super::error::Position;
 use super::functions::Registry;
-use super::rewrite::{number, number_text, take};
+use super::literals::{number, number_text};
+use super::rewrite::take;
 
 /// The parameter of the lambdas made here; nobody else can write it.
 const VALUE: &str = "\u{1}value";
@@ -328,37 +330,42 @@ fn names_outer(query: &Query) -> bool {
 
 /// Whether the items of a SELECT make one row of many, or look at other rows.
 fn aggregates(items: &[SelectItem], registry: &Registry) -> bool {
+    items.iter().any(|item| aggregate_in(item, registry).is_some())
+}
+
+/// Where the first call stands that makes one row of many, or looks at other rows.
+pub(super) fn aggregate_in(node: &impl Visit, registry: &Registry) -> Option<Position> {
     struct Calls<'a> {
         registry: &'a Registry,
         depth: usize,
     }
     impl Visitor for Calls<'_> {
-        type Break = ();
+        type Break = Position;
 
-        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Position> {
             self.depth += 1;
             ControlFlow::Continue(())
         }
 
-        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<Position> {
             self.depth -= 1;
             ControlFlow::Continue(())
         }
 
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Position> {
             match expr {
                 Expr::Function(function)
                     if self.depth == 0
                         && (function.over.is_some()
-                            || self.registry.aggregate(&function.name.to_string()).is_some()) =>
+                            || self.registry.is_aggregate(&function.name.to_string())) =>
                 {
-                    ControlFlow::Break(())
+                    ControlFlow::Break(Position::of(function.name.span()).unwrap_or(Position::START))
                 }
                 _ => ControlFlow::Continue(()),
             }
         }
     }
-    items.iter().any(|item| item.visit(&mut Calls { registry, depth: 0 }).is_break())
+    node.visit(&mut Calls { registry, depth: 0 }).break_value()
 }
 
 /// `(a, b) IN (SELECT x, y ..)`, by comparing rows.

@@ -5,6 +5,7 @@ mod cancel;
 mod corpus;
 mod fixture;
 mod hostile;
+mod page;
 mod paging;
 mod prepare;
 mod random;

@@ -14,9 +14,9 @@ use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, lit};
-use datafusion::sql::sqlparser::ast::{self, JoinOperator, TableFactor};
+use datafusion::sql::sqlparser::ast::{self, JoinOperator, Spanned, TableFactor};
 
-use super::error::invalid;
+use super::error::{Position, invalid};
 use super::sql_type::{SqlType, UNNAMED};
 
 /// Plans every relation that ends in an UNNEST.
@@ -125,12 +125,14 @@ impl UnnestPlanner {
             None => LogicalPlanBuilder::empty(true).build()?,
         };
         let schema = Arc::clone(input.schema());
+        let places: Vec<Option<Position>> = arrays.iter().map(|array| Position::of(array.span())).collect();
         let arrays: Vec<Expr> =
             arrays.into_iter().map(|array| context.sql_to_expr(array, &schema)).collect::<Result<_>>()?;
         let types: Vec<DataType> =
             arrays.iter().map(|array| array.get_type(&schema)).collect::<Result<_>>()?;
-        if let Some(of) = types.iter().find(|of| !matches!(of, DataType::List(_))) {
-            return Err(invalid(format!("Cannot unnest type: {}", SqlType::name_of(of))));
+        if let Some((of, at)) = types.iter().zip(&places).find(|(of, _)| !matches!(of, DataType::List(_))) {
+            let (at, of) = (at.unwrap_or(Position::START), SqlType::name_of(of));
+            return Err(invalid(format!("line {at}: Cannot unnest type: {of}")));
         }
         let mut projected = self.left_columns(&schema);
         let mut unnested = Vec::with_capacity(arrays.len() + 1);

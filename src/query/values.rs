@@ -27,16 +27,21 @@ pub(crate) fn wrap_bare_rows(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     rewritten
 }
 
-/// The tokens without the ALL of `GROUP BY ALL x`, which says what is so anyway.
+/// The tokens without the ALL of `GROUP BY ALL x`, which says what is so anyway, and without the DISTINCT of
+/// `GROUP BY DISTINCT x`, which does where there is only one set to group by.
 pub(crate) fn without_group_quantifier(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let keyword = |token: &TokenWithSpan| match &token.token {
         Token::Word(word) if word.quote_style.is_none() => word.keyword,
         _ => Keyword::NoKeyword,
     };
+    let sets = tokens
+        .iter()
+        .any(|token| matches!(keyword(token), Keyword::GROUPING | Keyword::ROLLUP | Keyword::CUBE));
     let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     for token in tokens {
         let mut before = kept.iter().rev().filter(|token| !is_blank(token)).map(keyword);
-        let quantifies = keyword(&token) == Keyword::ALL
+        let word = keyword(&token);
+        let quantifies = (word == Keyword::ALL || word == Keyword::DISTINCT && !sets)
             && before.next() == Some(Keyword::BY)
             && before.next() == Some(Keyword::GROUP);
         if !quantifies {

@@ -82,25 +82,36 @@ fn by_groups(function: &mut WindowFunction, schema: &DFSchema) -> bool {
 
 /// Gives the value and the default of `lag` and `lead` the type they have in common.
 fn of_one_type(function: &mut WindowFunction, schema: &DFSchema) -> Result<bool> {
-    let name = function.fun.name().to_owned();
-    let [value, _, default] = function.params.args.as_mut_slice() else { return Ok(false) };
+    let Some(wider) = common_type(function, schema)? else { return Ok(false) };
+    if let [value, _, default] = function.params.args.as_mut_slice() {
+        for operand in [value, default] {
+            *operand = cast(operand.clone(), wider.arrow());
+        }
+    }
+    Ok(true)
+}
+
+/// The type that the value and the default of `lag` and `lead` have in common, if they are not of one.
+///
+/// # Errors
+/// When they have none in common.
+pub(crate) fn common_type(function: &WindowFunction, schema: &DFSchema) -> Result<Option<SqlType>> {
+    let name = function.fun.name();
+    let [value, _, default] = function.params.args.as_slice() else { return Ok(None) };
     if name != "lag" && name != "lead" {
-        return Ok(false);
+        return Ok(None);
     }
     let (of_value, of_default) = (value.get_type(schema)?, default.get_type(schema)?);
     let (Some(one), Some(other)) = (SqlType::of(&of_value), SqlType::of(&of_default)) else {
-        return Ok(false);
+        return Ok(None);
     };
     if one == other || other == SqlType::Unknown {
-        return Ok(false);
+        return Ok(None);
     }
-    let Some(wider) = one.wider(&other) else {
-        return Err(invalid(format!(
-            "{name}: the value and its default must be of one type: {one}, {other}"
-        )));
-    };
-    for operand in [value, default] {
-        *operand = cast(operand.clone(), wider.arrow());
+    match one.wider(&other) {
+        Some(wider) => Ok(Some(wider)),
+        None => {
+            Err(invalid(format!("{name}: the value and its default must be of one type: {one}, {other}")))
+        }
     }
-    Ok(true)
 }

@@ -98,7 +98,13 @@ const FUNCTIONS: &[Aggregate] = &[
             ("approx_percentile(T, bigint, array(double)) -> array(T)", |group| {
                 percentile(group, Some(1), 2)
             }),
-            ("approx_percentile(T, bigint, double, double) -> T", |group| percentile(group, Some(1), 2)),
+            ("approx_percentile(T, bigint, double, double) -> T", |group| {
+                let accuracy = group.args[3].as_primitive::<Float64Type>().value(0);
+                match accuracy > 0.0 && accuracy < 1.0 {
+                    true => percentile(group, Some(1), 2),
+                    false => Err(failed("percentile accuracy must be strictly between 0 and 1")),
+                }
+            }),
         ],
         skips_null: &[0],
         simplify: Some(approx_percentile),
@@ -253,18 +259,18 @@ fn by(group: &Group<'_>, descending: bool) -> Result<ScalarValue> {
 
 fn by_n(group: &Group<'_>, descending: bool) -> Result<ScalarValue> {
     let order = ordered(&group.args[1], descending)?;
-    first_n(group, &order, 2)
+    first_n(group, &order, 2, "third argument of max_by/min_by")
 }
 
 fn extreme_n(group: &Group<'_>, descending: bool) -> Result<ScalarValue> {
     let order = ordered(&group.args[0], descending)?;
-    first_n(group, &order, 1)
+    first_n(group, &order, 1, "second argument of max/min")
 }
 
-fn first_n(group: &Group<'_>, order: &UInt32Array, n: usize) -> Result<ScalarValue> {
+fn first_n(group: &Group<'_>, order: &UInt32Array, n: usize, called: &str) -> Result<ScalarValue> {
     let n = group.args[n].as_primitive::<Int64Type>().value(0);
     let n = usize::try_from(n).ok().filter(|n| (1..=10_000).contains(n));
-    let n = n.ok_or_else(|| failed("third argument of max_by/min_by must be a number from 1 to 10000"))?;
+    let n = n.ok_or_else(|| failed(format!("{called} must be a number from 1 to 10000")))?;
     let values = take(&group.args[0], &order.slice(0, n.min(group.rows)), None)?;
     one_list(group.returns, values)
 }

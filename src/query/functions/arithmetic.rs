@@ -2,12 +2,12 @@
 //! DataFusion.
 
 use datafusion::arrow::array::{
-    ArrayRef, Date32Array, Datum, DurationNanosecondArray, IntervalYearMonthArray, Time64NanosecondArray,
-    TimestampNanosecondArray,
+    ArrayRef, Date32Array, Datum, DurationNanosecondArray, Int32Array, Int64Array, IntervalYearMonthArray,
+    Time64NanosecondArray, TimestampNanosecondArray,
 };
 use datafusion::arrow::compute::kernels::numeric;
 use datafusion::arrow::error::ArrowError;
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 
 use super::calendar::add_months;
 use super::scalar::{Call, Def, def};
@@ -103,7 +103,9 @@ pub(super) const FUNCTIONS: &[Def] = &[
             ("/(bigint, bigint) -> bigint", |call| integers(call, "division", "/", numeric::div)),
             ("/(double, double) -> double", |call| doubles(call, numeric::div)),
             ("/(interval day to second, double) -> interval day to second", |call| {
-                if call.double(1).values().contains(&0.0) {
+                // What stands under a NULL means nothing.
+                let by_zero = |row: usize| call.all_valid(row) && call.double(1).value(row) == 0.0;
+                if (0..call.rows).any(by_zero) {
                     return Err(failed("Division by zero"));
                 }
                 scaled(call, 0, 1, |a, b| a / b)
@@ -121,6 +123,18 @@ pub(super) const FUNCTIONS: &[Def] = &[
     def(
         "__negate",
         &[
+            ("-(integer) -> integer", |call| {
+                call.map::<_, Int32Array>(|row| {
+                    let value = call.integer(0).value(row);
+                    value.checked_neg().map(Some).ok_or_else(|| negated("integer", value.into()))
+                })
+            }),
+            ("-(bigint) -> bigint", |call| {
+                call.map::<_, Int64Array>(|row| {
+                    let value = call.bigint(0).value(row);
+                    value.checked_neg().map(Some).ok_or_else(|| negated("bigint", value))
+                })
+            }),
             ("-(interval day to second) -> interval day to second", |call| {
                 call.map::<_, DurationNanosecondArray>(|row| in_range(call.count(0).at(row).checked_neg()))
             }),
@@ -156,6 +170,10 @@ fn integers(call: &Call<'_>, name: &str, sign: &str, kernel: Kernel) -> Result<A
 fn doubles(call: &Call<'_>, kernel: Kernel) -> Result<ArrayRef> {
     let [left, right] = call.args else { return Err(failed("two operands expected")) };
     Ok(kernel(left, right)?)
+}
+
+fn negated(of: &str, value: i64) -> DataFusionError {
+    failed(format!("{of} negation overflow: {value}"))
 }
 
 fn in_range(value: Option<i64>) -> Result<Option<i64>> {

@@ -12,6 +12,7 @@ use datafusion::arrow::array::{
     Int64Array, IntervalYearMonthArray, ListArray, StringViewArray, StructArray, Time64NanosecondArray,
     TimestampNanosecondArray, new_null_array,
 };
+use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion::common::{Result, ScalarValue};
@@ -20,6 +21,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::lambda::range;
 use super::scalar::{Counts, Def, def};
 use crate::query::duration::{self, DAY, Duration};
 use crate::query::error::{failed, invalid};
@@ -191,17 +193,41 @@ pub(crate) fn cast_array(array: &ArrayRef, to: &SqlType, lenient: bool) -> Resul
             let list = plain.as_list::<i32>();
             let values = cast_array(list.values(), item, lenient)?;
             let DataType::List(field) = target else { return Err(invalid("an array is a list")) };
-            Ok(Arc::new(ListArray::try_new(field, list.offsets().clone(), values, list.nulls().cloned())?))
+            let nulls = match lenient {
+                true => NullBuffer::union(list.nulls(), whole_lists(list, &values).as_ref()),
+                false => list.nulls().cloned(),
+            };
+            Ok(Arc::new(ListArray::try_new(field, list.offsets().clone(), values, nulls)?))
         }
         (SqlType::Row(_), SqlType::Row(fields)) => {
             let row = plain.as_struct();
             let columns = row.columns().iter().zip(fields);
             let columns = columns.map(|(column, (_, of))| cast_array(column, of, lenient));
+            let columns = columns.collect::<Result<Vec<_>>>()?;
             let DataType::Struct(named) = target else { return Err(invalid("a row is a struct")) };
-            Ok(Arc::new(StructArray::try_new(named, columns.collect::<Result<_>>()?, row.nulls().cloned())?))
+            let nulls = match lenient {
+                true => NullBuffer::union(row.nulls(), Some(&whole_rows(row, &columns))),
+                false => row.nulls().cloned(),
+            };
+            Ok(Arc::new(StructArray::try_new(named, columns, nulls)?))
         }
         (from, to) => Values { array: &plain, from, lenient }.cast(to),
     }
+}
+
+/// The arrays of which no element was lost on its way to `values`: one that was makes the whole NULL.
+fn whole_lists(list: &ListArray, values: &ArrayRef) -> Option<NullBuffer> {
+    let before = list.values();
+    let kept = |at: usize| before.is_null(at) || values.is_valid(at);
+    let whole = (0..list.len()).map(|row| range(list, row).all(kept));
+    (values.null_count() > before.null_count()).then(|| whole.collect::<Vec<bool>>().into())
+}
+
+/// The same for rows and their fields.
+fn whole_rows(row: &StructArray, columns: &[ArrayRef]) -> NullBuffer {
+    let kept =
+        |at: usize| row.columns().iter().zip(columns).all(|(old, new)| old.is_null(at) || new.is_valid(at));
+    (0..row.len()).map(kept).collect::<Vec<bool>>().into()
 }
 
 /// A column of simple values on their way to another type.

@@ -130,7 +130,8 @@ impl Elements {
     fn evaluate(&self, body: &LambdaArgument, allowance: &Allowance<'_>) -> Result<ArrayRef> {
         let element = || Ok(Arc::clone(&self.values));
         let result = body.evaluate(&[&element], |captures| allowance.captures(captures, &self.rows))?;
-        result.into_array(self.rows.len())
+        // A literal is repeated for every element: that is charged before it is made.
+        allowance.expand(&result, self.rows.len())
     }
 }
 
@@ -321,7 +322,7 @@ impl HigherOrderUDFImpl for ZipWith {
         })?;
         let item = element(args.return_field.data_type())?;
         let offsets = OffsetBuffer::from_lengths(lengths);
-        let values = results.into_array(rows.len())?;
+        let values = allowance.expand(&results, rows.len())?;
         allowance.charge(Weights::of(&values, true).total(values.len()))?;
         let list = ListArray::try_new(item, offsets, values, Some(valid.into()))?;
         Ok(ColumnarValue::Array(Arc::new(list)))
@@ -416,7 +417,7 @@ impl HigherOrderUDFImpl for Reduce {
                 .evaluate(&[&|| Ok(Arc::clone(&before)), &|| Ok(Arc::clone(&elements))], |captures| {
                     allowance.captures(captures, &rows)
                 })?;
-            let merged = cast(&merged.into_array(rows.len())?, state.data_type())?;
+            let merged = cast(&allowance.expand(&merged, rows.len())?, state.data_type())?;
             let mut sources: Vec<(usize, usize)> = (0..state.len()).map(|row| (0, row)).collect();
             for (place, row) in rows.values().iter().enumerate() {
                 sources[*row as usize] = (1, place);

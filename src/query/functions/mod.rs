@@ -15,6 +15,7 @@ mod aggregate;
 mod approx_distinct;
 mod arithmetic;
 mod array;
+mod array_groups;
 mod array_sort;
 mod attempt;
 mod bits;
@@ -66,6 +67,7 @@ pub(crate) struct Registry {
 const FAMILIES: &[&[Def]] = &[
     arithmetic::FUNCTIONS,
     array::FUNCTIONS,
+    array_groups::FUNCTIONS,
     bits::FUNCTIONS,
     comparison::FUNCTIONS,
     conversion::FUNCTIONS,
@@ -88,7 +90,7 @@ impl Registry {
             window: HashMap::new(),
             rewritten: ["now", "current_timestamp", "current_date", "current_time"]
                 .into_iter()
-                .chain(["localtimestamp", "localtime"])
+                .chain(["localtimestamp", "localtime", "listagg"])
                 .collect(),
         };
         for def in FAMILIES.iter().copied().flatten() {
@@ -127,6 +129,20 @@ impl Registry {
             || self.window.contains_key(name)
             || self.rewritten.contains(name);
         known && !name.starts_with("__") && name != "get_field"
+    }
+
+    /// The names a user may call.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> std::collections::BTreeSet<&str> {
+        let functions = self.scalar.keys().chain(self.higher_order.keys());
+        let functions = functions.chain(self.aggregate.keys()).chain(self.window.keys());
+        let all = functions.map(String::as_str).chain(self.rewritten.iter().copied());
+        all.filter(|name| self.is_public(name)).collect()
+    }
+
+    /// Whether a call of `name` makes one value of many rows.
+    pub(crate) fn is_aggregate(&self, name: &str) -> bool {
+        self.aggregate.contains_key(name) || name == "listagg"
     }
 
     /// Whether the function of one row called `name` takes operands of these types.

@@ -70,6 +70,12 @@ pub(super) const FUNCTIONS: &[Def] = &[
     ),
     def("translate", &[("translate(varchar, varchar, varchar) -> varchar", translate)]),
     def("concat_ws", &[("concat_ws(varchar, varchar...) -> varchar", concat_ws)]),
+    def(
+        "soundex",
+        &[("soundex(varchar) -> varchar", |call| {
+            call.map_text(|row| soundex(call.text(0).value(row)).map(Some))
+        })],
+    ),
     def("to_base64", &[("to_base64(varchar) -> varchar", to_base64)]),
     def("from_base64", &[("from_base64(varchar) -> varchar", from_base64)]),
     def(
@@ -145,6 +151,32 @@ fn concat_ws(call: &Call<'_>) -> Result<ArrayRef> {
         texts.append_value(whole);
     }
     Ok(Arc::new(texts.finish()))
+}
+
+/// How a word sounds: its first letter and three digits. Letters that sound alike and stand together, or
+/// with an H or a W between them, count once.
+fn soundex(word: &str) -> Result<String> {
+    const DIGITS: &[u8; 26] = b"01230120022455012623010202";
+    let letters = word.chars().filter(|c| c.is_alphabetic()).flat_map(char::to_uppercase);
+    let mut code = String::with_capacity(4);
+    let mut last = b'0';
+    for letter in letters {
+        let place = u32::from(letter).wrapping_sub(u32::from('A'));
+        let digit = usize::try_from(place).ok().and_then(|place| DIGITS.get(place));
+        let digit = *digit.ok_or_else(|| failed(format!("The character is not mapped: {letter}")))?;
+        match code.len() {
+            0 => code.push(letter),
+            4 => break,
+            _ if matches!(letter, 'H' | 'W') => continue,
+            _ if digit != b'0' && digit != last => code.push(char::from(digit)),
+            _ => {}
+        }
+        last = digit;
+    }
+    if !code.is_empty() {
+        code.push_str(&"000"[code.len() - 1..]);
+    }
+    Ok(code)
 }
 
 fn to_base64(call: &Call<'_>) -> Result<ArrayRef> {
