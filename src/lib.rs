@@ -12,6 +12,7 @@
 
 pub mod clock;
 pub mod shutdown;
+pub mod stamp;
 pub mod topic;
 
 pub mod buckets;

@@ -14,12 +14,13 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("message", &["clock", "topic"]),
     ("record", &["clock"]),
     ("outlet", &[]),
+    ("stamp", &[]),
     ("posts", &["shutdown"]),
     ("buckets", &[]),
     ("access", &["clock"]),
-    ("tls", &["shutdown"]),
+    ("tls", &["shutdown", "stamp"]),
     ("mqtt", &["clock", "shutdown", "topic", "message", "access", "tls"]),
-    ("rules", &["clock", "topic", "message", "record"]),
+    ("rules", &["clock", "topic", "message", "record", "stamp"]),
     ("store", &["clock", "shutdown", "record", "buckets"]),
     ("query", &["clock", "shutdown", "record", "buckets", "store"]),
     (
@@ -49,7 +50,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "schedule",
         ],
     ),
-    ("config", &["topic", "message", "access", "tls", "mqtt", "buckets", "rules", "store"]),
+    ("config", &["topic", "message", "stamp", "access", "tls", "mqtt", "buckets", "rules", "store"]),
     (
         "daemon",
         &[
@@ -101,7 +102,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("anyhow", &["cli", "main"]),
     ("reqwest", &["posts"]),
     ("croner", &["schedule"]),
-    ("std::fs", &["buckets", "tls", "store", "config", "rules", "rulebook", "outlet", "cli"]),
+    ("std::fs", &["stamp", "buckets", "tls", "store", "config", "rules", "rulebook", "outlet", "cli"]),
     ("tokio::fs", &[]),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use subtle::ConstantTimeEq;
 
@@ -58,28 +58,45 @@ pub struct Credential {
     pub policy: Arc<Policy>,
 }
 
-/// All access keys, by their ids.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// All access keys, by their ids. They may be others tomorrow; whether there are any stays.
+#[derive(Debug, Default)]
 pub struct Credentials {
-    by_id: HashMap<String, Arc<Credential>>,
+    by_id: RwLock<HashMap<String, Arc<Credential>>>,
 }
+
+impl PartialEq for Credentials {
+    fn eq(&self, other: &Self) -> bool {
+        // One after the other: both may be the same.
+        let own = self.by_id.read().unwrap_or_else(PoisonError::into_inner).clone();
+        own == *other.by_id.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Eq for Credentials {}
 
 impl Credentials {
     /// Adds a key; false when its id is taken.
     pub fn add(&mut self, credential: Credential) -> bool {
+        let by_id = self.by_id.get_mut().unwrap_or_else(PoisonError::into_inner);
         let id = credential.access_key_id.clone();
-        let free = !self.by_id.contains_key(&id);
-        self.by_id.entry(id).or_insert_with(|| Arc::new(credential));
+        let free = !by_id.contains_key(&id);
+        by_id.entry(id).or_insert_with(|| Arc::new(credential));
         free
+    }
+
+    /// From now on these are the keys.
+    pub fn replace(&self, others: Self) {
+        let others = others.by_id.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *self.by_id.write().unwrap_or_else(PoisonError::into_inner) = others;
     }
 
     /// Whether there are none, which leaves callers unproved.
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// The key with this id.
-    pub fn get(&self, access_key_id: &str) -> Option<&Arc<Credential>> {
-        self.by_id.get(access_key_id)
+    pub fn get(&self, access_key_id: &str) -> Option<Arc<Credential>> {
+        self.by_id.read().unwrap_or_else(PoisonError::into_inner).get(access_key_id).cloned()
     }
 }

@@ -9,6 +9,8 @@
 //! Everything in a document is understood or the document is refused: a member that is skipped could be
 //! the one that denies.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -36,11 +38,19 @@ pub enum PolicyError {
     },
 }
 
-/// What one may do, as written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What one may do, as written. It may be written anew while callers have it.
+#[derive(Debug)]
 pub struct Policy {
-    statements: Vec<Statement>,
+    statements: RwLock<Arc<[Statement]>>,
 }
+
+impl PartialEq for Policy {
+    fn eq(&self, other: &Self) -> bool {
+        *self.statements() == *other.statements()
+    }
+}
+
+impl Eq for Policy {}
 
 /// What one caller may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,7 +163,17 @@ impl Policy {
         let statements = read.statements.into_vec().into_iter().enumerate().map(|(index, written)| {
             statement(written).map_err(|reason| PolicyError::Statement { number: index + 1, reason })
         });
-        Ok(Self { statements: statements.collect::<Result<_, _>>()? })
+        Ok(Self { statements: RwLock::new(statements.collect::<Result<_, _>>()?) })
+    }
+
+    /// From now on says what `other` says, to all who have it and ask from now on.
+    pub fn replace(&self, other: &Self) {
+        let now = other.statements();
+        *self.statements.write().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    fn statements(&self) -> Arc<[Statement]> {
+        Arc::clone(&self.statements.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The policy for one caller: variables are filled in, and statements whose conditions do not hold
@@ -169,7 +189,7 @@ impl Policy {
                 Some(Resource { service, name })
             }),
         };
-        BoundPolicy { statements: self.statements.iter().filter(holds).map(bind).collect() }
+        BoundPolicy { statements: self.statements().iter().filter(holds).map(bind).collect() }
     }
 }
 

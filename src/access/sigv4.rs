@@ -152,7 +152,7 @@ impl Claim {
             return Err(Refused::Unrecognized);
         }
         Ok(Self {
-            credential: Arc::clone(credential),
+            credential,
             scope: [date, region, service, terminator].join("/"),
             token_may_be_unsigned: service.starts_with("iot"),
             token,

@@ -1,6 +1,5 @@
 //! `[[credentials]]`, and what any caller is given: a role or a policy.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,8 +8,6 @@ use serde::Deserialize;
 use super::check::{Scope, Wrong, wrong};
 use crate::access::{Credential, Credentials, Policy, Role, Secret};
 
-/// The largest policy file that is read, in bytes.
-const POLICY_BYTES_MAX: u64 = 1 << 20;
 /// The least and the most characters of an access key's id, as AWS has them.
 const KEY_ID_CHARACTERS: std::ops::RangeInclusive<usize> = 3..=128;
 /// The least characters of a secret key: shorter ones can be guessed.
@@ -75,20 +72,9 @@ pub(super) fn granted(
             Some(role) => Ok(Arc::new(role.policy())),
             None => Err(format!("the role `{word}` is none of \"admin\", \"writer\" and \"reader\"")),
         },
-        (None, Some(path)) => {
-            let path = scope.path(path)?;
-            let text = read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            let policy = Policy::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-            Ok(Arc::new(policy))
-        }
+        (None, Some(path)) => scope.policy(path),
         _ => Err("it needs either a role or a policy".into()),
     }
-}
-
-fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(POLICY_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 #[cfg(test)]

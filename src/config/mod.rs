@@ -15,6 +15,7 @@ mod mqtt;
 mod mqtt_limits;
 mod notifications;
 mod query;
+mod renewal;
 mod rules;
 mod store;
 mod tls;
@@ -24,7 +25,7 @@ mod upstream;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -33,11 +34,12 @@ use crate::access::Credentials;
 use crate::buckets::BucketOptions;
 use crate::mqtt::UpstreamOptions;
 use crate::store::{Compatibility, Limits};
-use check::{Scope, wrong};
+use check::{Policies, Scope, wrong};
 pub use error::ConfigError;
 pub use http::HttpConfig;
 pub use mqtt::{MqttConfig, MqttListener};
 pub use query::QueryConfig;
+pub use renewal::Renewal;
 pub use rules::RulesConfig;
 pub use store::StoreConfig;
 
@@ -47,6 +49,10 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The daemon's configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// The file it was read from.
+    path: PathBuf,
+    /// The policies of files.
+    policies: Policies,
     /// The region in ARNs.
     pub region: String,
     /// The twelve-digit account in ARNs and of `accountid()`.
@@ -121,13 +127,18 @@ impl Config {
     /// # Errors
     /// When the file cannot be read or any key is not acceptable.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::load_again(path, &Policies::default())
+    }
+
+    /// Reads and checks the file anew; policies that were read before stay the same.
+    fn load_again(path: &Path, known: &Policies) -> Result<Self, ConfigError> {
         let unreadable = |reason: String| ConfigError::Unreadable { path: path.to_owned(), reason };
         let size = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
         if size > FILE_BYTES_MAX {
             return Err(unreadable(format!("it is larger than {FILE_BYTES_MAX} bytes")));
         }
         let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-        Self::parse(&text, path)
+        Self::read(&text, path, known)
     }
 
     /// Checks `text` as if it had been read from `path`.
@@ -135,17 +146,21 @@ impl Config {
     /// # Errors
     /// When any key is not acceptable.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        Self::read(text, path, &Policies::default())
+    }
+
+    fn read(text: &str, path: &Path, known: &Policies) -> Result<Self, ConfigError> {
         let written: Written =
             toml::from_str(text).map_err(|error| ConfigError::malformed(text, path, &error))?;
-        let folder = path.parent().unwrap_or(Path::new(""));
-        written.check(folder).map_err(|wrong| ConfigError::of_key(path, wrong))
+        written.check(path, known).map_err(|wrong| ConfigError::of_key(path, wrong))
     }
 }
 
 impl Written {
-    fn check(self, folder: &Path) -> Result<Config, check::Wrong> {
+    fn check(self, path: &Path, known: &Policies) -> Result<Config, check::Wrong> {
         let compatibility = compatibility(&self.compatibility).map_err(wrong("compatibility"))?;
-        let scope = Scope { folder, insecure: self.insecure, compatibility };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let scope = Scope::new(folder, self.insecure, compatibility, known);
         let credentials = access::check(self.credentials, &scope)?;
         let proved = !credentials.is_empty();
         Ok(Config {
@@ -162,6 +177,8 @@ impl Written {
             limits: self.limits.check(&scope)?,
             rules: self.rules.check(&scope)?,
             upstreams: upstream::check(self.upstream, &scope)?,
+            path: path.to_owned(),
+            policies: scope.policies(),
         })
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! A key that is absent has the default, or with `compatibility = "aws"` AWS IoT Core's value.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -35,13 +37,11 @@ macro_rules! written {
             fn numbers(&self, options: &mut BrokerOptions) -> Result<(), Wrong> {
                 $(if let Some(given) = self.$count {
                     let key = concat!("mqtt.limits.", stringify!($count));
-                    let fits = <$type>::try_from(given).ok().filter(|fits| ($least..=$most).contains(fits));
-                    options.$count = fits.ok_or_else(|| outside(key, given, $least, $most))?;
+                    options.$count = within(key, given, <$type>::try_from(given).ok(), $least..=$most)?;
                 })*
                 $(if let Some(given) = &self.$size {
                     let key = concat!("mqtt.limits.", stringify!($size));
-                    let bytes = bytes(given).filter(|bytes| ($smallest..=$largest).contains(bytes));
-                    options.$size = bytes.ok_or_else(|| outside(key, given, $smallest, $largest))?;
+                    options.$size = within(key, given, bytes(given), $smallest..=$largest)?;
                 })*
                 Ok(())
             }
@@ -94,17 +94,14 @@ impl Written {
         };
         self.numbers(&mut options)?;
         if let Some(seconds) = self.handshake_seconds {
-            if !(1..=3_600).contains(&seconds) {
-                return Err(outside("mqtt.limits.handshake_seconds", seconds, 1, 3_600));
-            }
+            let seconds = within("mqtt.limits.handshake_seconds", seconds, Some(seconds), 1..=3_600)?;
             options.handshake_timeout = Duration::from_secs(seconds);
         }
         if let Some(given) = self.qos_max {
-            options.qos_max = match given {
+            options.qos_max = match within("mqtt.limits.qos_max", given, Some(given), 0..=2)? {
                 0 => QoS::AtMostOnce,
                 1 => QoS::AtLeastOnce,
-                2 => QoS::ExactlyOnce,
-                other => return Err(outside("mqtt.limits.qos_max", other, 0, 2)),
+                _ => QoS::ExactlyOnce,
             };
         }
         if options.keep_alive_seconds_max > 0
@@ -120,22 +117,28 @@ impl Written {
     }
 }
 
-fn outside<T: std::fmt::Display, L: std::fmt::Display>(
+/// The number that `given` stands for, if it is within `range`.
+fn within<T: PartialOrd + Display>(
     key: &'static str,
-    given: T,
-    least: L,
-    most: L,
-) -> Wrong {
-    Wrong { key, reason: format!("{given} is not a number from {least} to {most}") }
+    given: impl Display,
+    number: Option<T>,
+    range: RangeInclusive<T>,
+) -> Result<T, Wrong> {
+    number.filter(|number| range.contains(number)).ok_or_else(|| {
+        let (least, most) = range.into_inner();
+        Wrong { key, reason: format!("{given} is not a number from {least} to {most}") }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::check::Policies;
 
     /// The options, or the key that is wrong.
     fn checked(text: &str, compatibility: Compatibility) -> Result<BrokerOptions, &'static str> {
-        let scope = Scope { folder: std::path::Path::new(""), insecure: false, compatibility };
+        let known = Policies::default();
+        let scope = Scope::new(std::path::Path::new(""), false, compatibility, &known);
         toml::from_str::<Written>(text).expect("well formed").check(&scope).map_err(|wrong| wrong.key)
     }
 

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{self, PasswordHasher, PasswordVerifier};
@@ -88,13 +88,22 @@ pub(crate) enum LoginError {
 /// Everyone who may connect.
 #[derive(Debug)]
 pub struct Logins {
-    users: HashMap<Arc<str>, Arc<User>>,
+    /// They may change; whether there are any stays.
+    users: RwLock<HashMap<Arc<str>, Arc<User>>>,
     credentials: Arc<Credentials>,
     checking: Arc<Semaphore>,
-    /// The digests of passwords that were right, one for each user at most.
-    right: Mutex<HashMap<Arc<str>, [u8; 32]>>,
+    /// What was right, once for each user at most.
+    right: Mutex<HashMap<Arc<str>, RightPassword>>,
     digest_key: [u8; 32],
     slowdown: Slowdown,
+}
+
+/// A password that was right.
+#[derive(Debug)]
+struct RightPassword {
+    /// Whose it was; a user that is read anew is another one.
+    user: Arc<User>,
+    digest: [u8; 32],
 }
 
 impl Logins {
@@ -104,7 +113,7 @@ impl Logins {
         let mut digest_key = [0; 32];
         digest_key.copy_from_slice(halves.as_flattened());
         Self {
-            users: users.into_iter().map(|user| (Arc::clone(&user.name), Arc::new(user))).collect(),
+            users: RwLock::new(by_name(users)),
             credentials,
             checking: Arc::new(Semaphore::new(CHECKED_AT_ONCE)),
             right: Mutex::default(),
@@ -113,9 +122,19 @@ impl Logins {
         }
     }
 
+    /// From now on these are the users. Who is connected stays so.
+    pub fn replace_users(&self, users: Vec<User>) {
+        *self.users.write().unwrap_or_else(PoisonError::into_inner) = by_name(users);
+        lock(&self.right).clear();
+    }
+
+    fn user(&self, name: &str) -> Option<Arc<User>> {
+        self.users.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
     /// Whether anyone has a password; if not, user names mean nothing.
     pub(crate) fn has_users(&self) -> bool {
-        !self.users.is_empty()
+        !self.users.read().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// The access keys.
@@ -133,7 +152,7 @@ impl Logins {
         password: Bytes,
         address: IpAddr,
     ) -> Result<Arc<User>, LoginError> {
-        let user = self.users.get(name).cloned();
+        let user = self.user(name);
         match self.slowdown.check(address, self.verify(user, password)).await {
             Ok(Some(user)) => Ok(user),
             Ok(None) => Err(LoginError::Wrong),
@@ -144,7 +163,9 @@ impl Logins {
     async fn verify(&self, user: Option<Arc<User>>, password: Bytes) -> Option<Arc<User>> {
         let digest = self.digest(&password);
         if let Some(user) = &user
-            && lock(&self.right).get(&user.name).is_some_and(|known| bool::from(known.ct_eq(&digest)))
+            && lock(&self.right).get(&user.name).is_some_and(|known| {
+                Arc::ptr_eq(&known.user, user) && bool::from(known.digest.ct_eq(&digest))
+            })
         {
             return Some(Arc::clone(user));
         }
@@ -164,7 +185,8 @@ impl Logins {
         match checked.await {
             Ok(true) => {
                 let user = user?;
-                lock(&self.right).insert(Arc::clone(&user.name), digest);
+                let right = RightPassword { user: Arc::clone(&user), digest };
+                lock(&self.right).insert(Arc::clone(&user.name), right);
                 Some(user)
             }
             Ok(false) => None,
@@ -180,6 +202,10 @@ impl Logins {
         mac.update(password);
         mac.finalize().into_bytes().into()
     }
+}
+
+fn by_name(users: Vec<User>) -> HashMap<Arc<str>, Arc<User>> {
+    users.into_iter().map(|user| (Arc::clone(&user.name), Arc::new(user))).collect()
 }
 
 #[cfg(test)]
@@ -213,6 +239,18 @@ mod tests {
         }
         assert!(started.elapsed() < Duration::from_secs(5), "a thousand hashes take minutes");
         assert!(logins.check("größe", Bytes::from_static(b"x"), [192, 0, 2, 1].into()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn users_that_are_replaced_have_their_new_passwords_only() {
+        let logins = Logins::new(vec![user("a", "old"), user("b", "b")], Arc::default());
+        let check =
+            async |name, password| logins.check(name, Bytes::from_static(password), HERE).await.is_ok();
+        assert!(check("a", b"old").await && check("b", b"b").await);
+        logins.replace_users(vec![user("a", "new"), user("c", "c")]);
+        assert!(check("a", b"new").await && check("c", b"c").await);
+        assert!(!check("a", b"old").await);
+        assert!(!check("b", b"b").await);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -17,6 +16,7 @@ use super::rule::Rule;
 use super::stand_ins::StandIns;
 use super::{RuleOptions, RuleSet};
 use crate::clock::Timestamp;
+use crate::stamp::Stamp;
 
 /// The largest rule file: twice AWS's quota for a rule, for comments and blank space.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -72,14 +72,6 @@ pub struct RuleFolder {
 enum Format {
     Toml,
     Json,
-}
-
-/// What the system says about a file: equal stamps nearly always mean equal contents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    bytes: u64,
-    inode: u64,
 }
 
 /// What is known of one file.
@@ -161,7 +153,7 @@ impl RuleFolder {
                 continue;
             }
             names.insert(Arc::clone(rule.name()), path);
-            let modified = state.stamp.and_then(|stamp| stamp.modified).and_then(timestamp);
+            let modified = state.stamp.and_then(Stamp::modified).and_then(timestamp);
             rules.push(DefinedRule { rule: Arc::clone(rule), path: path.clone(), modified });
         }
         problems.extend(self.passed_over.iter().cloned());
@@ -218,13 +210,6 @@ impl FileState {
             Err(mistakes) => std::mem::replace(&mut self.mistakes, mistakes),
         };
         before != self.mistakes
-    }
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Self { modified: metadata.modified().ok(), bytes: metadata.len(), inode: metadata.ino() })
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,25 +13,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 
 use super::{TlsError, TlsFiles};
+use crate::stamp::Stamp;
 
 /// The largest file that is read, in bytes: a bundle of all public authorities is a quarter of it.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// What files look like from outside; differs once any of them was written or replaced.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stamp(Vec<Option<(u64, u64, i64, i64)>>);
-
-impl Stamp {
-    /// The stamp of `files` now.
-    pub(super) fn of(files: &TlsFiles) -> Self {
-        let clients = files.clients.as_ref().map(|clients| &clients.path);
-        let paths = [Some(&files.certificate), Some(&files.key), clients];
-        let look = |path: &Path| {
-            let about = fs::metadata(path).ok()?;
-            Some((about.ino(), about.len(), about.mtime(), about.mtime_nsec()))
-        };
-        Self(paths.into_iter().flatten().map(|path| look(path)).collect())
-    }
+/// What the files look like from outside; differs once any of them was written or replaced.
+pub(super) fn stamps(files: &TlsFiles) -> Vec<Option<Stamp>> {
+    let clients = files.clients.as_ref().map(|clients| &clients.path);
+    let paths = [Some(&files.certificate), Some(&files.key), clients];
+    paths.into_iter().flatten().map(|path| Stamp::of(path)).collect()
 }
 
 /// What to serve with.

@@ -25,7 +25,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 use crate::shutdown::Shutdown;
-use files::Stamp;
+use crate::stamp::Stamp;
 
 pub use tokio_rustls::server::TlsStream;
 
@@ -102,7 +102,7 @@ pub struct TlsEndpoint {
     protocols: Vec<Vec<u8>>,
     current: RwLock<Arc<ServerConfig>>,
     /// What the files were like when they were read last, whether they could be used or not.
-    seen: Mutex<Stamp>,
+    seen: Mutex<Vec<Option<Stamp>>>,
 }
 
 impl TlsEndpoint {
@@ -112,7 +112,7 @@ impl TlsEndpoint {
     /// When they cannot be used.
     pub fn open(files: TlsFiles, protocols: &[&str]) -> Result<Arc<Self>, TlsError> {
         // Before the reading, so that a change in between is seen later.
-        let seen = Stamp::of(&files);
+        let seen = files::stamps(&files);
         let protocols: Vec<Vec<u8>> = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let current = RwLock::new(files::server_config(&files, &protocols)?);
         Ok(Arc::new(Self { files, protocols, current, seen: Mutex::new(seen) }))
@@ -151,7 +151,7 @@ impl TlsEndpoint {
     /// Reads the files again if they have changed. A pair that cannot be used is told once and changes
     /// nothing.
     fn refresh(&self) {
-        let now = Stamp::of(&self.files);
+        let now = files::stamps(&self.files);
         {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             if *seen == now {
