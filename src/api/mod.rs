@@ -245,7 +245,7 @@ async fn run(context: &Context, operation: Operation, head: &Parts, body: &[u8])
     let input = || json::parse(body);
     let answer = match operation {
         // A page is written straight as text: a tree of values would cost more than the rest of a small query.
-        Operation::Query => return query::query(context, input()?).await,
+        Operation::Query => return query::query(context, head.extensions.get(), input()?).await,
         Operation::CancelQuery => query::cancel(context, input()?),
         Operation::CreateBatchLoadTask => batch_load::create(context, input()?).await,
         Operation::CreateDatabase => databases::create(context, input()?).await,

@@ -13,12 +13,14 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Context;
+use super::authentication::Caller;
 use super::error::ApiError;
 use super::shape::{Pattern, Shape, optional, required};
 use crate::query::{Cancelled, PreparedColumn, QueryRequest};
 use crate::store::Compatibility;
 pub(crate) use insights::{RateControl, response as insights_response};
 pub(crate) use repeats::Repeats;
+use repeats::Token;
 
 /// A query's text.
 const QUERY_STRING: Shape = Shape::Text(1, 262_144);
@@ -66,15 +68,21 @@ struct Prepare {
     validate_only: Option<bool>,
 }
 
-/// Query.
-pub(crate) async fn query(context: &Context, input: Value) -> Result<Bytes, ApiError> {
+/// Query, for the caller if there is one that has signed.
+pub(crate) async fn query(
+    context: &Context,
+    caller: Option<&Caller>,
+    input: Value,
+) -> Result<Bytes, ApiError> {
     let Query { query_string, client_token, next_token, max_rows, query_insights } =
         super::json::read(&QUERY, input)?;
     let insights = query_insights.is_some_and(|insights| insights.mode != "DISABLED");
     // SDKs make a new token for every page; there it means nothing (spec 2.1).
     let token = client_token.filter(|_| next_token.is_none());
     let asked = Sha256::digest(format!("{max_rows:?} {insights} {query_string}")).into();
-    let request = QueryRequest { sql: query_string, max_rows, next_token, insights };
+    let principal = caller.map(|caller| caller.0.access_key_id.clone());
+    let token = token.map(|token| Token { principal: principal.clone(), token });
+    let request = QueryRequest { sql: query_string, max_rows, next_token, insights, principal };
     match token {
         Some(token) => context.repeats.once(&token, asked, || run(context, request)).await,
         None => run(context, request).await,

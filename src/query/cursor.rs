@@ -1,6 +1,6 @@
 //! Page tokens and the unfinished results behind them.
 //!
-//! A token names one page of one result of one query text. The newest token gives the next page; the
+//! A token names one page of one result of one query text of one caller. The newest token gives the next page; the
 //! one before it gives the page it gave the first time, so that an answer lost on the way can be asked
 //! for again; any older one is refused. Results that nobody comes back for are dropped when their token
 //! expires, or sooner when newer ones need their place.
@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::Page;
 use super::deadline::Deadline;
 use super::error::QueryError;
 use super::pending::Pending;
 use super::results::Results;
+use super::{Page, QueryRequest};
 use crate::clock::Timestamp;
 
 /// Length of the part of a token that names the result.
@@ -28,6 +28,7 @@ pub(crate) struct Cursor {
     /// Whether anyone still waits for the query behind it.
     pub(crate) deadline: Deadline,
     sql: Arc<str>,
+    principal: Option<String>,
     state: tokio::sync::Mutex<State>,
 }
 
@@ -103,12 +104,18 @@ impl Cursors {
     }
 
     /// Keeps a result and returns the token of its next page.
-    pub(crate) fn keep(&self, kept: Kept, sql: &str, now: Timestamp) -> String {
+    pub(crate) fn keep(&self, kept: Kept, request: &QueryRequest, now: Timestamp) -> String {
         let id = Uuid::new_v4().simple().to_string();
         let next = token(&id);
         let Kept { query_id, rest, deadline } = kept;
         let state = State { rest: Some(rest), next: Some(next.clone()), given: None };
-        let cursor = Cursor { query_id, deadline, sql: sql.into(), state: tokio::sync::Mutex::new(state) };
+        let cursor = Cursor {
+            query_id,
+            deadline,
+            sql: request.sql.as_str().into(),
+            principal: request.principal.clone(),
+            state: tokio::sync::Mutex::new(state),
+        };
         let mut open = self.open();
         while open.len() >= self.most {
             let oldest = open.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| id.clone());
@@ -119,12 +126,17 @@ impl Cursors {
         next
     }
 
-    /// The result a token belongs to.
-    pub(crate) fn find(&self, token: &str, sql: &str, now: Timestamp) -> Result<Arc<Cursor>, QueryError> {
+    /// The result a token belongs to, for whoever got it and asks with the same text.
+    pub(crate) fn find(
+        &self,
+        token: &str,
+        request: &QueryRequest,
+        now: Timestamp,
+    ) -> Result<Arc<Cursor>, QueryError> {
         self.expire(now);
         let mut open = self.open();
         let (cursor, used) = id_of(token).and_then(|id| open.get_mut(id)).ok_or_else(invalid_token)?;
-        if *cursor.sql != *sql {
+        if *cursor.sql != *request.sql || cursor.principal != request.principal {
             return Err(invalid_token());
         }
         if cursor.deadline.is_cancelled() {

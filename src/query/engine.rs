@@ -50,6 +50,8 @@ pub struct QueryRequest {
     pub next_token: Option<String>,
     /// Whether the page is to tell what the query has read.
     pub insights: bool,
+    /// Who asks, where callers prove it: a token is good for whoever got it (spec 6.1).
+    pub principal: Option<String>,
 }
 
 /// A page of a result.
@@ -190,7 +192,7 @@ impl Engine {
         let Some(token) = request.next_token.clone() else {
             return self.begin(request, parameters).await;
         };
-        let cursor = inner.cursors.find(&token, &request.sql, inner.clock.now())?;
+        let cursor = inner.cursors.find(&token, &request, inner.clock.now())?;
         if let Some(page) = inner.poll(&cursor, &token).await {
             return page;
         }
@@ -209,9 +211,10 @@ impl Engine {
         inner.running.add(&query_id, &deadline);
         let (tell, started) = oneshot::channel();
         let first = First { query_id: query_id.clone(), deadline: deadline.clone(), tell };
-        let (worker, sql) = (Arc::clone(inner), request.sql.clone());
+        let request = Arc::new(request);
+        let (worker, asked) = (Arc::clone(inner), Arc::clone(&request));
         // In a box, as all that is spawned: the caller's own future stays small.
-        let work = Box::pin(async move { worker.first_page(&request, &parameters, first).await });
+        let work = Box::pin(async move { worker.first_page(&asked, &parameters, first).await });
         let mut work = self.start(deadline, work).await?;
         let until = Instant::now() + inner.options.timeout;
         let patience = inner.options.first_page_within;
@@ -231,7 +234,7 @@ impl Engine {
         let pending = Pending::new(query_id.clone(), work, started, until, inner.options.timeout);
         let mut page = pending.page();
         let kept = Kept { query_id, rest: Rest::Query(pending), deadline };
-        page.next_token = Some(inner.cursors.keep(kept, &sql, inner.clock.now()));
+        page.next_token = Some(inner.cursors.keep(kept, &request, inner.clock.now()));
         Ok(page)
     }
 

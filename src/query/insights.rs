@@ -32,6 +32,20 @@ pub struct Insights {
     pub spatial: Option<Widest<f64>>,
     /// The table of which the longest stretch of time was read, in nanoseconds.
     pub temporal: Option<Widest<i64>>,
+    /// What an UNLOAD has written, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unloaded: Option<Unloaded>,
+}
+
+/// What an UNLOAD has written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unloaded {
+    /// Folders of results with rows; without `partitioned_by` there is one.
+    pub partitions: u64,
+    /// Rows in all files.
+    pub rows: u64,
+    /// Bytes of all files, as they lie in the bucket.
+    pub bytes: u64,
 }
 
 /// The table for which a value is the largest.
@@ -144,6 +158,7 @@ impl Observed {
             output_bytes,
             spatial: spatial.max_by(|a, b| a.value.total_cmp(&b.value)),
             temporal: temporal.max_by_key(|widest| widest.value),
+            unloaded: None,
         }
     }
 

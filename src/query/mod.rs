@@ -80,7 +80,7 @@ mod tests;
 
 pub use engine::{Cancelled, Engine, EngineError, Page, QueryRequest};
 pub use error::QueryError;
-pub use insights::{Insights, Widest};
+pub use insights::{Insights, Unloaded, Widest};
 pub use limits::QueryOptions;
 pub use prepare::{Prepared, PreparedColumn};
 pub use reach::Reach;

@@ -45,7 +45,7 @@ impl Inner {
         let mut page = page(query_id.clone(), &results, rows, more, request.insights);
         if more {
             let kept = Kept { query_id, rest: Rest::Rows(results), deadline };
-            page.next_token = Some(self.cursors.keep(kept, &request.sql, self.clock.now()));
+            page.next_token = Some(self.cursors.keep(kept, request, self.clock.now()));
         }
         Ok(page)
     }

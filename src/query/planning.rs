@@ -87,11 +87,13 @@ impl Inner {
         let turn = Arc::clone(&self.unloads).try_acquire_owned().map_err(|_| {
             QueryError::Throttled(format!("{UNLOADS_MAX} UNLOAD queries are running; try again later"))
         })?;
-        let started = || {
+        let started = || -> Result<_, DataFusionError> {
             let plan = deadline::guard(planned.plan, &deadline)?;
-            execute_stream(plan, planned.state.task_ctx())
+            let observed = Arc::new(planned.scans.observe(&plan));
+            Ok((observed, execute_stream(plan, planned.state.task_ctx())?))
         };
-        let stream = started().map_err(|error| QueryError::from_datafusion(&error, &Locations::default()))?;
+        let (observed, stream) =
+            started().map_err(|error| QueryError::from_datafusion(&error, &Locations::default()))?;
         let job = UnloadJob {
             stream,
             tables: tables.into_values().collect(),
@@ -104,7 +106,7 @@ impl Inner {
             deadline,
             turn,
         };
-        Ok(Results::unloaded(job.start(), self.options.timeout.mul_f64(UNLOAD_WAIT)))
+        Ok(Results::unloading(job.start(), observed, self.options.timeout.mul_f64(UNLOAD_WAIT)))
     }
 
     /// Plans the select of an UNLOAD.

@@ -14,7 +14,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
 use super::error::failed;
-use super::insights::{Insights, Observed};
+use super::insights::{Insights, Observed, Unloaded};
 use super::rows::{Column, ColumnInfo, Datum};
 use super::source::Snapshot;
 use super::unload::{self, RunningUnload};
@@ -30,6 +30,9 @@ pub(crate) struct PageSize {
 pub(crate) struct Results {
     pub(crate) columns: Arc<[ColumnInfo]>,
     rows: Rows,
+    /// The plan that runs; nothing for a statement without one.
+    observed: Option<Arc<Observed>>,
+    unloaded: Option<Unloaded>,
     /// Rows and bytes given so far.
     given: (u64, u64),
 }
@@ -37,7 +40,6 @@ pub(crate) struct Results {
 enum Rows {
     Stream {
         stream: SendableRecordBatchStream,
-        observed: Arc<Observed>,
         batch: Option<Batch>,
         /// What the stream reads from; it must stay until the stream is done.
         _tables: Vec<Arc<Snapshot>>,
@@ -70,25 +72,30 @@ impl Results {
         observed: Arc<Observed>,
         tables: Vec<Arc<Snapshot>>,
     ) -> Self {
-        let rows = Rows::Stream { stream, observed, batch: None, _tables: tables };
-        Self { columns, rows, given: (0, 0) }
+        let rows = Rows::Stream { stream, batch: None, _tables: tables };
+        Self { columns, rows, observed: Some(observed), unloaded: None, given: (0, 0) }
     }
 
     /// A result that is there already.
     pub(crate) fn listed(columns: Vec<ColumnInfo>, rows: Vec<Vec<Datum>>) -> Self {
-        Self { columns: columns.into(), rows: Rows::Listed(rows.into()), given: (0, 0) }
+        let rows = Rows::Listed(rows.into());
+        Self { columns: columns.into(), rows, observed: None, unloaded: None, given: (0, 0) }
     }
 
     /// The result of an UNLOAD that runs; a page waits for it for a while.
-    pub(crate) fn unloaded(running: RunningUnload, wait: Duration) -> Self {
-        Self { columns: unload::columns().into(), rows: Rows::Unload { running, wait }, given: (0, 0) }
+    pub(crate) fn unloading(running: RunningUnload, observed: Arc<Observed>, wait: Duration) -> Self {
+        let (columns, rows) = (unload::columns().into(), Rows::Unload { running, wait });
+        Self { columns, rows, observed: Some(observed), unloaded: None, given: (0, 0) }
     }
 
     /// The next rows, and whether there are more after them.
     pub(crate) async fn page(&mut self, size: PageSize) -> Result<(Vec<Vec<Datum>>, bool)> {
         if let Rows::Unload { running, wait } = &mut self.rows {
             match running.row(*wait).await? {
-                Some(row) => self.rows = Rows::Listed(VecDeque::from([row])),
+                Some((row, written)) => {
+                    self.rows = Rows::Listed(VecDeque::from([row]));
+                    self.unloaded = Some(written);
+                }
                 None => return Ok((Vec::new(), true)),
             }
         }
@@ -119,19 +126,17 @@ impl Results {
 
     /// The running plan; nothing for a statement without one.
     pub(crate) fn observed(&self) -> Option<&Observed> {
-        match &self.rows {
-            Rows::Stream { observed, .. } => Some(observed.as_ref()),
-            Rows::Listed(_) | Rows::Unload { .. } => None,
-        }
+        self.observed.as_deref()
     }
 
     /// What was read and given so far.
     pub(crate) fn insights(&self) -> Insights {
         let (rows, bytes) = self.given;
-        match self.observed() {
+        let read = match self.observed() {
             Some(observed) => observed.insights(rows, bytes),
             None => Insights { output_rows: rows, output_bytes: bytes, ..Insights::default() },
-        }
+        };
+        Insights { unloaded: self.unloaded, ..read }
     }
 
     async fn peek(&mut self) -> Result<Option<Vec<Datum>>> {

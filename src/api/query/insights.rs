@@ -52,6 +52,11 @@ pub(crate) async fn response(context: &Context, found: &Insights) -> Value {
         let arn = context.arns.table(&temporal.database, &temporal.table);
         answer["QueryTemporalRange"] = json!({ "Max": { "Value": temporal.value, "TableArn": arn } });
     }
+    if let Some(written) = found.unloaded {
+        answer["UnloadPartitionCount"] = json!(written.partitions);
+        answer["UnloadWrittenRows"] = json!(written.rows);
+        answer["UnloadWrittenBytes"] = json!(written.bytes);
+    }
     answer
 }
 

@@ -24,16 +24,24 @@ const BYTES_MAX: usize = 32 << 20;
 /// What identifies a request beside its token.
 pub(super) type Asked = [u8; 32];
 
+/// A token and whose it is: two callers may have the same, and get nothing of each other's.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Token {
+    /// The access key of the caller, where callers have one.
+    pub(super) principal: Option<String>,
+    pub(super) token: String,
+}
+
 /// The answers that are kept.
 #[derive(Debug)]
 pub(crate) struct Repeats(Mutex<Kept>);
 
 #[derive(Debug)]
 struct Kept {
-    entries: HashMap<String, Entry>,
+    entries: HashMap<Token, Entry>,
     /// The tokens in the order in which they came, with when. A token that failed may stand here
     /// without an entry, or with a younger one.
-    order: VecDeque<(Instant, String)>,
+    order: VecDeque<(Instant, Token)>,
     bytes: usize,
     window: Duration,
 }
@@ -64,7 +72,7 @@ impl Repeats {
     /// ConflictException when the token stands for another request; else what `make` says.
     pub(super) async fn once<F: Future<Output = Result<Bytes, ApiError>> + Send>(
         &self,
-        token: &str,
+        token: &Token,
         asked: Asked,
         make: impl FnOnce() -> F + Send,
     ) -> Result<Bytes, ApiError> {
@@ -84,7 +92,7 @@ impl Repeats {
 }
 
 impl Kept {
-    fn enter(&mut self, token: &str, asked: Asked) -> Result<Arc<OnceCell<Bytes>>, ApiError> {
+    fn enter(&mut self, token: &Token, asked: Asked) -> Result<Arc<OnceCell<Bytes>>, ApiError> {
         self.make_room();
         match self.entries.get(token) {
             Some(entry) if entry.asked == asked => Ok(Arc::clone(&entry.answer)),
@@ -93,9 +101,9 @@ impl Kept {
             }
             None => {
                 let (since, answer) = (Instant::now(), Arc::new(OnceCell::new()));
-                self.order.push_back((since, token.to_owned()));
+                self.order.push_back((since, token.clone()));
                 let entry = Entry { asked, since, answer: Arc::clone(&answer), bytes: 0 };
-                self.entries.insert(token.to_owned(), entry);
+                self.entries.insert(token.clone(), entry);
                 Ok(answer)
             }
         }
@@ -114,7 +122,7 @@ impl Kept {
         }
     }
 
-    fn filled(&mut self, token: &str, cell: &Arc<OnceCell<Bytes>>, bytes: usize) {
+    fn filled(&mut self, token: &Token, cell: &Arc<OnceCell<Bytes>>, bytes: usize) {
         if let Some(entry) = self.entries.get_mut(token)
             && Arc::ptr_eq(&entry.answer, cell)
             && entry.bytes == 0
@@ -125,13 +133,13 @@ impl Kept {
     }
 
     /// A request that failed may be tried again, and differently.
-    fn forget(&mut self, token: &str, cell: &Arc<OnceCell<Bytes>>) {
+    fn forget(&mut self, token: &Token, cell: &Arc<OnceCell<Bytes>>) {
         if self.entries.get(token).is_some_and(|entry| Arc::ptr_eq(&entry.answer, cell)) {
             self.remove(token);
         }
     }
 
-    fn remove(&mut self, token: &str) {
+    fn remove(&mut self, token: &Token) {
         if let Some(entry) = self.entries.remove(token) {
             self.bytes -= entry.bytes;
         }
@@ -145,13 +153,31 @@ mod tests {
     const ONE: Asked = [1; 32];
     const OTHER: Asked = [2; 32];
 
+    fn token(text: &str) -> Token {
+        Token { principal: None, token: text.to_owned() }
+    }
+
     async fn once(
         repeats: &Repeats,
-        token: &str,
+        text: &str,
         asked: Asked,
         answer: &'static str,
     ) -> Result<Bytes, ApiError> {
-        repeats.once(token, asked, || async move { Ok(Bytes::from(answer)) }).await
+        repeats.once(&token(text), asked, || async move { Ok(Bytes::from(answer)) }).await
+    }
+
+    #[tokio::test]
+    async fn callers_have_tokens_of_their_own() {
+        let repeats = Repeats::default();
+        let of = |principal: Option<&str>| Token { principal: principal.map(str::to_owned), ..token("t") };
+        for (principal, asked, answer) in
+            [(Some("one"), ONE, "a"), (Some("other"), OTHER, "b"), (None, ONE, "c")]
+        {
+            let made = repeats.once(&of(principal), asked, || async move { Ok(Bytes::from(answer)) }).await;
+            assert_eq!(made.expect("an answer"), answer);
+        }
+        let again = repeats.once(&of(Some("one")), ONE, || async { Ok(Bytes::from("d")) }).await;
+        assert_eq!(again.expect("an answer"), "a");
     }
 
     #[tokio::test]
@@ -169,11 +195,12 @@ mod tests {
     #[tokio::test]
     async fn what_failed_or_was_given_up_is_made_again() {
         let repeats = Repeats::default();
-        let failed = repeats.once("t", ONE, || async { Err(ApiError::validation("no")) }).await;
+        let failed = repeats.once(&token("t"), ONE, || async { Err(ApiError::validation("no")) }).await;
         assert!(failed.is_err());
         assert_eq!(once(&repeats, "t", OTHER, "other").await.expect("an answer"), "other");
         {
-            let never = repeats.once("u", ONE, std::future::pending);
+            let token = token("u");
+            let never = repeats.once(&token, ONE, std::future::pending);
             let given_up = tokio::time::timeout(Duration::from_millis(1), never).await;
             assert!(given_up.is_err());
         }
@@ -186,7 +213,8 @@ mod tests {
         let large = Bytes::from(vec![b'x'; 1 << 20]);
         for n in 0..40 {
             let large = large.clone();
-            repeats.once(&format!("large {n}"), ONE, || async move { Ok(large) }).await.expect("an answer");
+            let token = token(&format!("large {n}"));
+            repeats.once(&token, ONE, || async move { Ok(large) }).await.expect("an answer");
         }
         for n in 0..TOKENS_MAX {
             once(&repeats, &n.to_string(), ONE, "x").await.expect("an answer");

@@ -90,6 +90,20 @@ async fn a_token_belongs_to_its_query_text() {
 }
 
 #[tokio::test]
+async fn a_token_belongs_to_whoever_got_it() {
+    let engine = engine(numbers(1), QueryOptions::default());
+    let of = |principal: Option<&str>, request: QueryRequest| QueryRequest {
+        principal: principal.map(str::to_owned),
+        ..request
+    };
+    let first = engine.query(of(Some("one"), request(ALL))).await.expect("a page");
+    for other in [Some("other"), None] {
+        assert!(invalid_token(&engine.query(of(other, next(ALL, &first, None))).await), "{other:?}");
+    }
+    engine.query(of(Some("one"), next(ALL, &first, None))).await.expect("the token is still good");
+}
+
+#[tokio::test]
 async fn tokens_expire() {
     let source = numbers(1);
     let clock = Arc::new(ManualClock::new(source.now()));

@@ -85,6 +85,11 @@ impl Files {
         Ok(())
     }
 
+    /// How many partitions have rows.
+    pub(super) fn partitions_written(&self) -> u64 {
+        self.open.len() as u64
+    }
+
     /// The rows of each partition, in the order in which partitions come.
     fn partitions(&self, batch: &RecordBatch, kept: usize) -> Result<Vec<(String, Vec<u32>)>> {
         let columns = batch.columns()[kept..].iter().map(Column::new).collect::<Result<Vec<_>>>()?;

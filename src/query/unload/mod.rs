@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use super::deadline::Deadline;
 use super::error::{QueryError, failed};
+use super::insights::Unloaded;
 use super::rows::{ColumnInfo, ColumnType, Datum, ScalarType};
 use super::source::Snapshot;
 use super::sql_type::SqlType;
@@ -70,7 +71,7 @@ pub(crate) struct UnloadJob {
 
 /// An UNLOAD that runs. Dropping it stops it.
 pub(crate) struct RunningUnload {
-    task: JoinSet<Result<Vec<Datum>>>,
+    task: JoinSet<Result<(Vec<Datum>, Unloaded)>>,
     deadline: Deadline,
 }
 
@@ -178,7 +179,7 @@ impl UnloadJob {
         RunningUnload { task, deadline }
     }
 
-    async fn run(self) -> Result<Vec<Datum>> {
+    async fn run(self) -> Result<(Vec<Datum>, Unloaded)> {
         let Self { mut stream, tables, columns, types, bucket, prefix, options, query_id, turn, .. } = self;
         let kept = columns.len() - options.partitioned_by.len();
         let name = |column: &ColumnInfo| column.name.clone().unwrap_or_default();
@@ -189,8 +190,9 @@ impl UnloadJob {
             files.write(&batch).await?;
         }
         drop((stream, tables));
-        let rows = files.rows;
+        let (rows, partitions) = (files.rows, files.partitions_written());
         let (done, plan) = files.finish().await?;
+        let bytes = done.iter().map(|file| file.bytes).sum();
         let name = format!("{}_{}", plan.query_id, Uuid::new_v4());
         let metadata = metadata(&columns);
         let metadata = plan.put(&format!("{name}_metadata.json"), metadata).await?;
@@ -198,13 +200,14 @@ impl UnloadJob {
         let manifest = manifest(&plan, &done, rows);
         let manifest = plan.put(&format!("{name}_manifest.json"), manifest).await?;
         drop(turn);
-        Ok(vec![Datum::Scalar(rows.to_string()), Datum::Scalar(metadata), Datum::Scalar(manifest)])
+        let row = Vec::from([rows.to_string(), metadata, manifest].map(Datum::Scalar));
+        Ok((row, Unloaded { partitions, rows, bytes }))
     }
 }
 
 impl RunningUnload {
-    /// The row of the answer, if the work ends in time.
-    pub(crate) async fn row(&mut self, within: Duration) -> Result<Option<Vec<Datum>>> {
+    /// The row of the answer and what was written, if the work ends in time.
+    pub(crate) async fn row(&mut self, within: Duration) -> Result<Option<(Vec<Datum>, Unloaded)>> {
         match tokio::time::timeout(within, self.task.join_next()).await {
             Err(_) => Ok(None),
             Ok(Some(Ok(done))) => done.map(Some),

@@ -170,12 +170,15 @@ fn options(given: &[Given]) -> Result<UnloadOptions, QueryError> {
         find("compression").map_or(Ok(true), |option| option.choice(&[("GZIP", true), ("NONE", false)]))?;
     let parquet =
         find("format").map_or(Ok(false), |option| option.choice(&[("CSV", false), ("PARQUET", true)]))?;
-    let kms = find("encryption")
-        .map_or(Ok(false), |option| option.choice(&[("SSE_S3", false), ("SSE_KMS", true)]))?;
-    let encryption = match (kms, find("kms_key")) {
-        (true, key) => Encryption::Kms(key.and_then(|key| key.values.first().cloned())),
-        (false, None) => Encryption::Storage,
-        (false, Some(key)) => return Err(key.wrong("it requires encryption = 'SSE_KMS'")),
+    let named = find("encryption")
+        .map(|option| option.choice(&[("SSE_S3", "SSE_S3"), ("SSE_KMS", "SSE_KMS")]))
+        .transpose()?;
+    let encryption = match (named, find("kms_key")) {
+        (Some("SSE_KMS"), _) | (_, None) => {
+            let key = find("kms_key").and_then(|key| key.values.first().cloned());
+            Encryption::of_option(named, key)
+        }
+        (_, Some(key)) => return Err(key.wrong("it requires encryption = 'SSE_KMS'")),
     };
     let delimiter =
         find("field_delimiter").map_or(Ok(b','), |option| option.character(&["\\t", "/t"], b'\t'))?;
