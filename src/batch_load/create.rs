@@ -67,7 +67,7 @@ impl BatchLoads {
         definition.record_version.get_or_insert(DEFAULT_VERSION);
         let files = self.files(&definition).await?;
         if let Some(report) = &definition.report_configuration.report_s3_configuration {
-            self.inner.loader.buckets.open_with(&report.bucket_name, &report.encryption()).await?;
+            self.inner.loader.buckets.open_for_reports(&report.bucket_name, &report.encryption()).await?;
         }
         let now = self.inner.loader.now();
         let state = TaskState {

@@ -4,7 +4,7 @@
 //! bucket itself may be one; that is how an operator keeps it on another disk.
 
 use std::collections::BTreeMap;
-use std::fs::{self, FileType};
+use std::fs::{self, File, FileType};
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -59,6 +59,20 @@ impl Folder {
                     return Err(wrong("a part of it is the key of an object"));
                 }
                 Err(error) => return Err(failed(Doing::Opening, &self.bucket, &error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an object to the disk, with its name and those of the folders above it.
+    pub(super) fn sync(&self, key: &str) -> Result<(), BucketError> {
+        let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+        let object = self.path.join(key);
+        // Up to the bucket, which was there before.
+        for path in object.ancestors() {
+            sync(path).map_err(|error| failed(Doing::Writing, &self.bucket, &error))?;
+            if path == self.path {
+                break;
             }
         }
         Ok(())

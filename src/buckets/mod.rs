@@ -3,7 +3,7 @@
 //!
 //! A bucket is a folder below `buckets.path`, or, with `buckets.endpoint`, a bucket of a service that speaks
 //! S3's protocol. Both behave alike: keys are texts, an object is there whole or not at all, listing is by the
-//! beginning of the key and in the order of the keys.
+//! beginning of the key and in the order of the keys, and what was put lasts.
 //!
 //! Promises: no key leads out of its bucket, whatever it says (`folder`); nothing is held in memory but a few
 //! pieces of an object; errors carry S3's codes.
@@ -57,8 +57,21 @@ pub enum Encryption {
     /// As the storage does by itself: S3 with keys of its own, a folder not at all.
     #[default]
     Storage,
+    /// By S3, with keys of its own; each request asks for it.
+    S3,
     /// By S3, with a key of KMS; without a name, the account's own key for S3.
     Kms(Option<String>),
+}
+
+impl Encryption {
+    /// What AWS's `EncryptionOption` asks for, where KMS would use `key`.
+    pub fn of_option(option: Option<&str>, key: Option<String>) -> Self {
+        match option {
+            Some("SSE_KMS") => Self::Kms(key),
+            Some("SSE_S3") => Self::S3,
+            _ => Self::Storage,
+        }
+    }
 }
 
 /// What a listing says of an object.
@@ -113,14 +126,14 @@ impl Buckets {
     /// Opens a bucket; what is written will be encrypted as `encryption` says.
     ///
     /// # Errors
-    /// As for [`Buckets::open`], and when a folder is asked to encrypt.
+    /// As for [`Buckets::open`], and when a folder is asked to encrypt with a key of KMS.
     pub async fn open_with(&self, bucket: &str, encryption: &Encryption) -> Result<Bucket, BucketError> {
         if !is_bucket_name(bucket) {
             return Err(BucketError::InvalidBucketName { bucket: bucket.to_owned() });
         }
         let place = match &self.inner.options.endpoint {
             Some(endpoint) => Place::S3(self.connection(bucket, encryption, endpoint)?),
-            None if *encryption != Encryption::Storage => {
+            None if matches!(encryption, Encryption::Kms(_)) => {
                 return Err(BucketError::NotEncrypted { bucket: bucket.to_owned() });
             }
             None => {
@@ -132,6 +145,22 @@ impl Buckets {
             }
         };
         Ok(Bucket { name: bucket.into(), place, runtime: self.inner.runtime.clone() })
+    }
+
+    /// Opens a bucket for reports: they name rows that lie in the store as they are, so a folder takes them
+    /// unencrypted whatever `encryption` says.
+    ///
+    /// # Errors
+    /// As for [`Buckets::open`].
+    pub async fn open_for_reports(
+        &self,
+        bucket: &str,
+        encryption: &Encryption,
+    ) -> Result<Bucket, BucketError> {
+        match self.inner.options.endpoint {
+            Some(_) => self.open_with(bucket, encryption).await,
+            None => self.open(bucket).await,
+        }
     }
 
     fn connection(
@@ -187,7 +216,15 @@ impl Bucket {
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), BucketError> {
         let path = self.path_of(key).await?;
         let put = self.objects().put(&path, PutPayload::from_bytes(bytes)).await;
-        put.map(drop).map_err(|error| Doing::Writing.failed(&self.name, Some(key), &error))
+        put.map_err(|error| Doing::Writing.failed(&self.name, Some(key), &error))?;
+        self.sync(key).await
+    }
+
+    /// Makes an object that was put last through a power cut. S3 does so before it answers.
+    async fn sync(&self, key: &str) -> Result<(), BucketError> {
+        let Place::Folder(folder, _) = &self.place else { return Ok(()) };
+        let (folder, key) = (Arc::clone(folder), key.to_owned());
+        blocking(&self.name, move || folder.sync(&key)).await
     }
 
     /// Begins to write an object of any size, which appears when it is finished.

@@ -36,13 +36,15 @@ impl S3Place<'_> {
         if let Some(endpoint) = self.endpoint {
             builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
         }
-        if let Encryption::Kms(key) = self.encryption {
-            let encryption = "aws_server_side_encryption".parse::<AmazonS3ConfigKey>();
-            let key_id = "aws_sse_kms_key_id".parse::<AmazonS3ConfigKey>();
-            let (encryption, key_id) = encryption.and_then(|one| Ok((one, key_id?))).map_err(|e| line(&e))?;
-            builder = builder.with_config(encryption, "aws:kms");
-            if let Some(key) = key {
-                builder = builder.with_config(key_id, key);
+        let (encryption, key) = match self.encryption {
+            Encryption::Storage => (None, None),
+            Encryption::S3 => (Some("AES256"), None),
+            Encryption::Kms(key) => (Some("aws:kms"), key.as_deref()),
+        };
+        for (name, value) in [("aws_server_side_encryption", encryption), ("aws_sse_kms_key_id", key)] {
+            if let Some(value) = value {
+                let name = name.parse::<AmazonS3ConfigKey>().map_err(|error| line(&error))?;
+                builder = builder.with_config(name, value);
             }
         }
         let backoff = BackoffConfig {

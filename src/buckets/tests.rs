@@ -161,6 +161,8 @@ async fn missing_and_impossible_buckets_are_told_apart() {
     let kms = Encryption::Kms(Some("key".into()));
     let refused = site.buckets.open_with("fleet", &kms).await.expect_err("a folder");
     assert!(refused.to_string().contains("a folder, which encrypts nothing"), "{refused}");
+    site.buckets.open_with("fleet", &Encryption::S3).await.expect("as the storage does");
+    site.buckets.open_for_reports("fleet", &kms).await.expect("a folder for reports");
     let bucket = site.buckets.open("fleet").await.expect("a bucket");
     bucket.put("object", Bytes::new()).await.expect("put");
     assert_eq!(

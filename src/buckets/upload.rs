@@ -61,7 +61,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Puts the object in its place; returns its size in bytes.
+    /// Puts the object in its place, where it lasts; returns its size in bytes.
     ///
     /// # Errors
     /// In S3's terms; nothing is left behind then.
@@ -70,6 +70,7 @@ impl Upload {
             let whole = PutPayload::from_bytes(self.part.split().freeze());
             let put = self.bucket.objects().put(&self.path, whole).await;
             put.map_err(|error| self.failed(&error))?;
+            self.bucket.sync(&self.key).await?;
             return Ok(self.bytes);
         }
         if !self.part.is_empty() {
@@ -81,6 +82,7 @@ impl Upload {
             done.map_err(|error| self.failed(&error))?;
         }
         self.begun = None;
+        self.bucket.sync(&self.key).await?;
         Ok(self.bytes)
     }
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::definition::Definition;
+use super::definition::{Definition, Request};
 use super::history::{Invocation, ReportKey, Run};
 use super::report::{self, Report};
 use super::target;
-use crate::buckets::Buckets;
+use crate::buckets::{Buckets, Encryption};
 use crate::clock::Clock;
 use crate::query::{Engine, Parameters, QueryError};
 use crate::record::{Dimension, Measure, MeasureValue, Record, WriteBatch};
@@ -90,7 +90,7 @@ impl Runner {
             let first = report.first_reason().unwrap_or_default().to_owned();
             let told = format!("{refused} records were rejected; the first: {first}");
             run.failure = Some(run.failure.map_or(told.clone(), |reason| format!("{reason} {told}")));
-            run.report = self.keep(&report, report::key(definition, &run)).await;
+            run.report = self.keep(&report, definition, report::key(definition, &run)).await;
         }
         let ended = self.clock.now().millis().saturating_sub(run.started().millis());
         run.stats.execution_ms = u64::try_from(ended).unwrap_or(0);
@@ -158,10 +158,12 @@ impl Runner {
     }
 
     /// Writes a report. Without it the run says as much as it can by itself.
-    async fn keep(&self, report: &Report, at: ReportKey) -> Option<ReportKey> {
+    async fn keep(&self, report: &Report, definition: &Definition, at: ReportKey) -> Option<ReportKey> {
         let id = uuid::Uuid::new_v4().to_string();
+        let Request { error_report, kms_key_id, .. } = &definition.request;
+        let encryption = Encryption::of_option(error_report.encryption_option.as_deref(), kms_key_id.clone());
         let putting = async {
-            let bucket = self.buckets.open(&at.bucket).await?;
+            let bucket = self.buckets.open_for_reports(&at.bucket, &encryption).await?;
             bucket.put(&at.key, report.to_bytes(&id)).await
         };
         let reason = match tokio::time::timeout(REPORT_WITHIN, putting).await {

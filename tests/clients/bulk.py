@@ -28,6 +28,9 @@ class Folder:
     def get(self, key):
         return (self.folder / key).read_bytes()
 
+    def head(self, key):
+        return {"ContentLength": (self.folder / key).stat().st_size}
+
     def list(self, prefix=""):
         files = [path for path in self.folder.rglob("*") if path.is_file()]
         keys = sorted(str(path.relative_to(self.folder)) for path in files)
@@ -55,6 +58,9 @@ class Served:
 
     def get(self, key):
         return self.client.get_object(Bucket="fleet", Key=key)["Body"].read()
+
+    def head(self, key):
+        return self.client.head_object(Bucket="fleet", Key=key)
 
     def list(self, prefix=""):
         listed = self.client.list_objects_v2(Bucket="fleet", Prefix=prefix).get("Contents", [])

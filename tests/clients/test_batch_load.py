@@ -89,6 +89,24 @@ def test_mistakes_are_reported_in_the_bucket(site, pytestconfig):
         ]}]}
 
 
+def test_reports_are_encrypted_as_asked(site, pytestconfig):
+    folder, bucket = site
+    bucket.put("in/bad.csv", "host,cpu,note,at\na,no,x,1\n")
+    wanted = [({}, {}), ({"EncryptionOption": "SSE_S3"}, {"ServerSideEncryption": "AES256"}),
+              ({"EncryptionOption": "SSE_KMS", "KmsKeyId": "alias/ours"},
+               {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "alias/ours"})]
+    with started(folder, pytestconfig) as daemon:
+        client = bulk.create(daemon)
+        for options, told in wanted:
+            place = {"ReportS3Configuration": {"BucketName": "fleet", "ObjectKeyPrefix": "reports/", **options}}
+            task = client.create_batch_load_task(**definition("in/", ReportConfiguration=place))["TaskId"]
+            assert bulk.ended(client, task)["ReportConfiguration"] == place
+            key = f"reports/{task}/error-report.json"
+            assert json.loads(bucket.get(key))["taskId"] == task
+            # A folder takes it as it is.
+            assert told.items() <= bucket.head(key).items() or isinstance(bucket, bulk.Folder)
+
+
 def test_a_kill_in_the_middle_loses_and_doubles_nothing(site, pytestconfig):
     folder, bucket = site
     count = 200_000

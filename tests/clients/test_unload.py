@@ -118,6 +118,19 @@ def test_parquet_is_typed(site, tmp_path):
     assert sorted(physical.fetchall()) == [("seen", "INT96"), ("time", "INT96")]
 
 
+def test_insights_tell_what_was_written(site):
+    daemon, bucket = site
+    select = "UNLOAD (SELECT cpu, host FROM db.readings WHERE cpu < 100) TO "
+    for options, partitions in [("", 1), (" WITH (partitioned_by = ARRAY['host'])", 3)]:
+        answer = daemon.client("timestream-query").query(
+            QueryString=f"{select} 's3://fleet/i{partitions}'{options}", QueryInsights={"Mode": "ENABLED_WITH_RATE_CONTROL"})
+        insights = answer["QueryInsightsResponse"]
+        assert (insights["UnloadPartitionCount"], insights["UnloadWrittenRows"]) == (partitions, 100)
+        assert insights["UnloadWrittenBytes"] == sum(len(bucket.get(key)) for key in bucket.list(f"i{partitions}/results/"))
+        assert (insights["QueryTableCount"], insights["OutputRows"]) == (1, 1)
+        assert answer["QueryStatus"]["CumulativeBytesMetered"] >= 10_000_000
+
+
 def test_complex_values(site, tmp_path):
     daemon, bucket = site
     select = """SELECT host, create_time_series(time, cpu) AS series, array_agg(note) AS notes, ROW(1, 'x') AS pair
