@@ -6,12 +6,14 @@
 //! Names are shared texts: a fleet repeats a few of them in every record, and whoever makes records
 //! makes each name once.
 
+mod mapping;
 mod text;
 
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
 
+pub use mapping::{AttributeMapping, MixedMeasureMapping, MultiMeasureMappings};
 pub use text::TimeUnit;
 
 /// The version of a record that names none (spec 4.1).

@@ -7,8 +7,10 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::Context;
+use crate::batch_load::{BatchLoads, TaskStatus};
 use crate::mqtt::{BrokerCounters, Disconnection, Refusal, UpstreamCounters, UpstreamReport};
 use crate::pipeline::{ActionCounters, PipelineCounters, RuleCounters};
+use crate::schedule::ScheduleCounters;
 
 /// What Prometheus calls the text format.
 pub(crate) const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -123,6 +125,8 @@ fn metrics(context: &Context) -> Vec<Metric> {
     all.extend(store(context));
     all.extend(rulebook(context));
     all.extend(pipeline(&context.pipeline.counters()));
+    all.extend(batch_loads(&context.batch_loads));
+    all.extend(schedules(&context.schedules.counters()));
     all
 }
 
@@ -269,13 +273,18 @@ fn upstreams(context: &Context) -> Vec<Metric> {
 }
 
 /// One sample for each reason.
-fn by_reason(name: &'static str, help: &'static str, reasons: &[&str], values: &[u64]) -> Metric {
-    let sample = |(reason, value): (&&str, &u64)| Sample {
-        labels: vec![("reason", (*reason).to_owned())],
+fn by_reason(name: &'static str, help: &'static str, reasons: &[&'static str], values: &[u64]) -> Metric {
+    let values: Vec<_> = reasons.iter().copied().zip(values.iter().copied()).collect();
+    labelled_by("reason", &values, counter(name, help, 0))
+}
+
+/// The metric with one sample for each of the label's values.
+fn labelled_by(label: &'static str, values: &[(&'static str, u64)], metric: Metric) -> Metric {
+    let sample = |(word, value): &(&'static str, u64)| Sample {
+        labels: vec![(label, (*word).to_owned())],
         value: *value,
     };
-    let samples = reasons.iter().zip(values).map(sample).collect();
-    Metric { samples, ..counter(name, help, 0) }
+    Metric { samples: values.iter().map(sample).collect(), ..metric }
 }
 
 fn store(context: &Context) -> Vec<Metric> {
@@ -291,15 +300,11 @@ fn store(context: &Context) -> Vec<Metric> {
 
 fn rulebook(context: &Context) -> Vec<Metric> {
     let entries = context.rulebook.list();
-    let sample = |origin: &str, value: usize| Sample {
-        labels: vec![("origin", origin.to_owned())],
-        value: value as u64,
-    };
     let from_files = entries.iter().filter(|entry| entry.path.is_some()).count();
     let problems = context.rulebook.problems().len() as u64;
-    let by_origin = vec![sample("file", from_files), sample("api", entries.len() - from_files)];
+    let by_origin = [("file", from_files as u64), ("api", (entries.len() - from_files) as u64)];
     vec![
-        Metric { samples: by_origin, ..gauge("tidemill_rules", "Rules in use, by what defines them.", 0) },
+        labelled_by("origin", &by_origin, gauge("tidemill_rules", "Rules in use, by what defines them.", 0)),
         gauge("tidemill_rule_problems", "Mistakes in rule files, as /health lists them.", problems),
     ]
 }
@@ -326,6 +331,69 @@ fn pipeline(counted: &PipelineCounters) -> Vec<Metric> {
     ];
     all.extend(by_rule(&counted.rules));
     all
+}
+
+/// What batch loads there are, and what they have done.
+fn batch_loads(loads: &BatchLoads) -> Vec<Metric> {
+    let (tasks, done) = (loads.list(), loads.done());
+    let of = |status: TaskStatus| tasks.iter().filter(|task| task.status == status).count() as u64;
+    let by_status = TaskStatus::ALL.map(|status| (status.api_name(), of(status)));
+    vec![
+        labelled_by(
+            "status",
+            &by_status,
+            gauge("tidemill_batch_load_tasks", "Batch load tasks that are known, by status.", 0),
+        ),
+        counter("tidemill_batch_load_records_total", "Records loaded from files.", done.ingested),
+        counter(
+            "tidemill_batch_load_records_rejected_total",
+            "Records of files that their table refused.",
+            done.ingestion_failures,
+        ),
+        counter(
+            "tidemill_batch_load_rows_unreadable_total",
+            "Rows of files that are no records.",
+            done.parse_failures,
+        ),
+        counter(
+            "tidemill_batch_load_files_failed_total",
+            "Files that could not be read, or not to their end.",
+            done.file_failures,
+        ),
+        counter("tidemill_batch_load_bytes_total", "Bytes of the rows that were read.", done.bytes),
+    ]
+}
+
+/// What scheduled queries there are, and what they have done.
+fn schedules(counted: &ScheduleCounters) -> Vec<Metric> {
+    let notices = [("success", counted.notices_delivered), ("failure", counted.notices_lost)];
+    vec![
+        labelled_by(
+            "state",
+            &[("ENABLED", counted.enabled), ("DISABLED", counted.disabled)],
+            gauge("tidemill_scheduled_queries", "Scheduled queries, by state.", 0),
+        ),
+        gauge(
+            "tidemill_scheduled_query_runs_waiting",
+            "Runs that wait or are under way.",
+            counted.runs_ahead,
+        ),
+        labelled_by(
+            "status",
+            &counted.runs,
+            counter("tidemill_scheduled_query_runs_total", "Runs that are over, by how they ended.", 0),
+        ),
+        counter("tidemill_scheduled_query_records_total", "Records stored by runs.", counted.records),
+        labelled_by(
+            "outcome",
+            &notices,
+            counter(
+                "tidemill_scheduled_query_notifications_total",
+                "Notifications to addresses of the configuration.",
+                0,
+            ),
+        ),
+    ]
 }
 
 /// One sample for each rule.

@@ -357,6 +357,13 @@ async fn the_daemon_tells_about_itself() {
     assert_eq!(told["metrics"]["tidemill_messages_received_total"], 1);
     assert_eq!(told["metrics"]["tidemill_rules"][1], json!({ "origin": "api", "value": 1 }));
     assert_eq!(told["problems"], health["reasons"]);
+    for (name, expected) in [
+        ("tidemill_batch_load_tasks", json!({ "status": "CREATED", "value": 0 })),
+        ("tidemill_scheduled_queries", json!({ "state": "ENABLED", "value": 0 })),
+        ("tidemill_scheduled_query_runs_total", json!({ "status": "AUTO_TRIGGER_SUCCESS", "value": 0 })),
+    ] {
+        assert_eq!(told["metrics"][name][0], expected, "{name}");
+    }
     let of_rule = |name: &str| {
         let rules = told["rules"].as_array().expect("rules");
         rules.iter().find(|rule| rule["rule"] == name).expect("the rule").clone()

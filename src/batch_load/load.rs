@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::csv::{Csv, CsvConfiguration, Place, Step};
 use super::model::Mapping;
 use super::rows::Rows;
-use super::task::{File, TaskState};
+use super::task::{File, Progress, TaskState};
 use super::{Loader, RunningTask, Stopped};
 use crate::buckets::{Bucket, BucketError, Reader};
 use crate::record::{DEFAULT_VERSION, Record, WriteBatch};
@@ -85,7 +85,7 @@ pub(super) async fn run(loader: &Loader, task: &RunningTask) -> Result<(), Stopp
         task.change(|state| match &loaded {
             Ok(()) => state.next_file(),
             Err(Failure::File(reason)) => {
-                state.progress.file_failures += 1;
+                state.progress += loader.counted(Progress { file_failures: 1, ..Progress::default() });
                 state.mistakes.note(&file.key, reason, None);
                 state.next_file();
             }
@@ -238,13 +238,15 @@ impl Work<'_> {
             None => Written::default(),
         };
         self.task.change(|state| {
-            let progress = &mut state.progress;
             let (failed, rejected) = (sent.failures.len() as u64, written.rejected.len() as u64);
-            progress.processed += sent.lines.len() as u64 + failed;
-            progress.ingested += sent.lines.len() as u64 - rejected;
-            progress.parse_failures += failed;
-            progress.ingestion_failures += rejected;
-            progress.bytes += sent.end.offset - state.place.offset;
+            state.progress += self.loader.counted(Progress {
+                processed: sent.lines.len() as u64 + failed,
+                ingested: sent.lines.len() as u64 - rejected,
+                parse_failures: failed,
+                ingestion_failures: rejected,
+                file_failures: 0,
+                bytes: sent.end.offset - state.place.offset,
+            });
             state.place = sent.end;
             for (line, reason) in &sent.failures {
                 state.mistakes.note(&file.key, reason, Some(*line));

@@ -37,7 +37,7 @@ use crate::store::Store;
 
 pub use csv::CsvConfiguration;
 pub use error::BatchLoadError;
-pub use model::{AttributeMapping, DataModel, DimensionMapping, MixedMeasureMapping, MultiMeasureMappings};
+pub use model::{DataModel, DimensionMapping};
 use report::Mistakes;
 use task::TaskState;
 pub use task::{
@@ -74,6 +74,8 @@ struct Loader {
     buckets: Buckets,
     clock: Arc<dyn Clock>,
     stop: Shutdown,
+    /// What all tasks have done since the daemon started.
+    done: Mutex<Progress>,
 }
 
 /// A task that others may look at while it runs.
@@ -123,6 +125,12 @@ impl Loader {
     fn now(&self) -> i64 {
         self.clock.now().nanos()
     }
+
+    /// Counts a step of any task; the step comes back for the task's own progress.
+    fn counted(&self, step: Progress) -> Progress {
+        *self.done.lock().unwrap_or_else(PoisonError::into_inner) += step;
+        step
+    }
 }
 
 impl BatchLoads {
@@ -137,7 +145,7 @@ impl BatchLoads {
         stop: Shutdown,
     ) -> Result<Self, BatchLoadError> {
         let kept = store.documents(KIND, None, usize::MAX)?;
-        let loader = Loader { store, buckets, clock, stop };
+        let loader = Loader { store, buckets, clock, stop, done: Mutex::default() };
         let inner = Inner { loader, tasks: Mutex::default(), turns: Semaphore::new(AT_ONCE) };
         let loads = Self { inner: Arc::new(inner) };
         for document in kept {
@@ -173,6 +181,11 @@ impl BatchLoads {
             tasks.iter().map(|(id, task)| task.read(|state| state.summary(id))).collect();
         found.sort_by(|one, other| (other.created, &other.id).cmp(&(one.created, &one.id)));
         found
+    }
+
+    /// What all tasks together have done since the daemon started.
+    pub fn done(&self) -> Progress {
+        *self.inner.loader.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets a task that stopped go on where it stopped.
@@ -300,7 +313,7 @@ impl Loader {
         let Some(place) = place else { return Some(error) };
         let key = report::key(place.object_key_prefix.as_deref(), &task.id);
         let put = async {
-            let bucket = self.buckets.open_with(&place.bucket_name, &place.encryption()).await?;
+            let bucket = self.buckets.open_for_reports(&place.bucket_name, &place.encryption()).await?;
             bucket.put(&key, Bytes::from(report.to_string())).await
         };
         Some(match put.await {
@@ -317,9 +330,6 @@ fn after(now: i64, wait: Duration) -> i64 {
 
 impl ReportS3Configuration {
     fn encryption(&self) -> Encryption {
-        match self.encryption_option.as_deref() {
-            Some("SSE_KMS") => Encryption::Kms(self.kms_key_id.clone()),
-            _ => Encryption::Storage,
-        }
+        Encryption::of_option(self.encryption_option.as_deref(), self.kms_key_id.clone())
     }
 }

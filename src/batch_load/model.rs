@@ -9,7 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{
-    MeasureType, NameError, TimeUnit, check_attribute_name, check_dimension_name, check_measure_name,
+    AttributeMapping, MeasureType, MixedMeasureMapping, MultiMeasureMappings, NameError, TimeUnit,
+    check_attribute_name, check_dimension_name, check_measure_name,
 };
 
 /// A data model as it is written.
@@ -45,51 +46,6 @@ pub struct DimensionMapping {
     /// The dimension's name; by default the column's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_column: Option<String>,
-}
-
-/// The columns of a multi-measure record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct MultiMeasureMappings {
-    /// The measure name of all rows.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target_multi_measure_name: Option<String>,
-    /// The attributes.
-    pub multi_measure_attribute_mappings: Vec<AttributeMapping>,
-}
-
-/// A column that becomes an attribute of a multi-measure record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct AttributeMapping {
-    /// The file's column.
-    pub source_column: String,
-    /// The attribute's name; by default the column's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target_multi_measure_attribute_name: Option<String>,
-    /// The type of its values; DOUBLE by default, as for a record.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub measure_value_type: Option<String>,
-}
-
-/// A record that rows become.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct MixedMeasureMapping {
-    /// Where there is a measure name column: the rows it is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub measure_name: Option<String>,
-    /// The file's column, for a single value.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_column: Option<String>,
-    /// The record's measure name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target_measure_name: Option<String>,
-    /// The type of the value, or MULTI.
-    pub measure_value_type: String,
-    /// The attributes of a MULTI record.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub multi_measure_attribute_mappings: Option<Vec<AttributeMapping>>,
 }
 
 /// Why a data model was refused.
@@ -195,9 +151,9 @@ impl DataModel {
         check_unique(dimensions.iter().map(|dimension| &*dimension.name), "dimension")?;
         let measure_name = self.measure_name_column.clone();
         let measures = match (&self.multi_measure_mappings, &self.mixed_measure_mappings) {
-            (Some(multi), None) => multi.check(measure_name.is_some())?,
+            (Some(multi), None) => multi_measure(multi, measure_name.is_some())?,
             (None, Some(mixed)) if !mixed.is_empty() => {
-                let check = |mapping: &MixedMeasureMapping| mapping.check(measure_name.is_some());
+                let check = |mapping| mixed_measure(mapping, measure_name.is_some());
                 Measures::Mixed(mixed.iter().map(check).collect::<Result<_, _>>()?)
             }
             _ => {
@@ -230,52 +186,47 @@ impl Mapping {
     }
 }
 
-impl MultiMeasureMappings {
-    fn check(&self, has_name_column: bool) -> Result<Measures, ModelError> {
-        let name = match (&self.target_multi_measure_name, has_name_column) {
-            (Some(name), false) => Some(measure_name(name)?),
-            (None, true) => None,
-            _ => {
-                return Err(wrong(
-                    "With MultiMeasureMappings exactly one of MeasureNameColumn and TargetMultiMeasureName must \
-                     be specified.",
-                ));
-            }
-        };
-        Ok(Measures::Multi { name, attributes: attributes(&self.multi_measure_attribute_mappings)? })
-    }
+fn multi_measure(mappings: &MultiMeasureMappings, has_name_column: bool) -> Result<Measures, ModelError> {
+    let name = match (&mappings.target_multi_measure_name, has_name_column) {
+        (Some(name), false) => Some(measure_name(name)?),
+        (None, true) => None,
+        _ => {
+            return Err(wrong(
+                "With MultiMeasureMappings exactly one of MeasureNameColumn and TargetMultiMeasureName must \
+                 be specified.",
+            ));
+        }
+    };
+    Ok(Measures::Multi { name, attributes: attributes(&mappings.multi_measure_attribute_mappings)? })
 }
 
-impl MixedMeasureMapping {
-    fn check(&self, has_name_column: bool) -> Result<Mixed, ModelError> {
-        let when = match (&self.measure_name, has_name_column) {
-            (Some(name), true) => Some(name.clone()),
-            (None, true) => {
-                return Err(wrong("MeasureName is required where MeasureNameColumn is specified."));
-            }
-            (_, false) => None,
-        };
-        let name = self.target_measure_name.as_ref().or(self.measure_name.as_ref());
-        let name = name.or(self.source_column.as_ref());
-        let name = measure_name(given(name.map(String::as_str), "TargetMeasureName of a mapping")?)?;
-        let mappings = self.multi_measure_attribute_mappings.as_deref();
-        let value = match (self.measure_value_type.as_str(), mappings) {
-            ("MULTI", Some(mappings)) => MixedValue::Multi(attributes(mappings)?),
-            ("MULTI", None) => {
-                return Err(wrong("MultiMeasureAttributeMappings is required for the type MULTI."));
-            }
-            (_, Some(_)) => {
-                return Err(wrong("MultiMeasureAttributeMappings requires the measure value type MULTI."));
-            }
-            ("TIMESTAMP", None) => return Err(wrong("TIMESTAMP is an invalid measure value type.")),
-            (of, None) => {
-                let column = given(self.source_column.as_deref(), "SourceColumn of a measure mapping")?;
-                let source = Source { column: column.to_owned(), name: Arc::clone(&name) };
-                MixedValue::Single(Value { source, of: measure_type(of)? })
-            }
-        };
-        Ok(Mixed { when, name, value })
-    }
+fn mixed_measure(mapping: &MixedMeasureMapping, has_name_column: bool) -> Result<Mixed, ModelError> {
+    let when = match (&mapping.measure_name, has_name_column) {
+        (Some(name), true) => Some(name.clone()),
+        (None, true) => {
+            return Err(wrong("MeasureName is required where MeasureNameColumn is specified."));
+        }
+        (_, false) => None,
+    };
+    let name = mapping.name().or(mapping.source_column.as_deref());
+    let name = measure_name(given(name, "TargetMeasureName of a mapping")?)?;
+    let mappings = mapping.multi_measure_attribute_mappings.as_deref();
+    let value = match (mapping.measure_value_type.as_str(), mappings) {
+        ("MULTI", Some(mappings)) => MixedValue::Multi(attributes(mappings)?),
+        ("MULTI", None) => {
+            return Err(wrong("MultiMeasureAttributeMappings is required for the type MULTI."));
+        }
+        (_, Some(_)) => {
+            return Err(wrong("MultiMeasureAttributeMappings requires the measure value type MULTI."));
+        }
+        ("TIMESTAMP", None) => return Err(wrong("TIMESTAMP is an invalid measure value type.")),
+        (of, None) => {
+            let column = given(mapping.source_column.as_deref(), "SourceColumn of a measure mapping")?;
+            let source = Source { column: column.to_owned(), name: Arc::clone(&name) };
+            MixedValue::Single(Value { source, of: measure_type(of)? })
+        }
+    };
+    Ok(Mixed { when, name, value })
 }
 
 fn attributes(mappings: &[AttributeMapping]) -> Result<Vec<Value>, ModelError> {
@@ -284,10 +235,8 @@ fn attributes(mappings: &[AttributeMapping]) -> Result<Vec<Value>, ModelError> {
     }
     let attribute = |mapping: &AttributeMapping| {
         let column = given(Some(&mapping.source_column), "SourceColumn of an attribute mapping")?;
-        let name = mapping.target_multi_measure_attribute_name.as_deref().unwrap_or(column);
-        let source = source(column, name, "multi-measure attribute", check_attribute_name)?;
-        let of = mapping.measure_value_type.as_deref().map_or(Ok(MeasureType::Double), measure_type)?;
-        Ok(Value { source, of })
+        let source = source(column, mapping.name(), "multi-measure attribute", check_attribute_name)?;
+        Ok(Value { source, of: measure_type(mapping.value_type())? })
     };
     let attributes = mappings.iter().map(attribute).collect::<Result<Vec<_>, ModelError>>()?;
     check_unique(attributes.iter().map(|attribute| &*attribute.source.name), "multi-measure attribute")?;

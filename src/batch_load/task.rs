@@ -124,6 +124,16 @@ pub enum TaskStatus {
 }
 
 impl TaskStatus {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Created,
+        Self::InProgress,
+        Self::Failed,
+        Self::Succeeded,
+        Self::ProgressStopped,
+        Self::PendingResume,
+    ];
+
     /// Whether the task counts against the quotas of tasks at once.
     pub const fn is_active(self) -> bool {
         matches!(self, Self::Created | Self::InProgress | Self::PendingResume)
@@ -157,6 +167,17 @@ pub struct Progress {
     pub file_failures: u64,
     /// Bytes of rows.
     pub bytes: u64,
+}
+
+impl std::ops::AddAssign for Progress {
+    fn add_assign(&mut self, further: Self) {
+        self.processed += further.processed;
+        self.ingested += further.ingested;
+        self.parse_failures += further.parse_failures;
+        self.ingestion_failures += further.ingestion_failures;
+        self.file_failures += further.file_failures;
+        self.bytes += further.bytes;
+    }
 }
 
 /// A file of a task.

@@ -160,6 +160,8 @@ async fn files_become_rows_and_a_second_load_changes_nothing() {
     let again = running.load("in/").await;
     assert_eq!((again.status, again.progress.ingested), (TaskStatus::Succeeded, 5_001));
     assert_eq!(running.count().await, 5_001);
+    let done = running.loads.done();
+    assert_eq!((done.ingested, done.bytes), (10_002, 2 * bytes as u64), "both loads count");
     running.stop().await;
 }
 
@@ -315,10 +317,10 @@ async fn wrong_definitions_are_refused_at_once() {
     );
     at(
         refused("in/", |one| {
-            one["ReportConfiguration"]["ReportS3Configuration"]["EncryptionOption"] = json!("SSE_KMS");
+            one["ReportConfiguration"]["ReportS3Configuration"]["KmsKeyId"] = json!("alias/ours");
         })
         .await,
-        "a folder, which encrypts nothing",
+        "KmsKeyId requires the EncryptionOption SSE_KMS.",
     );
     at(
         refused("in/", |one| one["DataModelConfiguration"] = json!({})).await,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::expression::{Expression, ExpressionError};
 use crate::clock::Timestamp;
+use crate::record::{MixedMeasureMapping, MultiMeasureMappings};
 use crate::store::Tag;
 
 /// What CreateScheduledQuery asks for; its constraints are checked, its meaning is not.
@@ -76,50 +77,6 @@ pub struct DimensionMapping {
     pub name: String,
     /// `VARCHAR`.
     pub dimension_value_type: String,
-}
-
-/// Columns that become one multi-measure record.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct MultiMeasureMappings {
-    /// The measure's name, where no column has it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target_multi_measure_name: Option<String>,
-    /// Its attributes.
-    pub multi_measure_attribute_mappings: Vec<AttributeMapping>,
-}
-
-/// A column that becomes an attribute.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct AttributeMapping {
-    /// The column.
-    pub source_column: String,
-    /// The attribute, if it has another name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target_multi_measure_attribute_name: Option<String>,
-    /// The attribute's type.
-    pub measure_value_type: String,
-}
-
-/// A column, or several, that become a record of their own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct MixedMeasureMapping {
-    /// The value of the measure name's column in the rows this is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub measure_name: Option<String>,
-    /// The column with the value, unless the type is `MULTI`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source_column: Option<String>,
-    /// The measure's name in the target, if it is another.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target_measure_name: Option<String>,
-    /// The measure's type, which may be `MULTI`.
-    pub measure_value_type: String,
-    /// Attributes, if the type is `MULTI`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub multi_measure_attribute_mappings: Option<Vec<AttributeMapping>>,
 }
 
 /// Whether a scheduled query runs by itself.

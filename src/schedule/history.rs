@@ -98,13 +98,17 @@ impl Run {
         Timestamp::from_nanos(self.started_nanos)
     }
 
+    /// Every `RunStatus`.
+    pub const STATUSES: [&'static str; 4] =
+        ["AUTO_TRIGGER_SUCCESS", "AUTO_TRIGGER_FAILURE", "MANUAL_TRIGGER_SUCCESS", "MANUAL_TRIGGER_FAILURE"];
+
     /// `RunStatus`.
     pub const fn status(&self) -> &'static str {
         match (self.trigger, self.failure.is_some()) {
-            (Trigger::Auto, false) => "AUTO_TRIGGER_SUCCESS",
-            (Trigger::Auto, true) => "AUTO_TRIGGER_FAILURE",
-            (Trigger::Manual, false) => "MANUAL_TRIGGER_SUCCESS",
-            (Trigger::Manual, true) => "MANUAL_TRIGGER_FAILURE",
+            (Trigger::Auto, false) => Self::STATUSES[0],
+            (Trigger::Auto, true) => Self::STATUSES[1],
+            (Trigger::Manual, false) => Self::STATUSES[2],
+            (Trigger::Manual, true) => Self::STATUSES[3],
         }
     }
 }

@@ -7,12 +7,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::definition::{AttributeMapping, MixedMeasureMapping, Target};
+use super::definition::Target;
 use crate::clock::Timestamp;
 use crate::query::{ColumnInfo, ColumnType, Datum, ScalarType};
 use crate::record::{
-    Attribute, Dimension, Measure, MeasureType, MeasureValue, Record, check_attribute_name,
-    check_dimension_name, check_measure_name,
+    Attribute, AttributeMapping, Dimension, Measure, MeasureType, MeasureValue, MixedMeasureMapping, Record,
+    check_attribute_name, check_dimension_name, check_measure_name,
 };
 
 /// How rows become records.
@@ -290,10 +290,10 @@ impl Columns<'_> {
     fn attributes(&self, mappings: &[AttributeMapping]) -> Result<Vec<Column>, String> {
         let mut columns = Vec::with_capacity(mappings.len());
         for mapping in mappings {
-            let name = mapping.target_multi_measure_attribute_name.as_ref().unwrap_or(&mapping.source_column);
+            let name = mapping.name();
             check_attribute_name(name)
                 .map_err(|error| format!("The multi-measure attribute name {name:?} is invalid: {error}."))?;
-            columns.push(self.value(&mapping.source_column, name, &mapping.measure_value_type)?);
+            columns.push(self.value(&mapping.source_column, name, mapping.value_type())?);
         }
         unique("multi-measure attribute", columns.iter().map(|column| &*column.name))?;
         Ok(columns)
@@ -336,7 +336,7 @@ impl Columns<'_> {
     }
 
     fn single(&self, mapping: &MixedMeasureMapping) -> Result<Single, String> {
-        let own = mapping.target_measure_name.as_ref().or(mapping.measure_name.as_ref());
+        let own = mapping.name();
         let attributes = mapping.multi_measure_attribute_mappings.as_deref();
         if mapping.measure_value_type == "MULTI" {
             let name = own.ok_or("TargetMeasureName or MeasureName is required for a MULTI measure.")?;
@@ -349,7 +349,7 @@ impl Columns<'_> {
             return Err("MultiMeasureAttributeMappings is for measures of type MULTI only.".to_owned());
         }
         let source =
-            mapping.source_column.as_ref().ok_or("SourceColumn is required unless a measure is MULTI.")?;
+            mapping.source_column.as_deref().ok_or("SourceColumn is required unless a measure is MULTI.")?;
         let name = own.unwrap_or(source);
         measure_name(name)?;
         if mapping.measure_value_type == "TIMESTAMP" {

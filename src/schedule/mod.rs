@@ -13,7 +13,7 @@
 //! mapping      rows -> records           target    the table they go to
 //! book         what is due, what waits   run       one run
 //! report       records that were refused notice    what subscribers are told
-//! calls        what the API asks for
+//! calls        what the API asks for        counters numbers for operators
 //! ```
 //!
 //! This file is the timer: it takes what is due from the book and hands it to runs.
@@ -26,6 +26,7 @@ mod history;
 mod mapping;
 mod target;
 
+mod counters;
 mod notice;
 mod report;
 
@@ -50,15 +51,14 @@ use crate::shutdown::Shutdown;
 use crate::store::Store;
 
 pub use calls::Described;
-pub use definition::{
-    AttributeMapping, Definition, DimensionMapping, MixedMeasureMapping, MultiMeasureMappings,
-    ReportLocation, Request, State, Target,
-};
+pub use counters::ScheduleCounters;
+pub use definition::{Definition, DimensionMapping, ReportLocation, Request, State, Target};
 pub use error::ScheduleError;
 pub use expression::ExpressionError;
 pub use history::{ReportKey, Run, Stats, Trigger};
 
 use book::{Book, Entry};
+use counters::Tally;
 use history::{History, Invocation};
 use notice::{Notice, Notices};
 use run::Runner;
@@ -131,6 +131,7 @@ struct Inner {
     changing: tokio::sync::Mutex<()>,
     turns: Arc<Semaphore>,
     notices: Notices,
+    tally: Arc<Tally>,
     changed: Notify,
     /// Runs and notifications under way.
     tasks: Shutdown,
@@ -145,7 +146,13 @@ impl Schedules {
         let ScheduleParts { store, engine, buckets, clock } = parts;
         let book = read(&store, clock.now())?;
         let tasks = Shutdown::new();
-        let notices = Notices::new(options.notifications.clone(), Arc::clone(&clock), tasks.clone());
+        let tally = Arc::<Tally>::default();
+        let notices = Notices::new(
+            options.notifications.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&tally),
+            tasks.clone(),
+        );
         let inner = Inner {
             turns: Arc::new(Semaphore::new(options.runs_at_once.max(1))),
             runner: Runner { store, engine, buckets, clock, within: options.run_within },
@@ -153,6 +160,7 @@ impl Schedules {
             book: Mutex::new(book),
             changing: tokio::sync::Mutex::default(),
             notices,
+            tally,
             changed: Notify::new(),
             tasks,
         };
@@ -180,10 +188,12 @@ impl Schedules {
         self.inner.tasks.stop(within).await
     }
 
-    /// How many queries there are, and how many runs wait or are under way.
-    pub fn counts(&self) -> (usize, usize) {
+    /// What there is, what waits, and what was done since the daemon started.
+    pub fn counters(&self) -> ScheduleCounters {
         let book = self.inner.book();
-        (book.len(), book.iter().map(Entry::runs_ahead).sum())
+        let enabled = book.iter().filter(|entry| entry.definition.state == State::Enabled).count();
+        let ahead: usize = book.iter().map(Entry::runs_ahead).sum();
+        self.inner.tally.with(enabled as u64, (book.len() - enabled) as u64, ahead as u64)
     }
 
     /// Begins the runs that are due or wait for nothing else.
@@ -305,6 +315,7 @@ impl Inner {
         if let Err(error) = &ended {
             error!(id, %error, "the end of a run of a scheduled query could not be noted");
         }
+        self.tally.run(&run);
         let topic = definition.request.topic_arn.as_str();
         let disabled = is_final && self.disable(id).await;
         let next = self.book().get(id).and_then(|entry| entry.next);

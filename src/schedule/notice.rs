@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::counters::Tally;
 use super::definition::State;
 use super::history::Run;
 use crate::clock::{Clock, Timestamp};
@@ -29,6 +30,7 @@ pub(super) struct Notices {
     addresses: BTreeMap<String, String>,
     posts: Arc<Posts>,
     clock: Arc<dyn Clock>,
+    tally: Arc<Tally>,
     stop: Shutdown,
 }
 
@@ -104,8 +106,13 @@ fn summary(run: &Run) -> Value {
 }
 
 impl Notices {
-    pub(super) fn new(addresses: BTreeMap<String, String>, clock: Arc<dyn Clock>, stop: Shutdown) -> Self {
-        Self { addresses, posts: Arc::default(), clock, stop }
+    pub(super) fn new(
+        addresses: BTreeMap<String, String>,
+        clock: Arc<dyn Clock>,
+        tally: Arc<Tally>,
+        stop: Shutdown,
+    ) -> Self {
+        Self { addresses, posts: Arc::default(), clock, tally, stop }
     }
 
     /// Sends a notification about the query `arn` to the subscriber of `topic`, if there is one. Returns at
@@ -117,13 +124,17 @@ impl Notices {
         let place = match self.posts.enter(&lane, post.body.len()) {
             Ok(place) => place,
             Err(reason) => {
+                self.tally.notice(false);
                 warn!(topic, arn, kind = notice.kind(), reason, "a notification was dropped");
                 return;
             }
         };
         let (kind, arn, stop) = (notice.kind(), arn.to_owned(), self.stop.clone());
+        let tally = Arc::clone(&self.tally);
         self.stop.spawn(async move {
-            if let Err(reason) = place.deliver(&post, &stop).await {
+            let delivered = place.deliver(&post, &stop).await;
+            tally.notice(delivered.is_ok());
+            if let Err(reason) = delivered {
                 let url = without_query(&post.url);
                 warn!(topic = &*lane, arn, kind, url, reason, "a notification was not delivered");
             }

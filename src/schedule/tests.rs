@@ -96,7 +96,7 @@ impl House {
             self.schedules.inner.changed.notify_one();
             tokio::time::sleep(Duration::from_millis(5)).await;
             let due = self.schedules.inner.book().next_due();
-            if self.schedules.counts().1 == 0 && due.is_none_or(|due| due > self.clock.now()) {
+            if self.schedules.counters().runs_ahead == 0 && due.is_none_or(|due| due > self.clock.now()) {
                 return;
             }
         }
@@ -246,12 +246,16 @@ async fn what_is_disabled_does_not_run_until_it_is_enabled() {
     assert_eq!(house.schedules.describe(&id).expect("described").last, None, "nor after a restart");
     house.at(START + 15 * MINUTE).await;
     assert_eq!(house.last(&id).invocation(), Timestamp::from_nanos(START + 15 * MINUTE));
+    let counted = house.schedules.counters();
+    assert_eq!((counted.enabled, counted.disabled, counted.runs_ahead), (1, 0, 0));
+    assert_eq!(counted.runs[0], ("AUTO_TRIGGER_SUCCESS", 1));
     house.schedules.delete(&id).await.expect("deleted");
     house.at(START + 30 * MINUTE).await;
     assert!(matches!(house.schedules.describe(&id), Err(ScheduleError::NotFound { .. })));
     assert_eq!(house.schedules.list(None, 10).0.len(), 0);
     let house = house.reopen().await;
-    assert_eq!(house.schedules.counts(), (0, 0));
+    let left = house.schedules.counters();
+    assert_eq!((left.enabled, left.disabled, left.runs_ahead), (0, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -357,7 +361,8 @@ async fn what_cannot_work_is_refused_at_once() {
     }
     let tags = vec![("aws:x".to_owned(), String::new())];
     assert!(house.schedules.create(request("sums"), tags).await.is_err());
-    assert_eq!(house.schedules.counts(), (0, 0));
+    let left = house.schedules.counters();
+    assert_eq!((left.enabled, left.disabled, left.runs_ahead), (0, 0, 0));
     let id = house.schedules.create(request("sums"), Vec::new()).await.expect("created");
     house.schedules.tag(&id, vec![("k".to_owned(), "v".to_owned())]).await.expect("tagged");
     let house = house.reopen().await;
