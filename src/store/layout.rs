@@ -108,19 +108,8 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
     use crate::record::Attribute;
-
-    fn record(dimensions: &[&str], measure_name: &str, measure: Measure) -> Record {
-        let dimension = |name: &&str| Dimension { name: (*name).into(), value: "v".to_owned() };
-        Record {
-            dimensions: dimensions.iter().map(dimension).collect(),
-            measure_name: measure_name.into(),
-            measure,
-            time: Timestamp::from_nanos(0),
-            version: 1,
-        }
-    }
+    use crate::store::schema::tests::record;
 
     fn multi(attributes: &[(&str, MeasureValue)]) -> Measure {
         let attribute =

@@ -388,4 +388,4 @@ impl TableSchema {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

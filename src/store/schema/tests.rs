@@ -4,7 +4,8 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::record::{Attribute, MeasureValue};
 
-fn record(dimensions: &[&str], measure_name: &str, measure: Measure) -> Record {
+/// A record with these dimensions, at the beginning of time.
+pub(in crate::store) fn record(dimensions: &[&str], measure_name: &str, measure: Measure) -> Record {
     let dimension = |name: &&str| Dimension { name: (*name).into(), value: "v".to_owned() };
     Record {
         dimensions: dimensions.iter().map(dimension).collect(),
