@@ -23,7 +23,7 @@ pub(crate) mod value;
 use std::fmt;
 
 #[cfg(test)]
-pub(crate) use functions::names as function_names;
+pub(crate) use functions::{names as function_names, names_elsewhere as function_names_elsewhere};
 pub(crate) use functions::{to_base64, trace_id};
 pub(crate) use query::{Expr, Query};
 

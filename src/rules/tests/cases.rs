@@ -153,6 +153,26 @@ fn print_value(value: &MeasureValue) -> String {
     }
 }
 
+/// What we decided where AWS says nothing is a table of the documentation, and each row of it is tested.
+#[test]
+fn every_decision_has_a_case() {
+    let text = std::fs::read_to_string(root().join("tests/rules/decisions.toml")).expect("the cases");
+    let file: File = toml::from_str(&text).expect("cases");
+    let page = std::fs::read_to_string(root().join("docs/rules.md")).expect("the page");
+    let section = page.split("### Where AWS's pages disagree or say nothing\n").nth(1).expect("the table");
+    let section = section.split("\n#").next().expect("its end");
+    let rows: Vec<&str> =
+        section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()).skip(2).collect();
+    assert!(rows.len() > 30, "{rows:?}");
+    let untested: Vec<&&str> =
+        rows.iter().filter(|row| !file.case.iter().any(|case| case.name.starts_with(**row))).collect();
+    assert!(untested.is_empty(), "no case for {untested:?}");
+    let stray: Vec<&str> = file.case.iter().map(|case| case.name.as_str()).collect();
+    let stray: Vec<&&str> =
+        stray.iter().filter(|name| !rows.iter().any(|row| name.starts_with(row))).collect();
+    assert!(stray.is_empty(), "not in docs/rules.md: {stray:?}");
+}
+
 #[test]
 fn every_case_has_its_effects() {
     let mut paths: Vec<PathBuf> = std::fs::read_dir(root().join("tests/rules"))

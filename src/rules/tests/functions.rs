@@ -3,14 +3,15 @@
 //! A table has `rows` of an expression and its value as JSON text, or `undefined`. `numbers` are calls whose `?`
 //! takes what the specification's class N1 takes, `texts` those whose `?` takes what class S takes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
 use serde::Deserialize;
 
-use super::super::sql::function_names;
+use super::super::sql::{function_names, function_names_elsewhere};
 use super::super::{Outgoing, Rule, RuleSet, StandIns};
+use super::generate::called;
 use super::message;
 use crate::message::Message;
 
@@ -145,7 +146,7 @@ fn every_function_does_what_its_table_says() {
     let echo = ("arn:aws:lambda:us-east-1:1:function:echo".to_owned(), "http://127.0.0.1:9".into());
     let files =
         StandIns { secrets: Some(root.join("secrets")), functions: [echo].into(), ..StandIns::default() };
-    let mut untested: BTreeSet<&str> = function_names().collect();
+    let mut untested: BTreeSet<&str> = function_names().map(|(name, _)| name).collect();
     let mut wrong = String::new();
     for entry in std::fs::read_dir(&root).expect("the folder of tables") {
         let path = entry.expect("an entry").path();
@@ -156,9 +157,53 @@ fn every_function_does_what_its_table_says() {
         let file: File = toml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         for table in &file.function {
             run(table, &files, &mut wrong);
+            assert!(!table.rows.is_empty(), "{} has no rows", table.name);
             untested.remove(table.name.as_str());
         }
     }
     assert!(wrong.is_empty(), "\n{wrong}");
     assert!(untested.is_empty(), "no table for {untested:?}");
+}
+
+/// The page names every function, and only those, with the right mark for those 2015-10-08 lacks.
+#[test]
+fn the_page_names_every_function() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules-functions.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    let mut documented: BTreeMap<String, bool> = BTreeMap::new();
+    for row in page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()) {
+        if row == "Function" || row.starts_with("---") {
+            continue;
+        }
+        // `decode with 'base64' (16)` is about decode.
+        let names = row.split(" with ").next().unwrap_or(row).trim_end_matches(" (16)");
+        for name in names.split(' ') {
+            documented.insert(name.to_lowercase(), row.ends_with("(16)"));
+        }
+    }
+    let functions = function_names().map(|(name, since_2016)| (name.to_owned(), since_2016));
+    let elsewhere = function_names_elsewhere().map(|name| (name.to_owned(), false));
+    // A keyword to the parser, a function to AWS's reference.
+    let expected = functions.chain(elsewhere).chain([("cast".to_owned(), false)]);
+    assert_eq!(documented, expected.collect::<BTreeMap<_, _>>());
+}
+
+#[test]
+fn functions_of_other_services_are_refused_with_a_sentence() {
+    for name in function_names_elsewhere() {
+        let sql = format!("SELECT {name}('a', 'b', 'c') AS x FROM 'iot/topic'");
+        let error = Rule::parse_toml("rule", &format!("sql = \"{sql}\"")).expect_err(name).to_string();
+        assert!(error.contains(&format!("line 1:8: {name}() ")) && error.len() > 80, "{error}");
+    }
+}
+
+/// What is generated calls every function that needs nothing beside the message.
+#[test]
+fn generated_statements_call_every_function() {
+    let called: BTreeSet<String> = called().map(str::to_lowercase).collect();
+    let missing: Vec<&str> = function_names()
+        .map(|(name, _)| name)
+        .filter(|name| !called.contains(*name) && !matches!(*name, "aws_lambda" | "get_secret"))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

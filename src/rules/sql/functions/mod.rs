@@ -262,10 +262,16 @@ pub(super) fn lookup(name: &str) -> Lookup {
     }
 }
 
-/// The names of all functions.
+/// The names of all functions, each with whether 2015-10-08 lacks it.
 #[cfg(test)]
-pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    FUNCTIONS.iter().map(|function| function.name)
+pub(crate) fn names() -> impl Iterator<Item = (&'static str, bool)> {
+    FUNCTIONS.iter().map(|function| (function.name, function.since_2016))
+}
+
+/// The names of those that are refused.
+#[cfg(test)]
+pub(crate) fn names_elsewhere() -> impl Iterator<Item = &'static str> {
+    ELSEWHERE.iter().map(|(name, _)| *name)
 }
 
 impl Function {
