@@ -184,3 +184,41 @@ impl From<QueryError> for ApiError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_status() {
+        let text = || "why".to_owned();
+        let cases: [(ApiError, u16, &str); 17] = [
+            (ApiError::validation("why"), 400, "ValidationException"),
+            (ApiError::constraints(&[text()]), 400, "ValidationException"),
+            (ApiError::serialization("why"), 400, "SerializationException"),
+            (QueryError::Validation(text()).into(), 400, "ValidationException"),
+            (QueryError::Execution(text()).into(), 400, "QueryExecutionException"),
+            (QueryError::Exhausted(text()).into(), 400, "QueryExecutionException"),
+            (StoreError::QuotaExceeded(text()).into(), 402, "ServiceQuotaExceededException"),
+            (ApiError::access_denied("why"), 403, "AccessDeniedException"),
+            (ApiError::not_found("why"), 404, "ResourceNotFoundException"),
+            (ApiError::unknown_operation(), 404, "UnknownOperationException"),
+            (ApiError::conflict("why"), 409, "ConflictException"),
+            (QueryError::Conflict(text()).into(), 409, "ConflictException"),
+            (ApiError::rejected_records(&[]), 419, "RejectedRecordsException"),
+            (QueryError::Throttled(text()).into(), 429, "ThrottlingException"),
+            (QueryError::Unavailable(text()).into(), 500, "InternalServerException"),
+            (QueryError::Internal(text()).into(), 500, "InternalServerException"),
+            (ApiError::internal("why"), 500, "InternalServerException"),
+        ];
+        for (error, status, code) in cases {
+            assert_eq!((error.status().as_u16(), error.code()), (status, code));
+            let body = error.body();
+            assert!(
+                body["__type"].as_str().is_some_and(|kind| kind.ends_with(&format!("#{code}"))),
+                "{body}"
+            );
+            assert_eq!(body["message"], body["Message"]);
+        }
+    }
+}

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::shape::Shape;
+use super::shape::{STRING, Shape};
 
 /// The most results a page may have, and how many it has by default: scripts that read the first
 /// page only get as much as AWS would ever give them.
@@ -15,8 +15,8 @@ pub(crate) const RESULTS_PER_PAGE_MAX: usize = 20;
 /// The shape of `MaxResults`.
 pub(crate) const MAX_RESULTS: Shape = Shape::Integer(1, 20);
 
-/// The shape of a paging token.
-pub(crate) const PAGING_TOKEN: Shape = Shape::Text(0, 2048);
+/// The shape of a paging token: whether it was made here is found out when it is used.
+pub(crate) const PAGING_TOKEN: Shape = STRING;
 
 /// What a list call says about paging.
 #[derive(Debug, Deserialize)]

@@ -15,8 +15,10 @@ use crate::store::Resource;
 
 const TAG: Shape =
     Shape::Structure(&[required("Key", Shape::Text(1, 128)), required("Value", Shape::Text(0, 256))]);
-/// The longest ARN either service takes.
+/// The longest ARN that Timestream Query takes, for scheduled queries.
 const ARN: Shape = Shape::Text(1, 2048);
+/// Timestream Write's are shorter.
+const WRITE_ARN: Shape = Shape::Structure(&[required("ResourceARN", Shape::Text(1, 1011))]);
 
 /// The list of tags of a create call.
 pub(crate) const TAGS: Shape = Shape::List(&TAG, 0, 200);
@@ -70,6 +72,12 @@ pub(crate) fn pairs(tags: Option<Vec<Tag>>) -> Vec<crate::store::Tag> {
     tags.into_iter().flatten().map(|tag| (tag.key, tag.value)).collect()
 }
 
+/// The database or table that an ARN names.
+fn resource(context: &Context, arn: &str) -> Result<Resource, ApiError> {
+    WRITE_ARN.check(&json!({ "ResourceARN": arn }))?;
+    context.arns.resource(arn)
+}
+
 /// TagResource.
 pub(crate) async fn tag(context: &Context, input: Value) -> Result<Value, ApiError> {
     let TagResource { resource_arn, tags } = super::json::read(&TAG_RESOURCE, input)?;
@@ -77,7 +85,7 @@ pub(crate) async fn tag(context: &Context, input: Value) -> Result<Value, ApiErr
         context.schedules.tag(id, pairs(Some(tags))).await?;
         return Ok(json!({}));
     }
-    let resource = context.arns.resource(&resource_arn)?;
+    let resource = resource(context, &resource_arn)?;
     context.blocking(move |store| store.tag(&resource, pairs(Some(tags)))).await?;
     Ok(json!({}))
 }
@@ -89,7 +97,7 @@ pub(crate) async fn untag(context: &Context, input: Value) -> Result<Value, ApiE
         context.schedules.untag(id, &tag_keys).await?;
         return Ok(json!({}));
     }
-    let resource = context.arns.resource(&resource_arn)?;
+    let resource = resource(context, &resource_arn)?;
     context.blocking(move |store| store.untag(&resource, &tag_keys)).await?;
     Ok(json!({}))
 }
@@ -100,7 +108,7 @@ pub(crate) async fn list(context: &Context, input: Value) -> Result<Value, ApiEr
     let mut tags = match arn::scheduled_query(&resource_arn) {
         Some(id) => context.schedules.tags(id)?,
         None => {
-            let resource: Resource = context.arns.resource(&resource_arn)?;
+            let resource = resource(context, &resource_arn)?;
             context.blocking(move |store| store.tags(&resource)).await?
         }
     };

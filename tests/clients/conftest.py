@@ -1,6 +1,7 @@
 """A daemon of each test's own, and the unmodified clients that talk to it."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -11,6 +12,8 @@ import time
 
 import boto3
 import pytest
+
+import models
 
 SHIPPED_RULES = pathlib.Path(__file__).resolve().parents[2] / "rules"
 CREDENTIALS = {
@@ -27,6 +30,16 @@ def pytest_addoption(parser):
     parser.addoption("--binary", required=True, help="the tidemill to test")
     parser.addoption("--javascript", required=True, help="the folder of the client for Node")
     parser.addoption("--rust", required=True, help="the client in Rust")
+
+
+def check_answer(service, event_name, response_dict=None, **_):
+    """Fails where a successful answer is not what the model says."""
+    if response_dict is None or response_dict["status_code"] >= 300:
+        return
+    shape = models.service(service).operation_model(event_name.rsplit(".", 1)[1]).output_shape
+    answer = json.loads(response_dict["body"] or b"{}")
+    wrong = list(models.mistakes(shape, answer)) if shape else [name for name in answer]
+    assert not wrong, (event_name, wrong)
 
 
 class Daemon:
@@ -54,7 +67,11 @@ class Daemon:
         return list(data.rglob("*.parquet"))
 
     def client(self, service):
-        return boto3.client(service, endpoint_url=self.url)
+        """A client whose answers are held against AWS's models, beside being used."""
+        client = boto3.client(service, endpoint_url=self.url)
+        if service in models.SERVICES:
+            client.meta.events.register("response-received", functools.partial(check_answer, service))
+        return client
 
     def cli(self, *arguments):
         """Runs the AWS CLI; its output as JSON."""

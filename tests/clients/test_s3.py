@@ -165,6 +165,7 @@ def test_a_lost_connection_delays_parts_and_loses_nothing(site, wire, pytestconf
         write(daemon, 100, 50)
         with pytest.raises(boto3.client("timestream-query").exceptions.InternalServerException) as failed:
             values(daemon)
+        assert failed.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
         assert "a part of the table could not be read" in str(failed.value), failed.value
         assert f"/{with_s3.BUCKET}/fleet/" in str(failed.value), failed.value
 

@@ -94,6 +94,14 @@ def refused(call, **arguments):
     return answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Message"]
 
 
+def raises(call, **arguments):
+    try:
+        call(**arguments)
+        return False
+    except botocore.exceptions.ClientError:
+        return True
+
+
 def record(value):
     return {"Dimensions": [{"Name": "d", "Value": "1"}], "MeasureName": "m", "MeasureValue": value,
             "Time": str(int(time.time() * 1000))}
@@ -183,6 +191,44 @@ def test_roles_and_policies_limit_operations(daemon):
         code, _, text = refused(rows, who="one", sql=sql)
         assert code == "AccessDeniedException", sql
     assert "timestream:SelectValues on resource: *" in refused(rows, who="one", sql="SELECT 1")[2]
+
+
+def test_answers_are_for_those_who_asked(daemon):
+    admin = client(daemon, "timestream-write", "admin")
+    admin.create_database(DatabaseName="plant")
+    asked = {"QueryString": "SELECT n FROM UNNEST(sequence(1, 30)) AS t (n)", "MaxRows": 10, "ClientToken": "t" * 32}
+    one, other = (client(daemon, "timestream-query", who) for who in ["admin", "reader"])
+    first = one.query(**asked)
+    assert one.query(**asked)["QueryId"] == first["QueryId"]
+    assert other.query(**asked)["QueryId"] != first["QueryId"]
+    further = {"QueryString": asked["QueryString"], "NextToken": first["NextToken"]}
+    code, _, text = refused(other.query, **further)
+    assert (code, text) == ("ValidationException", "Invalid pagination token.")
+    assert one.query(**further)["QueryId"] == first["QueryId"]
+
+
+def test_policies_and_keys_change_without_a_restart(daemon):
+    admin = client(daemon, "timestream-write", "admin")
+    admin.create_database(DatabaseName="plant")
+    for table in ["open", "closed"]:
+        admin.create_table(DatabaseName="plant", TableName=table)
+    one = client(daemon, "timestream-query", "one")
+    closed = {"QueryString": "SELECT * FROM plant.closed"}
+    assert refused(one.query, **closed)[0] == "AccessDeniedException"
+    (daemon.folder / "one.json").write_text(json.dumps(ONE_TABLE).replace("table/open", "table/closed"))
+    until(lambda: not raises(one.query, **closed))
+    assert refused(one.query, QueryString="SELECT * FROM plant.open")[0] == "AccessDeniedException"
+
+    config = daemon.folder / "config.toml"
+    before = config.read_text()
+    config.write_text(before.replace('"AKIDREADER"', '"AKIDFRESH"'))
+    fresh = client(daemon, "timestream-query", "AKIDFRESH", "reader-secret-key")
+    until(lambda: not raises(fresh.query, QueryString="SELECT 1"))
+    reader = client(daemon, "timestream-query", "reader")
+    assert refused(reader.query, QueryString="SELECT 1")[0] == "UnrecognizedClientException"
+    config.write_text(before.split("[[credentials]]")[0])
+    until(lambda: "count from the next start on" in (daemon.folder / "log").read_text())
+    assert not raises(fresh.query, QueryString="SELECT 1"), "what was said before stays"
 
 
 def test_iot_asks_too(daemon):
@@ -371,6 +417,21 @@ def test_a_password_on_every_transport(fleet, certs, transport):
         assert old.connect() == "Success"
         old.client.publish("dt/valve/x", "no", qos=1)
         until(lambda: old.gone is not None)
+
+
+def test_users_change_without_a_restart(fleet, pytestconfig):
+    config = fleet.folder / "config.toml"
+    done = tidemill(pytestconfig, "passwd", input="neu\n")
+    hashed = [word for word in config.read_text().split('"') if word.startswith("$argon2")]
+    config.write_text(config.read_text().replace(hashed[0], done.stdout.strip()))
+
+    def reason(password):
+        with Device(fleet.addresses["tcp"]) as device:
+            device.client.username_pw_set("pump", password)
+            return device.connect()
+
+    until(lambda: reason("neu") == "Success")
+    assert reason("geheim") == "Bad user name or password"
 
 
 @pytest.mark.parametrize("transport", ["tls", "wss"])

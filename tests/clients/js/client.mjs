@@ -1,4 +1,5 @@
-// The AWS SDK for JavaScript v3 against a tidemill: `node client.mjs option|environment URL`.
+// The AWS SDK for JavaScript v3 against a tidemill: `node client.mjs option|environment|refused URL`.
+// With `refused` the daemon lets the caller read only, and gives insights once a second, as AWS does.
 // Ends with an error at the first answer that is not what the SDK of a user would expect.
 
 import assert from "node:assert/strict";
@@ -7,7 +8,7 @@ import * as Write from "@aws-sdk/client-timestream-write";
 
 const [way, url] = process.argv.slice(2);
 // With `environment` the SDK finds the endpoint by itself, in AWS_ENDPOINT_URL, and discovers where to go.
-const options = way === "option" ? { endpoint: url } : {};
+const options = way === "environment" ? {} : { endpoint: url };
 const write = new Write.TimestreamWriteClient({ region: "eu-west-1", ...options });
 const query = new Query.TimestreamQueryClient({ region: "eu-west-1", ...options });
 
@@ -85,6 +86,8 @@ async function mistakes() {
     [write, new Write.WriteRecordsCommand({ DatabaseName }), Write.ValidationException],
     [write, new Write.CreateDatabaseCommand({ DatabaseName: "" }), Write.ValidationException],
     [write, new Write.DeleteDatabaseCommand({ DatabaseName }), Write.ValidationException],
+    [write, new Write.TagResourceCommand({ ResourceARN: "arn:aws:timestream:eu-west-1:0:database/js",
+      Tags: Array.from({ length: 51 }, (_, n) => ({ Key: String(n), Value: "v" })) }), Write.ServiceQuotaExceededException],
     [write, new Write.DescribeTableCommand({ DatabaseName, TableName: "none" }), Write.ResourceNotFoundException],
     [query, new Query.QueryCommand({ QueryString: "SELECT nothing" }), Query.ValidationException],
     [query, new Query.QueryCommand({ QueryString: "SELECT 1", MaxRows: 1001 }), Query.ValidationException],
@@ -101,7 +104,23 @@ async function mistakes() {
   }
 }
 
-await tables();
-await records();
-await pages();
-await mistakes();
+async function refusals() {
+  const once = { ...options, region: "eu-west-1", maxAttempts: 1 };
+  const reader = new Write.TimestreamWriteClient(once);
+  await assert.rejects(reader.send(new Write.CreateDatabaseCommand({ DatabaseName })), Write.AccessDeniedException);
+  const impatient = new Query.TimestreamQueryClient(once);
+  const QueryInsights = { Mode: "ENABLED_WITH_RATE_CONTROL" };
+  const throttled = async () => {
+    for (;;) await impatient.send(new Query.QueryCommand({ QueryString: "SELECT 1", QueryInsights }));
+  };
+  await assert.rejects(throttled(), (error) => error instanceof Query.ThrottlingException && error.$metadata.httpStatusCode === 429);
+}
+
+if (way === "refused") {
+  await refusals();
+} else {
+  await tables();
+  await records();
+  await pages();
+  await mistakes();
+}

@@ -1,9 +1,11 @@
-//! The AWS SDKs for Rust against a tidemill: `tidemill-rust-client option|environment URL`.
+//! The AWS SDKs for Rust against a tidemill: `tidemill-rust-client option|environment|refused URL`.
 //!
+//! With `refused` the daemon lets the caller read only, and gives insights once a second, as AWS does.
 //! Ends with an error at the first answer that is not what the SDK of a user would expect.
 
 use std::process::ExitCode;
 
+use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_timestreamquery::config::Credentials;
 use aws_sdk_timestreamquery::types::{QueryInsights, QueryInsightsMode};
@@ -19,7 +21,7 @@ const TABLE: &str = "points";
 async fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, way, url] = &arguments[..] else {
-        eprintln!("usage: tidemill-rust-client option|environment URL");
+        eprintln!("usage: tidemill-rust-client option|environment|refused URL");
         return ExitCode::from(2);
     };
     match run(way, url).await {
@@ -35,6 +37,9 @@ async fn run(way: &str, url: &str) -> Done {
     let config = config(way, url).await;
     let write = aws_sdk_timestreamwrite::Client::new(&config);
     let query = aws_sdk_timestreamquery::Client::new(&config);
+    if way == "refused" {
+        return refusals(&write, &query).await;
+    }
     tables(&write).await?;
     let first = records(&write).await?;
     rejections(&write, &first).await?;
@@ -48,8 +53,11 @@ async fn config(way: &str, url: &str) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .region(Region::new("eu-central-1"))
-        .credentials_provider(Credentials::new("any", "any", None, None, "test"));
-    if way == "option" {
+        .credentials_provider(Credentials::new("any", "any-secret", None, None, "test"));
+    if way == "refused" {
+        loader = loader.retry_config(RetryConfig::disabled());
+    }
+    if way != "environment" {
         loader = loader.endpoint_url(url);
     }
     loader.load().await
@@ -144,6 +152,25 @@ async fn pages(query: &aws_sdk_timestreamquery::Client) -> Done {
     let prepared = query.prepare_query().query_string(sql).validate_only(true).send().await?;
     assert_eq!(prepared.columns().len(), 1);
     Ok(())
+}
+
+async fn refusals(write: &aws_sdk_timestreamwrite::Client, query: &aws_sdk_timestreamquery::Client) -> Done {
+    let denied = write.create_database().database_name(DATABASE).send().await.expect_err("a reader");
+    let denied = denied.into_service_error();
+    assert!(
+        denied.is_access_denied_exception() && denied.to_string().contains("CreateDatabase"),
+        "{denied:?}"
+    );
+    let insights = QueryInsights::builder().mode(QueryInsightsMode::EnabledWithRateControl).build()?;
+    for _ in 0..1_000 {
+        let asked = query.query().query_string("SELECT 1").query_insights(insights.clone());
+        match asked.send().await.map_err(|error| error.into_service_error()) {
+            Ok(_) => {}
+            Err(error) if error.is_throttling_exception() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err("a thousand queries in a row had insights".into())
 }
 
 async fn mistakes(write: &aws_sdk_timestreamwrite::Client, query: &aws_sdk_timestreamquery::Client) -> Done {
