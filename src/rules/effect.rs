@@ -180,6 +180,12 @@ pub enum FailureReason {
         /// The limit.
         limit: usize,
     },
+    /// One text grew longer than a text may.
+    #[error("a text the statement makes exceeds {limit} bytes")]
+    TextTooLong {
+        /// The limit.
+        limit: usize,
+    },
     /// A function that others run gave no answer.
     #[error("aws_lambda: {function}: {reason}")]
     Function {

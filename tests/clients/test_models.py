@@ -88,7 +88,7 @@ def test_what_a_model_allows_has_the_right_form(ask, service, operation):
     requests = [request, {**request, "AMemberOfTomorrow": {"a": [1]}}]
     for place, name, member, required, with_value in members(service, operation):
         requests += [with_value(own(service, name, value)) for value in models.limits(member, name)]
-        if not required:
+        if not required and not place.endswith(".member"):
             requests.append(with_value(None))
     for request in requests:
         status, answer = ask(operation, request)

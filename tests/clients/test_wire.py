@@ -7,6 +7,8 @@ import re
 import socket
 import time
 
+import boto3
+import botocore.config
 import pytest
 
 TABLE = {"DatabaseName": "db-1", "TableName": "t.1"}
@@ -197,5 +199,7 @@ def test_an_answer_nobody_reads_is_given_up(tmp_path, pytestconfig):
         for _ in range(8):
             deaf.sendall(head.encode() + body)
         # The one connection there is becomes free although its client never goes away.
-        assert daemon.client("timestream-write").list_databases()["Databases"] == []
+        patient = botocore.config.Config(retries={"total_max_attempts": 20, "mode": "standard"})
+        client = boto3.client("timestream-write", endpoint_url=daemon.url, config=patient)
+        assert client.list_databases()["Databases"] == []
         deaf.close()

@@ -106,7 +106,7 @@ impl<'a> Scope<'a> {
     /// Takes the room for a text of `bytes`; `false` when it is too long or the budget is used up.
     pub(super) fn charge_text(&self, bytes: usize) -> bool {
         if bytes > TEXT_BYTES_MAX {
-            self.run.exceed_bytes();
+            self.run.exceed_text();
             return false;
         }
         self.charge(bytes)
@@ -116,7 +116,7 @@ impl<'a> Scope<'a> {
     /// too long or the budget is used up.
     pub(crate) fn extend_text(&self, text: &mut String, more: &str) -> bool {
         if text.len() + more.len() > TEXT_BYTES_MAX {
-            self.run.exceed_bytes();
+            self.run.exceed_text();
             return false;
         }
         text.push_str(more);

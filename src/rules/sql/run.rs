@@ -11,6 +11,7 @@ use crate::message::Message;
 use crate::rules::answers::{Answers, CALLS_MAX, FunctionCall};
 use crate::rules::effect::FailureReason;
 
+use super::eval::TEXT_BYTES_MAX;
 use super::payload::Payload;
 use super::query::Query;
 use super::value::Value;
@@ -26,6 +27,8 @@ const VARIABLE_BYTES_MAX: usize = 128 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Excess {
     Bytes,
+    /// Of one text.
+    Text,
     Steps,
     Variables,
     /// An answer that is not there yet.
@@ -120,6 +123,7 @@ impl<'a> Run<'a> {
             None => return self.failure.borrow().clone().map(Ended::Failed),
             Some(Excess::Answer) => return self.asked.borrow().clone().map(Ended::Asks),
             Some(Excess::Bytes) => FailureReason::ResultTooLarge { limit: MADE_BYTES_MAX },
+            Some(Excess::Text) => FailureReason::TextTooLong { limit: TEXT_BYTES_MAX },
             Some(Excess::Steps) => FailureReason::TooManySteps { limit: STEPS_MAX },
             Some(Excess::Variables) => FailureReason::VariablesTooLarge { limit: VARIABLE_BYTES_MAX },
             Some(Excess::Calls) => FailureReason::TooManyCalls { limit: CALLS_MAX },
@@ -161,9 +165,9 @@ impl<'a> Run<'a> {
         self.excess.get().is_some()
     }
 
-    /// Declares the rule's result void for the bytes it made.
-    pub(super) fn exceed_bytes(&self) {
-        self.exceed(Excess::Bytes);
+    /// Declares the rule's result void for the length of a text.
+    pub(super) fn exceed_text(&self) {
+        self.exceed(Excess::Text);
     }
 
     fn exceed(&self, excess: Excess) {
