@@ -16,6 +16,7 @@ use super::lines::Lines;
 use super::listener::{self, Door};
 use super::mailbox::{Backlog, Mailbox};
 use super::options::BrokerOptions;
+use super::outbound::expiry_left;
 use super::packet::Will;
 use super::restore;
 use super::retained::{Cursor, Page, Retained};
@@ -54,7 +55,9 @@ impl Broker {
         books.settle(options.outbound_inflight_max.into());
         let next_number = AtomicU64::new(books.next_number());
         let mut kept = Retained::new(options.retained_messages_max, options.retained_bytes_max);
-        for message in retained.into_values() {
+        // What has expired is in the journal still, and would take the place of what has not.
+        let now = clock.now();
+        for message in retained.into_values().filter(|message| expiry_left(message, || now).is_ok()) {
             kept.set(&message);
         }
         let shared = Shared {

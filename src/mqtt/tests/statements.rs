@@ -125,6 +125,9 @@ async fn an_expired_retained_message_makes_room() {
     client.send(&publish_with(5, 0b0011, 1, "t", &[], b"y")).await;
     client.packet().await;
     assert_eq!(daemon.broker.counters().retained_refused, 0);
+    let daemon = daemon.after_a_crash().await;
+    let mut subscriber = daemon.subscriber(5, "s", "#", 0).await;
+    assert_eq!(subscriber.packet().await, publish_with(5, 1, 0, "t", &[], b"y"));
 }
 
 /// 3.10.4: a delivery that has begun is completed after UNSUBSCRIBE, across connections too; none begins.
