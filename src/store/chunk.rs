@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+use ahash::RandomState;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanBuilder, Float64Builder, Int64Array, Int64Builder, RecordBatch,
     StringViewBuilder, TimestampNanosecondArray, TimestampNanosecondBuilder, UInt32Array, new_null_array,
@@ -88,7 +89,7 @@ impl Chunk {
     /// The first `count` of the open rows.
     pub(crate) fn seal(open: &OpenRows, count: usize, index: &SeriesIndex, columns: &[ValueColumn]) -> Self {
         let rows = &open.rows[..count];
-        let mut local: HashMap<u32, u32> = HashMap::new();
+        let mut local: HashMap<u32, u32, RandomState> = HashMap::default();
         let mut distinct = Vec::new();
         let mut series = Vec::with_capacity(rows.len());
         let mut builders: Vec<Option<ValueBuilder>> = Vec::new();

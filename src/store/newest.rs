@@ -5,7 +5,8 @@
 //! too many, answer with a time no part of theirs exceeds.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+
+use ahash::RandomState;
 
 /// How many series are told apart, 16 bytes each.
 const SERIES_MAX: usize = 1_000_000;
