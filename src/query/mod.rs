@@ -6,7 +6,7 @@
 //! text -> limits, dialect, values, weight -> words, statement -> names (tables, functions)
 //!      -> rewrite, calls, literals, phrases, places, subquery, ties, copies, like, select_list
 //!      -> context, operators, unnest, using, windows, union, branches (logical plan)
-//!      -> spread -> table, prune, part_reader (scan) -> lambda_places, deadline (physical plan)
+//!      -> spread -> table, prune, part_reader (scan) -> lambda_places, runs, deadline (physical plan)
 //!      -> results, rows, insights, wire_text (page) -> cursor (token), running (cancel)
 //! ```
 //!
@@ -56,6 +56,7 @@ mod table;
 
 mod deadline;
 mod lambda_places;
+mod runs;
 
 mod column_json;
 mod insights;
