@@ -189,6 +189,7 @@ fn a_hostile_crowd_costs_bounded_memory_and_nobody_else() {
 }
 
 /// Everybody who wishes it ill, one after another.
+#[expect(clippy::print_stdout, reason = "how close it came is told")]
 fn crowd(daemon: &Daemon, idle: u64) {
     let address = daemon.mqtt;
     let mut dice = Dice(0x0068_6F73_7469_6C65);
