@@ -193,16 +193,20 @@ fn in_values(parser: &Parser) -> Option<bool> {
     (is(next, Keyword::IN) && opens && is(next + 2, Keyword::VALUES)).then_some(negated)
 }
 
+fn parenthesised_query(parser: &mut Parser) -> Result<Box<Expr>, ParserError> {
+    parser.expect_token(&Token::LParen)?;
+    let query = Box::new(Expr::Subquery(parser.parse_query()?));
+    parser.expect_token(&Token::RParen)?;
+    Ok(query)
+}
+
 /// `x IN (VALUES ..)` is `x = ANY (VALUES ..)`.
 fn parse_in_values(parser: &mut Parser, left: &Expr, negated: bool) -> Result<Expr, ParserError> {
     if negated {
         parser.next_token();
     }
     parser.next_token();
-    parser.expect_token(&Token::LParen)?;
-    let right = Box::new(Expr::Subquery(parser.parse_query()?));
-    parser.expect_token(&Token::RParen)?;
-    let left = Box::new(left.clone());
+    let (left, right) = (Box::new(left.clone()), parenthesised_query(parser)?);
     let any = Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, is_some: false };
     Ok(match negated {
         true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(any))) },
@@ -267,10 +271,7 @@ fn parse_quantified(
 ) -> Result<Expr, ParserError> {
     parser.next_token();
     parser.next_token();
-    parser.expect_token(&Token::LParen)?;
-    let right = Box::new(Expr::Subquery(parser.parse_query()?));
-    parser.expect_token(&Token::RParen)?;
-    let left = Box::new(left.clone());
+    let (left, right) = (Box::new(left.clone()), parenthesised_query(parser)?);
     Ok(match is_any {
         true => Expr::AnyOp { left, compare_op, right, is_some: false },
         false => Expr::AllOp { left, compare_op, right },

@@ -3,7 +3,7 @@
 //! The way of a query, a file for each step:
 //!
 //! ```text
-//! text -> limits, dialect, values, weight -> words, statement -> names (tables, functions)
+//! text -> limits, dialect, values, weight -> words, statement, token_reader -> names (tables, functions)
 //!      -> rewrite, calls, literals, phrases, places, subquery, ties, copies, like, select_list
 //!      -> context, operators, unnest, using, windows, union, branches (logical plan)
 //!      -> spread -> table, prune, part_reader (scan) -> lambda_places, runs, deadline (physical plan)
@@ -25,6 +25,7 @@ mod source;
 mod dialect;
 mod like;
 mod statement;
+mod token_reader;
 mod values;
 mod weight;
 mod words;

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Tok
 use super::dialect::TimestreamDialect;
 use super::error::{Position, QueryError, syntax};
 use super::limits;
+use super::token_reader::TokenReader;
 use super::unload::{self, Unload};
 use super::values::{without_group_quantifier, wrap_bare_rows};
 use super::weight;
@@ -73,8 +74,8 @@ pub(crate) fn parse(sql: &str, parameters: &Parameters) -> Result<Statement, Que
         Token::LParen => parse_query(tokens, parameters).map(Statement::Query),
         Token::Word(word) if word.quote_style.is_none() => match word.value.to_ascii_uppercase().as_str() {
             "SELECT" | "WITH" => parse_query(tokens, parameters).map(Statement::Query),
-            "SHOW" => Words::of(&tokens).show(),
-            "DESCRIBE" | "DESC" => Words::of(&tokens).describe(),
+            "SHOW" => show(&tokens),
+            "DESCRIBE" | "DESC" => describe(&tokens),
             "UNLOAD" => unload::parse(tokens, parameters).map(|unload| Statement::Unload(Box::new(unload))),
             _ => Err(syntax(at)),
         },
@@ -355,106 +356,59 @@ fn place_of(query: &ast::Query) -> Position {
     Position::of(ast::Spanned::span(query)).unwrap_or(Position::START)
 }
 
-/// The words of a metadata statement, read from left to right.
-struct Words<'a> {
-    tokens: Vec<&'a TokenWithSpan>,
-    next: usize,
+fn show(tokens: &[TokenWithSpan]) -> Result<Statement, QueryError> {
+    let mut words = TokenReader::over(tokens);
+    // SHOW itself.
+    words.word()?;
+    if words.keyword("DATABASES") {
+        let like = like(&mut words)?;
+        words.end()?;
+        return Ok(Statement::ShowDatabases { like });
+    }
+    if words.keyword("TABLES") {
+        let database = if from(&mut words) { Some(name(&mut words)?) } else { None };
+        let like = like(&mut words)?;
+        words.end()?;
+        return Ok(Statement::ShowTables { database, like });
+    }
+    if words.keyword("MEASURES") && from(&mut words) {
+        let table = table(&mut words)?;
+        let like = like(&mut words)?;
+        words.end()?;
+        return Ok(Statement::ShowMeasures { table, like });
+    }
+    Err(syntax(words.here()))
 }
 
-impl<'a> Words<'a> {
-    /// The words after the first, which is known.
-    fn of(tokens: &'a [TokenWithSpan]) -> Self {
-        let is_word = |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::EOF);
-        Self { tokens: tokens.iter().filter(is_word).collect(), next: 1 }
-    }
+fn describe(tokens: &[TokenWithSpan]) -> Result<Statement, QueryError> {
+    let mut words = TokenReader::over(tokens);
+    // DESCRIBE itself.
+    words.word()?;
+    let table = table(&mut words)?;
+    words.end()?;
+    Ok(Statement::Describe { table })
+}
 
-    fn show(mut self) -> Result<Statement, QueryError> {
-        if self.keyword("DATABASES") {
-            let like = self.like()?;
-            return self.end(Statement::ShowDatabases { like });
-        }
-        if self.keyword("TABLES") {
-            let database = if self.from() { Some(self.name()?) } else { None };
-            let like = self.like()?;
-            return self.end(Statement::ShowTables { database, like });
-        }
-        if self.keyword("MEASURES") && self.from() {
-            let table = self.table()?;
-            let like = self.like()?;
-            return self.end(Statement::ShowMeasures { table, like });
-        }
-        Err(syntax(self.here()))
-    }
+fn from(words: &mut TokenReader<'_>) -> bool {
+    words.keyword("FROM") || words.keyword("IN")
+}
 
-    fn describe(mut self) -> Result<Statement, QueryError> {
-        let table = self.table()?;
-        self.end(Statement::Describe { table })
-    }
+fn name(words: &mut TokenReader<'_>) -> Result<Name, QueryError> {
+    let at = words.here();
+    Ok(Name { value: words.word()?.value.clone(), at })
+}
 
-    fn here(&self) -> Position {
-        match (self.tokens.get(self.next), self.tokens.last()) {
-            (Some(token), _) => token.span.start.into(),
-            (None, Some(last)) => last.span.end.into(),
-            (None, None) => Position::START,
-        }
+fn table(words: &mut TokenReader<'_>) -> Result<TableName, QueryError> {
+    let start = words.place();
+    let database = name(words)?;
+    let mut table = None;
+    while words.take(|token| *token == Token::Period) {
+        table = Some(words.word()?.value.clone());
     }
+    let Some(table) = table else { return Err(syntax(words.here())) };
+    Ok(TableName { database, table, written: words.written_since(start) })
+}
 
-    fn take(&mut self, wanted: impl Fn(&Token) -> bool) -> bool {
-        let found = self.tokens.get(self.next).is_some_and(|token| wanted(&token.token));
-        self.next += usize::from(found);
-        found
-    }
-
-    fn keyword(&mut self, name: &str) -> bool {
-        self.take(|token| {
-            matches!(token, Token::Word(word)
-                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name))
-        })
-    }
-
-    fn from(&mut self) -> bool {
-        self.keyword("FROM") || self.keyword("IN")
-    }
-
-    fn name(&mut self) -> Result<Name, QueryError> {
-        let at = self.here();
-        match self.tokens.get(self.next).map(|token| &token.token) {
-            Some(Token::Word(word)) => {
-                self.next += 1;
-                Ok(Name { value: word.value.clone(), at })
-            }
-            _ => Err(syntax(at)),
-        }
-    }
-
-    fn table(&mut self) -> Result<TableName, QueryError> {
-        let start = self.next;
-        let database = self.name()?;
-        let mut table = None;
-        while self.take(|token| *token == Token::Period) {
-            table = Some(self.name()?.value);
-        }
-        let Some(table) = table else { return Err(syntax(self.here())) };
-        let written = self.tokens.get(start..self.next).unwrap_or_default();
-        let written = written.iter().map(|token| token.token.to_string()).collect();
-        Ok(TableName { database, table, written })
-    }
-
-    fn like(&mut self) -> Result<Option<String>, QueryError> {
-        if !self.keyword("LIKE") {
-            return Ok(None);
-        }
-        match self.tokens.get(self.next).map(|token| &token.token) {
-            Some(Token::SingleQuotedString(pattern)) => {
-                self.next += 1;
-                Ok(Some(pattern.clone()))
-            }
-            _ => Err(syntax(self.here())),
-        }
-    }
-
-    fn end(mut self, statement: Statement) -> Result<Statement, QueryError> {
-        self.take(|token| *token == Token::SemiColon);
-        if self.next < self.tokens.len() { Err(syntax(self.here())) } else { Ok(statement) }
-    }
+fn like(words: &mut TokenReader<'_>) -> Result<Option<String>, QueryError> {
+    if words.keyword("LIKE") { words.text().map(Some) } else { Ok(None) }
 }

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use crate::buckets::{Encryption, KEY_BYTES_MAX, is_bucket_name};
 use crate::query::error::{Position, QueryError, syntax};
 use crate::query::statement::{Parameters, parse_query};
+use crate::query::token_reader::{TokenReader, is_word};
 
 /// Bytes of a megabyte and a gigabyte, as `max_file_size` counts them.
 const MEGABYTE: f64 = 1e6;
@@ -55,26 +56,22 @@ struct Given {
 /// Reads the statement; the tokens begin with the word UNLOAD, or with blanks before it.
 pub(crate) fn parse(tokens: Vec<TokenWithSpan>, parameters: &Parameters) -> Result<Unload, QueryError> {
     let (select, rest) = split(tokens)?;
-    let mut words = Words { tokens: rest, next: 0 };
+    let mut words = TokenReader::over(&rest);
     if !words.keyword("TO") {
         return Err(syntax(words.here()));
     }
     let at = words.here();
     let (bucket, prefix) = destination(&words.text()?, at)?;
-    let given = if words.keyword("WITH") { words.options()? } else { Vec::new() };
-    words.take(|token| *token == Token::SemiColon);
-    if words.next < words.tokens.len() {
-        return Err(syntax(words.here()));
-    }
+    let given = if words.keyword("WITH") { written_options(&mut words)? } else { Vec::new() };
+    words.end()?;
     let options = options(&given)?;
     check_length(&prefix, &options.partitioned_by)?;
     let select = parse_query(select, parameters)?;
     Ok(Unload { select, bucket, prefix, options })
 }
 
-/// The tokens inside the parentheses and those behind them, without blanks.
+/// The tokens inside the parentheses and those behind them.
 fn split(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Vec<TokenWithSpan>), QueryError> {
-    let is_word = |token: &TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::EOF);
     let mut words = tokens.iter().enumerate().filter(|(_, token)| is_word(token)).skip(1);
     let end = tokens.last().map_or(Position::START, |token| token.span.end.into());
     let open = match words.next() {
@@ -93,7 +90,7 @@ fn split(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, Vec<TokenWit
     });
     let Some((close, _)) = close else { return Err(syntax(end)) };
     let mut select = tokens;
-    let rest = select.split_off(close + 1).into_iter().filter(is_word).collect();
+    let rest = select.split_off(close + 1);
     select.truncate(close);
     Ok((select.split_off(open + 1), rest))
 }
@@ -257,84 +254,35 @@ impl Given {
     }
 }
 
-/// The words behind the select.
-struct Words {
-    tokens: Vec<TokenWithSpan>,
-    next: usize,
+/// The options in their parentheses.
+fn written_options(words: &mut TokenReader<'_>) -> Result<Vec<Given>, QueryError> {
+    words.expect(&Token::LParen)?;
+    let mut given = Vec::new();
+    loop {
+        given.push(written_option(words)?);
+        if !words.take(|token| *token == Token::Comma) {
+            words.expect(&Token::RParen)?;
+            return Ok(given);
+        }
+    }
 }
 
-impl Words {
-    fn here(&self) -> Position {
-        match (self.tokens.get(self.next), self.tokens.last()) {
-            (Some(token), _) => token.span.start.into(),
-            (None, Some(last)) => last.span.end.into(),
-            (None, None) => Position::START,
-        }
-    }
-
-    fn take(&mut self, wanted: impl Fn(&Token) -> bool) -> bool {
-        let found = self.tokens.get(self.next).is_some_and(|token| wanted(&token.token));
-        self.next += usize::from(found);
-        found
-    }
-
-    fn expect(&mut self, wanted: &Token) -> Result<(), QueryError> {
-        if self.take(|token| token == wanted) { Ok(()) } else { Err(syntax(self.here())) }
-    }
-
-    fn keyword(&mut self, name: &str) -> bool {
-        self.take(|token| {
-            matches!(token, Token::Word(word)
-                if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(name))
-        })
-    }
-
-    fn text(&mut self) -> Result<String, QueryError> {
-        match self.tokens.get(self.next).map(|token| &token.token) {
-            Some(Token::SingleQuotedString(text)) => {
-                self.next += 1;
-                Ok(text.clone())
-            }
-            _ => Err(syntax(self.here())),
-        }
-    }
-
-    fn options(&mut self) -> Result<Vec<Given>, QueryError> {
-        self.expect(&Token::LParen)?;
-        let mut given = Vec::new();
-        loop {
-            given.push(self.option()?);
-            if !self.take(|token| *token == Token::Comma) {
-                self.expect(&Token::RParen)?;
-                return Ok(given);
-            }
-        }
-    }
-
-    fn option(&mut self) -> Result<Given, QueryError> {
-        let at = self.here();
-        let name = match self.tokens.get(self.next).map(|token| &token.token) {
-            Some(Token::Word(word)) => word.value.to_ascii_lowercase(),
-            _ => return Err(syntax(at)),
+fn written_option(words: &mut TokenReader<'_>) -> Result<Given, QueryError> {
+    let at = words.here();
+    let name = words.word()?.value.to_ascii_lowercase();
+    words.expect(&Token::Eq)?;
+    if !words.keyword("ARRAY") {
+        let value = match words.peek() {
+            Some(Token::Word(word)) if word.quote_style.is_none() => words.word()?.value.clone(),
+            _ => words.text()?,
         };
-        self.next += 1;
-        self.expect(&Token::Eq)?;
-        if !self.keyword("ARRAY") {
-            let value = match self.tokens.get(self.next).map(|token| &token.token) {
-                Some(Token::Word(word)) if word.quote_style.is_none() => {
-                    self.next += 1;
-                    word.value.clone()
-                }
-                _ => self.text()?,
-            };
-            return Ok(Given { name, at, values: vec![value], is_array: false });
-        }
-        self.expect(&Token::LBracket)?;
-        let mut values = vec![self.text()?];
-        while self.take(|token| *token == Token::Comma) {
-            values.push(self.text()?);
-        }
-        self.expect(&Token::RBracket)?;
-        Ok(Given { name, at, values, is_array: true })
+        return Ok(Given { name, at, values: vec![value], is_array: false });
     }
+    words.expect(&Token::LBracket)?;
+    let mut values = vec![words.text()?];
+    while words.take(|token| *token == Token::Comma) {
+        values.push(words.text()?);
+    }
+    words.expect(&Token::RBracket)?;
+    Ok(Given { name, at, values, is_array: true })
 }
