@@ -100,7 +100,7 @@ class Tidemill:
         """Flushes, and waits until the parts stay the same for a while."""
         self.process.send_signal(signal.SIGUSR1)
         seen, since = None, time.monotonic()
-        while time.monotonic() - since < 10:
+        while time.monotonic() - since < 40:
             time.sleep(0.5)
             if self.parts() != seen or not seen:
                 seen, since = self.parts(), time.monotonic()
