@@ -9,7 +9,8 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Timelike};
 
 use super::duration::{DAY, HOUR, MINUTE, SECOND};
 
-/// Java's `Double.toString`: the shortest digits that read back the same, plain from 10⁻³ to 10⁷.
+/// Java's `Double.toString`: the shortest digits that read back the same, plain from 10⁻³ to 10⁷. Where one
+/// digit would do it is the nearest two, which differ from the one and a zero only among the least doubles.
 pub(crate) fn double(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -21,11 +22,14 @@ pub(crate) fn double(value: f64) -> String {
     if magnitude == 0.0 || (1e-3..1e7).contains(&magnitude) {
         return format!("{value:?}");
     }
-    let scientific = format!("{value:e}");
-    match scientific.split_once('e') {
-        Some((digits, exponent)) if digits.contains('.') => format!("{digits}E{exponent}"),
-        Some((digits, exponent)) => format!("{digits}.0E{exponent}"),
-        None => scientific,
+    let shortest = format!("{value:e}");
+    if shortest.contains('.') {
+        return shortest.replace('e', "E");
+    }
+    let nearest = format!("{value:.1e}");
+    match nearest.parse() == Ok(value) {
+        true => nearest.replace('e', "E"),
+        false => shortest.replace('e', ".0E"),
     }
 }
 
@@ -208,6 +212,19 @@ mod tests {
             (9.99e-4, "9.99E-4"),
             (0.001, "0.001"),
             (1e21, "1.0E21"),
+            (1e23, "1.0E23"),
+            (9.999_999_999_999_997e22, "9.999999999999997E22"),
+            (2e-4, "2.0E-4"),
+            (f64::MAX, "1.7976931348623157E308"),
+            (f64::MIN_POSITIVE, "2.2250738585072014E-308"),
+            (5e-324, "4.9E-324"),
+            (-5e-324, "-4.9E-324"),
+            (1e-323, "9.9E-324"),
+            (1.5e-323, "1.5E-323"),
+            (2e-323, "2.0E-323"),
+            (3e-323, "3.0E-323"),
+            (1e-322, "9.9E-323"),
+            (1e-321, "1.0E-321"),
             (-0.0, "-0.0"),
             (f64::NEG_INFINITY, "-Infinity"),
             (f64::NAN, "NaN"),

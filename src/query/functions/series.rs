@@ -136,6 +136,9 @@ pub(super) const FUNCTIONS: &[Def] = &[
     ),
 ];
 
+/// What a point of a timeseries of doubles takes.
+const POINT_BYTES: usize = size_of::<i64>() + size_of::<f64>();
+
 /// One timeseries of doubles.
 #[derive(Clone, Copy)]
 struct Series<'a> {
@@ -265,6 +268,7 @@ where
                     built.point(time, value);
                 }
             }
+            call.allowance.grow((built.times.len() - start) * POINT_BYTES)?;
         }
         built.end(start, found.is_some());
     }

@@ -262,11 +262,18 @@ fn pad(call: &Call<'_>, left: bool) -> Result<ArrayRef> {
         }
         let length = text.chars().count();
         if length >= size {
-            return Ok(Some(text.chars().take(size).collect()));
+            return Ok(Some(first_characters(text, size).to_owned()));
         }
-        let padding: String = padding.chars().cycle().take(size - length).collect();
+        // Whole paddings first: a character at a time takes ten times as long.
+        let (wanted, each) = (size - length, padding.chars().count());
+        let padding = padding.repeat(wanted / each) + first_characters(padding, wanted % each);
         Ok(Some(if left { padding + text } else { text.to_owned() + &padding }))
     })
+}
+
+fn first_characters(text: &str, count: usize) -> &str {
+    let end = text.char_indices().nth(count).map_or(text.len(), |(end, _)| end);
+    &text[..end]
 }
 
 fn delimiter<'a>(call: &'a Call<'_>, row: usize) -> Result<&'a str> {
