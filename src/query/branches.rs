@@ -10,8 +10,9 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Between, Case, Expr, ExprSchemable, LogicalPlan};
 
-use super::error::invalid;
+use super::error::{at_place, invalid};
 use super::functions::cast_array;
+use super::places::kept_place;
 use super::sql_type::SqlType;
 
 /// Values that do not go together.
@@ -31,7 +32,11 @@ pub(crate) fn check(plan: &LogicalPlan) -> Result<()> {
                 // The planner has cast them to what it took for their common type.
                 let all = values.values.iter().filter_map(|row| row.get(column)).map(uncast);
                 let all: Vec<&Expr> = all.collect();
-                refuse(common("Values rows have mismatched types", &all, &DFSchema::empty(), false))?;
+                let clash = common("Values rows have mismatched types", &all, &DFSchema::empty(), false);
+                refuse(clash.map(|clash| {
+                    let given = values.values.get(clash.operand).and_then(|row| row.get(column));
+                    Clash { text: at_place(given.and_then(kept_place), &clash.text), ..clash }
+                }))?;
             }
         }
         node.apply_expressions(|expr| {
@@ -60,6 +65,7 @@ fn uncast(expr: &Expr) -> &Expr {
             Expr::Literal(ScalarValue::Int64(_), _) if is_integer => expr,
             inner => uncast(inner),
         },
+        Expr::Alias(alias) => uncast(&alias.expr),
         other => other,
     }
 }

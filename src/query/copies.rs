@@ -11,7 +11,9 @@ use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
 use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder};
-use datafusion::sql::sqlparser::ast::{Ident, SetExpr, SetOperator, SetQuantifier, TableAlias, TableFactor};
+use datafusion::sql::sqlparser::ast::{
+    Ident, Select, SetExpr, SetOperator, SetQuantifier, TableAlias, TableFactor,
+};
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::dialect::TimestreamDialect;
@@ -53,6 +55,25 @@ pub(super) fn rewrite(body: &mut SetExpr) {
     *alias =
         Some(TableAlias { explicit: true, name: Ident::with_quote('"', name), columns: vec![], at: None });
     *body = *made.body;
+}
+
+/// The sides of an operation that [`rewrite`] made a SELECT of.
+pub(super) fn sides(select: &mut Select) -> Option<[&mut SetExpr; 2]> {
+    let TableFactor::NestedJoin { table_with_joins, alias: Some(alias) } =
+        &mut select.from.first_mut()?.relation
+    else {
+        return None;
+    };
+    if !matches!(alias.name.value.as_str(), INTERSECT | EXCEPT) {
+        return None;
+    }
+    let right = &mut table_with_joins.joins.first_mut()?.relation;
+    match (&mut table_with_joins.relation, right) {
+        (TableFactor::Derived { subquery: left, .. }, TableFactor::Derived { subquery: right, .. }) => {
+            Some([left.body.as_mut(), right.body.as_mut()])
+        }
+        _ => None,
+    }
 }
 
 /// Plans every relation that [`rewrite`] made.

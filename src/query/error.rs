@@ -133,6 +133,11 @@ pub(crate) fn invalid(text: impl Into<String>) -> DataFusionError {
     SqlError::Invalid(text.into()).into()
 }
 
+/// `text` with the place it is about, where that is known.
+pub(crate) fn at_place(place: Option<Position>, text: &str) -> String {
+    place.map_or_else(|| text.to_owned(), |at| format!("line {at}: {text}"))
+}
+
 /// The text AWS answers a query with that does not parse.
 pub(crate) fn syntax(at: Position) -> QueryError {
     QueryError::Validation(format!("The query syntax is invalid at line {at}"))
@@ -277,9 +282,6 @@ impl QueryError {
             () if says("Unsupported ast node") => {
                 "the query has an expression that Timestream's SQL does not have".to_owned()
             }
-            () if unplanned && says("WindowFunction") => {
-                "WHERE, GROUP BY and HAVING cannot contain window functions".to_owned()
-            }
             () if unplanned => {
                 "this subquery is not supported: one that names outer columns must be an EXISTS, \
                                 an IN, or an aggregate"
@@ -302,6 +304,11 @@ impl QueryError {
                 "line {}: Cannot nest window functions inside aggregation '{outer}'",
                 at.of_function(&outer)
             )
+        } else if let Some((_, types)) = text.split_once("Inconsistent data type across values list") {
+            let name =
+                |of: &str| of.parse::<DataType>().map_or_else(|_| of.to_owned(), |of| SqlType::name_of(&of));
+            let (one, other) = types.split_once("Was ")?.1.split_once(" but found ")?;
+            format!("Values rows have mismatched types: {}, {}", name(one), name(other))
         } else if text.contains("are not allowed in the WHERE clause") {
             "WHERE clause cannot contain aggregations, window functions or grouping operations".to_owned()
         } else if text.contains("For SELECT DISTINCT, ORDER BY expressions") {

@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::error::{QueryError, invalid};
 use super::functions::{Registry, cast_array};
-use super::places::{Place, Placed, placed};
+use super::places::{Place, Placed, kept, placed};
 use super::sql_type::SqlType;
 use super::{branches, windows};
 
@@ -290,6 +290,7 @@ impl ExprPlanner for Operators {
             (Placed::Operator(op), place) => (op, place),
             (Placed::Negative, place) => return self.negative(left, &place, schema),
             (Placed::Value, place) => return self.value(left, &place, schema),
+            (Placed::Kept, place) => return Ok(PlannerResult::Planned(kept(left, &place))),
             (Placed::Values(function, count), place) => {
                 return self.values((&function, count), [left, right], &place, schema);
             }

@@ -7,12 +7,19 @@
 
 use std::fmt;
 
+use datafusion::common::TableReference;
+use datafusion::logical_expr::Expr as PlannedExpr;
+use datafusion::logical_expr::expr::Alias;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, Value,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, SelectItem,
+    SetExpr, Spanned, Value,
 };
 
-use super::error::Position;
-use super::rewrite::take;
+use super::copies;
+use super::error::{Position, QueryError};
+use super::functions::Registry;
+use super::rewrite::{number_of_items, take};
+use super::subquery::aggregate_in;
 
 /// Begins the name of an operator that has a place. It cannot be typed by accident.
 const MARK: char = '\u{1}';
@@ -49,6 +56,8 @@ pub(crate) enum Placed {
     Value,
     /// The element of the left operand that the right one numbers.
     Element,
+    /// The left operand, which stands at a place of its own wherever the plan takes it.
+    Kept,
     /// Whether the operands differ, NULL being a value, or with `true` whether they do not.
     Distinct(bool),
     /// The left operand, which is the first value that the function of this name takes beside its lambdas;
@@ -65,6 +74,7 @@ const VALUES: [&str; 2] = ["values1:", "values2:"];
 /// The names of the other operators that SQL does not have.
 const NEGATIVE: &str = "negative";
 const VALUE: &str = "value";
+const KEPT: &str = "kept";
 const ELEMENT: &str = "element";
 const DISTINCT: &str = "distinct";
 const NOT_DISTINCT: &str = "not distinct";
@@ -169,6 +179,105 @@ pub(super) fn value_at(value: Expr, at: Option<Position>) -> Expr {
     marked(value, at, VALUE, nothing())
 }
 
+/// Has the items of every side of a UNION, INTERSECT or EXCEPT keep their places in the plan, and so the values
+/// of VALUES. Only once the items have their names.
+pub(super) fn keep(body: &mut SetExpr, registry: &Registry) -> Result<(), QueryError> {
+    match body {
+        SetExpr::SetOperation { op, left, right, .. } => {
+            if let (Some(one), Some(other)) = (number_of_items(left), number_of_items(right))
+                && one != other
+            {
+                let at = Position::of(right.span()).unwrap_or(Position::START);
+                return Err(QueryError::Validation(format!(
+                    "line {at}: {op} query has different number of fields: {one}, {other}"
+                )));
+            }
+            for side in [left, right] {
+                keep(side, registry)?;
+                keep_items(side, registry);
+            }
+        }
+        SetExpr::Select(select) => {
+            let sides = copies::sides(select);
+            sides.into_iter().flatten().for_each(|side| keep_items(side, registry));
+        }
+        SetExpr::Values(values) => {
+            let length = values.rows.first().map_or(0, |row| row.content.len());
+            for row in &mut values.rows {
+                if row.content.len() != length {
+                    let at = row.content.first().and_then(|first| Position::of(first.span()));
+                    return Err(QueryError::Validation(format!(
+                        "line {}: Values rows have mismatched sizes: {length} vs {}",
+                        at.unwrap_or(Position::START),
+                        row.content.len()
+                    )));
+                }
+                row.content.iter_mut().for_each(keep_value);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The same for the items of a side that is one SELECT. Columns keep their places themselves, and what may
+/// be a key too of GROUP BY or ORDER BY is to remain what it is.
+fn keep_items(side: &mut SetExpr, registry: &Registry) {
+    match side {
+        SetExpr::Select(select) => {
+            let groups = !matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty());
+            for item in &mut select.projection {
+                if let SelectItem::ExprWithAlias { expr, .. } = item
+                    && (!groups || aggregate_in(expr, registry).is_some())
+                {
+                    keep_value(expr);
+                }
+            }
+        }
+        SetExpr::Query(query) if query.order_by.is_none() => keep_items(&mut query.body, registry),
+        _ => {}
+    }
+}
+
+fn keep_value(value: &mut Expr) {
+    if let Some(at) = Position::of(value.span()) {
+        *value = marked(take(value), Some(at), KEPT, nothing());
+    }
+}
+
+/// `value` at a place of its own.
+pub(crate) fn kept(value: PlannedExpr, place: &Place) -> PlannedExpr {
+    match place.position() {
+        Some(at) => value.alias_qualified(Some(TableReference::bare(format!("{MARK}{at}"))), KEPT),
+        None => value,
+    }
+}
+
+/// Whether an alias is nothing but the place of its value.
+pub(crate) fn is_kept(alias: &Alias) -> bool {
+    mark_of(alias).is_some()
+}
+
+fn mark_of(alias: &Alias) -> Option<Position> {
+    match &alias.relation {
+        Some(TableReference::Bare { table }) => Position::read(table.strip_prefix(MARK)?),
+        _ => None,
+    }
+}
+
+/// The place of a planned value that [`kept`] it.
+pub(crate) fn kept_place(value: &PlannedExpr) -> Option<Position> {
+    match value {
+        PlannedExpr::Alias(alias) => mark_of(alias).or_else(|| kept_place(&alias.expr)),
+        PlannedExpr::Cast(cast) => kept_place(&cast.expr),
+        PlannedExpr::Column(column) => {
+            let span = column.spans.first()?;
+            Some(Position { line: span.start.line, column: span.start.column })
+        }
+        _ => None,
+    }
+}
+
 /// The operands that must go together, in the order in which `branches` counts them.
 fn operands(value: &Expr) -> Vec<&Expr> {
     match value {
@@ -250,6 +359,7 @@ pub(crate) fn placed(op: BinaryOperator) -> (Placed, Place) {
         (_, _, _, Some(function)) => Placed::Values(function.to_owned(), 2),
         (NEGATIVE, ..) => Placed::Negative,
         (VALUE, ..) => Placed::Value,
+        (KEPT, ..) => Placed::Kept,
         (ELEMENT, ..) => Placed::Element,
         (DISTINCT, ..) => Placed::Distinct(false),
         (NOT_DISTINCT, ..) => Placed::Distinct(true),

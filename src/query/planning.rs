@@ -162,9 +162,9 @@ impl Inner {
             frames: FrameMemory::of(&state.runtime_env().memory_pool),
             tables: sources.collect(),
         };
-        let logical = windows::mend(context.plan(query)?)?;
-        union::check(&logical)?;
-        branches::check(&logical)?;
+        let planned = windows::mend(context.plan(query)?)?;
+        branches::check(&planned)?;
+        let logical = union::checked(planned)?;
         let optimised = state.optimize(&logical)?;
         let known = state.runtime_env().cache_manager.get_file_metadata_cache();
         let threads = spread::threads(&optimised, known.as_ref(), state.config().target_partitions());

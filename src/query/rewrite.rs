@@ -25,7 +25,7 @@ use super::select_list::{
     number_repeated,
 };
 use super::subquery::{self, Quantifier};
-use super::{calls, copies, places, ties};
+use super::{calls, copies, groupings, places, ties};
 use crate::clock::Timestamp;
 
 /// Rewrites `query`, which starts at the moment `now`.
@@ -94,6 +94,9 @@ impl VisitorMut for Rewriter<'_> {
 
     /// The visitor has typed every integer by now; here a bare one is a place or a count, not a value.
     fn post_visit_query(&mut self, query: &mut Query) -> Step {
+        if let Err(error) = places::keep(&mut query.body, self.registry) {
+            return fail(error);
+        }
         if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
             limit.iter_mut().for_each(untype);
             offset.iter_mut().for_each(|offset| untype(&mut offset.value));
@@ -115,21 +118,8 @@ impl VisitorMut for Rewriter<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> Step {
-        for (clause, at) in [
-            (
-                "WHERE",
-                select
-                    .selection
-                    .as_ref()
-                    .and_then(|condition| subquery::aggregate_in(condition, self.registry)),
-            ),
-            ("GROUP BY", subquery::aggregate_in(&select.group_by, self.registry)),
-        ] {
-            if let Some(at) = at {
-                return fail(QueryError::Validation(format!(
-                    "line {at}: {clause} clause cannot contain aggregations, window functions or grouping operations"
-                )));
-            }
+        if let Err(error) = self.check_clauses(select).and_then(|()| groupings::write_out(select)) {
+            return fail(error);
         }
         subquery::lift(select);
         if let Some(condition) = &mut select.selection {
@@ -233,6 +223,26 @@ impl VisitorMut for Rewriter<'_> {
 }
 
 impl Rewriter<'_> {
+    /// Refuses what aggregates or looks at other rows where no row is one of a group yet.
+    fn check_clauses(&self, select: &mut Select) -> Result<(), QueryError> {
+        let aggregates = "aggregations, window functions or grouping operations";
+        let windows = subquery::window_in(&select.having);
+        let mut found = vec![
+            ("WHERE", subquery::aggregate_in(&select.selection, self.registry), aggregates),
+            ("GROUP BY", subquery::aggregate_in(&select.group_by, self.registry), aggregates),
+            ("HAVING", windows, "window functions"),
+        ];
+        let conditions =
+            select.from.iter_mut().flat_map(|from| &mut from.joins).filter_map(subquery::condition);
+        found.extend(conditions.map(|on| ("JOIN", subquery::aggregate_in(on, self.registry), aggregates)));
+        match found.into_iter().find_map(|(clause, at, what)| Some((clause, at?, what))) {
+            Some((clause, at, what)) => {
+                Err(QueryError::Validation(format!("line {at}: {clause} clause cannot contain {what}")))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// What stands for `expr`, if something else does. Its operands are visited afterwards.
     fn replacement(&self, expr: &mut Expr) -> Result<Option<Expr>, QueryError> {
         let place = || Position::of(expr.span());
@@ -360,11 +370,12 @@ fn lambdas_of(function: &Function) -> usize {
 }
 
 /// How many columns a query gives, where no `*` hides it.
-fn number_of_items(body: &SetExpr) -> Option<usize> {
+pub(super) fn number_of_items(body: &SetExpr) -> Option<usize> {
     match body {
         SetExpr::Select(select) => number_of(&select.projection),
         SetExpr::SetOperation { left, .. } => number_of_items(left),
         SetExpr::Query(query) => number_of_items(&query.body),
+        SetExpr::Values(values) => values.rows.first().map(|row| row.content.len()),
         _ => None,
     }
 }

@@ -335,11 +335,21 @@ fn aggregates(items: &[SelectItem], registry: &Registry) -> bool {
 
 /// Where the first call stands that makes one row of many, or looks at other rows.
 pub(super) fn aggregate_in(node: &impl Visit, registry: &Registry) -> Option<Position> {
-    struct Calls<'a> {
-        registry: &'a Registry,
+    call_in(node, |function| function.over.is_some() || registry.is_aggregate(&function.name.to_string()))
+}
+
+/// Where the first call stands that looks at other rows.
+pub(super) fn window_in(node: &impl Visit) -> Option<Position> {
+    call_in(node, |function| function.over.is_some())
+}
+
+/// Where the first call stands that is wanted, subqueries left aside.
+fn call_in(node: &impl Visit, is_wanted: impl Fn(&Function) -> bool) -> Option<Position> {
+    struct Calls<F> {
+        is_wanted: F,
         depth: usize,
     }
-    impl Visitor for Calls<'_> {
+    impl<F: Fn(&Function) -> bool> Visitor for Calls<F> {
         type Break = Position;
 
         fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<Position> {
@@ -354,18 +364,14 @@ pub(super) fn aggregate_in(node: &impl Visit, registry: &Registry) -> Option<Pos
 
         fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Position> {
             match expr {
-                Expr::Function(function)
-                    if self.depth == 0
-                        && (function.over.is_some()
-                            || self.registry.is_aggregate(&function.name.to_string())) =>
-                {
+                Expr::Function(function) if self.depth == 0 && (self.is_wanted)(function) => {
                     ControlFlow::Break(Position::of(function.name.span()).unwrap_or(Position::START))
                 }
                 _ => ControlFlow::Continue(()),
             }
         }
     }
-    node.visit(&mut Calls { registry, depth: 0 }).break_value()
+    node.visit(&mut Calls { is_wanted, depth: 0 }).break_value()
 }
 
 /// `(a, b) IN (SELECT x, y ..)`, by comparing rows.

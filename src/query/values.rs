@@ -1,10 +1,12 @@
-//! `VALUES 1, 2, 3`: rows without parentheses, the one construct no hook of the dialect reaches.
+//! `VALUES 1, 2, 3` and `GROUP BY DISTINCT x`, which no hook of the dialect reaches.
 //!
-//! The pass puts parentheses around such rows in the token stream. They carry the places of their
+//! A pass puts parentheses around bare rows in the token stream, another takes quantifiers away. They carry the places of their
 //! neighbours, so that an error still points into the user's own text.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::groupings;
 
 /// The tokens with parentheses around every row of `VALUES` that has none.
 pub(crate) fn wrap_bare_rows(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -27,25 +29,28 @@ pub(crate) fn wrap_bare_rows(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     rewritten
 }
 
-/// The tokens without the ALL of `GROUP BY ALL x`, which says what is so anyway, and without the DISTINCT of
-/// `GROUP BY DISTINCT x`, which does where there is only one set to group by.
+/// The tokens without the ALL of `GROUP BY ALL x`, which says what is so anyway, and with a key in place of the
+/// DISTINCT of `GROUP BY DISTINCT x`, by which `groupings` knows it.
 pub(crate) fn without_group_quantifier(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let keyword = |token: &TokenWithSpan| match &token.token {
         Token::Word(word) if word.quote_style.is_none() => word.keyword,
         _ => Keyword::NoKeyword,
     };
-    let sets = tokens
-        .iter()
-        .any(|token| matches!(keyword(token), Keyword::GROUPING | Keyword::ROLLUP | Keyword::CUBE));
     let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     for token in tokens {
         let mut before = kept.iter().rev().filter(|token| !is_blank(token)).map(keyword);
         let word = keyword(&token);
-        let quantifies = (word == Keyword::ALL || word == Keyword::DISTINCT && !sets)
+        let quantifies = matches!(word, Keyword::ALL | Keyword::DISTINCT)
             && before.next() == Some(Keyword::BY)
             && before.next() == Some(Keyword::GROUP);
-        if !quantifies {
-            kept.push(token);
+        match quantifies {
+            true if word == Keyword::DISTINCT => {
+                let key = Token::make_word(groupings::DISTINCT, Some('"'));
+                kept.push(TokenWithSpan { token: key, span: token.span });
+                kept.push(TokenWithSpan { token: Token::Comma, span: token.span });
+            }
+            true => {}
+            false => kept.push(token),
         }
     }
     kept

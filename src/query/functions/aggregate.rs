@@ -17,7 +17,7 @@ use datafusion::logical_expr::function::AggregateFunctionSimplification;
 use datafusion::logical_expr::{AggregateUDF, Expr, lit};
 
 use super::collecting::{Aggregate, Group};
-use super::{approx_distinct, percentile, series, sum};
+use super::{approx_distinct, average, percentile, series, sum};
 use crate::query::error::{failed, invalid};
 
 const FUNCTIONS: &[Aggregate] = &[
@@ -161,7 +161,7 @@ pub(super) fn all() -> Vec<(&'static str, Arc<AggregateUDF>)> {
     let mut all: Vec<(&'static str, Arc<AggregateUDF>)> =
         FUNCTIONS.iter().map(|function| (function.name, Arc::new(function.udaf()))).collect();
     all.extend([
-        ("avg", stock::average::avg_udaf()),
+        ("avg", Arc::new(average::average())),
         // The value of the first row, in the order the call asks for.
         ("__first", first_value_udaf()),
         ("count", count_udaf()),

@@ -18,6 +18,7 @@ mod array;
 mod array_groups;
 mod array_sort;
 mod attempt;
+mod average;
 mod bits;
 mod calendar;
 mod comparison;
