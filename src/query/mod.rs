@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! text -> limits, dialect, values, weight -> words, statement, token_reader -> names (tables, functions)
-//!      -> rewrite, calls, literals, phrases, places, subquery, ties, copies, groupings, like, select_list
+//!      -> rewrite, calls, literals, phrases, places, subquery, elements, ties, copies, groupings, like, select_list
 //!      -> context, operators, unnest, using, windows, union, branches (logical plan)
 //!      -> spread -> table, prune, part_reader (scan) -> lambda_places, runs, deadline (physical plan)
 //!      -> results, rows, insights, wire_text (page) -> cursor (token), running (cancel)
@@ -32,6 +32,7 @@ mod words;
 
 mod calls;
 mod copies;
+mod elements;
 mod groupings;
 mod literals;
 mod names;

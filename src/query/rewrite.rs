@@ -25,7 +25,7 @@ use super::select_list::{
     number_repeated,
 };
 use super::subquery::{self, Quantifier};
-use super::{calls, copies, groupings, places, ties};
+use super::{calls, copies, elements, groupings, places, ties};
 use crate::clock::Timestamp;
 
 /// Rewrites `query`, which starts at the moment `now`.
@@ -293,9 +293,20 @@ impl Rewriter<'_> {
                     value.value
                 )));
             }
-            Expr::Subquery(query) => {
-                subquery::single(query, self.registry);
-                return Ok(None);
+            Expr::Subquery(query) => match elements::answered(query, self.registry) {
+                Some(answer) => answer,
+                None => {
+                    subquery::single(query, self.registry);
+                    return Ok(None);
+                }
+            },
+            Expr::Exists { subquery, negated } if elements::is_over(subquery) => {
+                negated_if(*negated, subquery::exists(subquery))
+            }
+            Expr::InSubquery { expr, subquery, negated }
+                if elements::is_over(subquery) && !matches!(expr.as_ref(), Expr::Tuple(_)) =>
+            {
+                negated_if(*negated, subquery::is_in(take(expr), subquery))
             }
             Expr::InSubquery { expr, subquery, negated } if matches!(expr.as_ref(), Expr::Tuple(_)) => {
                 negated_if(*negated, subquery::row_in(take(expr), subquery))

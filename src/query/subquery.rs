@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::dialect::{TimestreamDialect, call};
+use super::elements;
 use super::error::Position;
 use super::functions::Registry;
 use super::literals::{number, number_text};
@@ -102,9 +103,7 @@ impl VisitorMut for Lift {
                 }
             }
             Expr::Exists { subquery, negated } => (exists(subquery), *negated),
-            Expr::InSubquery { expr, subquery, negated } => {
-                (matched(take(expr), &BinaryOperator::Eq, subquery, Quantifier::Any), *negated)
-            }
+            Expr::InSubquery { expr, subquery, negated } => (is_in(take(expr), subquery), *negated),
             _ => return ControlFlow::Continue(()),
         };
         *expr = match negated {
@@ -137,6 +136,7 @@ pub(super) fn quantified(
     };
     match constant_rows(&query.body) {
         Some(_) => quantified_anywhere(left, &op, right, quantifier),
+        None if elements::is_over(query) => quantified_anywhere(left, &op, right, quantifier),
         None => Some(Expr::InSubquery { expr: Box::new(left), subquery: query.clone(), negated }),
     }
 }
@@ -196,8 +196,13 @@ fn constant_rows(body: &SetExpr) -> Option<Vec<Expr>> {
     }
 }
 
+/// `left IN (subquery)`, by the array of its values.
+pub(super) fn is_in(left: Expr, subquery: &Query) -> Expr {
+    matched(left, &BinaryOperator::Eq, subquery, Quantifier::Any)
+}
+
 /// `(SELECT count(*) ..) > 0`
-fn exists(subquery: &Query) -> Expr {
+pub(super) fn exists(subquery: &Query) -> Expr {
     let mut counted = match select_of(subquery).is_some() {
         true => subquery.clone(),
         false => outer(subquery, false),

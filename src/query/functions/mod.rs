@@ -29,6 +29,7 @@ mod format;
 mod frame;
 mod lambda;
 mod number;
+mod over_elements;
 mod percentile;
 mod regexp;
 mod regexp_lambda;
@@ -51,6 +52,7 @@ use scalar::Def;
 
 pub(crate) use conversion::cast_array;
 pub(crate) use frame::FrameMemory;
+pub(crate) use over_elements::OVER;
 pub(crate) use scalar::Counts;
 
 /// All functions a query can call.
@@ -107,8 +109,10 @@ impl Registry {
         for function in [core::get_field(), core::coalesce(), core::nullif()] {
             registry.scalar.insert(function.name().to_owned(), function);
         }
+        let aggregates = aggregate::all();
+        over_elements::special(&aggregates).into_iter().for_each(|function| registry.add(function));
         registry.aggregate =
-            aggregate::all().into_iter().map(|(name, function)| (name.to_owned(), function)).collect();
+            aggregates.into_iter().map(|(name, function)| (name.to_owned(), function)).collect();
         for function in lambda::all() {
             registry.higher_order.insert(function.name().to_owned(), Arc::new(function));
         }
