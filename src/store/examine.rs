@@ -28,7 +28,7 @@ use super::part::checked::{self, CheckedStore};
 use super::part::reader::PartReader;
 use super::paths::{self, TableId, WriterId};
 use super::url::StoreUrl;
-use super::wal::entry;
+use super::wal::entry::{self, LoggedRows};
 use super::wal::position::Lsn;
 use super::wal::reader::{self, FrameReader};
 use super::wal::segment;
@@ -252,12 +252,13 @@ impl Examination {
 
     /// Counts good frames; the answer is the first whose content cannot be read.
     fn frames(&mut self, mut frames: FrameReader<'_>, path: &str) -> Option<(Lsn, Damage)> {
+        let mut rows = LoggedRows::default();
         loop {
             let offset = frames.offset();
             let Some(Ok(frame)) = frames.next() else { return None };
             self.report.frames += 1;
-            match entry::decode(frame.entry) {
-                Ok((table, _)) => self.expect_known(table, path),
+            match rows.read(frame.entry) {
+                Ok(table) => self.expect_known(table, path),
                 Err(fault) => return Some((frame.lsn, Damage::new(offset, fault))),
             }
         }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::schema::TableSchema;
+use super::wal::entry::LoggedRow;
 use crate::record::{Dimension, Measure, MeasureType, MeasureValue, Record};
 
 /// How much a record has in common with the one a layout was made for.
@@ -80,6 +81,30 @@ impl Layout {
         }
     }
 
+    /// How far this layout holds for a row of the log.
+    pub(crate) fn fit_row(&self, row: &LoggedRow<'_>) -> Fit {
+        if !self.dimensions.iter().map(|known| &*known.name).eq(row.dimension_names.iter().copied()) {
+            return Fit::Nothing;
+        }
+        match (&self.multi, row.attributes) {
+            (Some(multi), Some(names))
+                if *multi.measure_name == *row.measure_name
+                    && multi.attributes.len() == names.len()
+                    && multi.attributes.iter().zip(names.iter().zip(row.values)).all(
+                        |((known, of), (name, value))| **known == **name && *of == value.measure_type(),
+                    ) =>
+            {
+                Fit::Whole
+            }
+            _ => Fit::Dimensions,
+        }
+    }
+
+    /// The places of the attributes of what fits wholly.
+    pub(crate) fn places(&self) -> &[u16] {
+        self.multi.as_ref().map_or(&[], |multi| &multi.places)
+    }
+
     /// The places of the dimensions in ascending order, each with its index in the record.
     pub(crate) fn order(&self) -> &[(u16, usize)] {
         &self.order
@@ -109,7 +134,9 @@ impl Layout {
 mod tests {
     use super::*;
     use crate::record::Attribute;
+    use crate::store::paths::TableId;
     use crate::store::schema::tests::record;
+    use crate::store::wal::entry::{EntryBuilder, LoggedRows};
 
     fn multi(attributes: &[(&str, MeasureValue)]) -> Measure {
         let attribute =
@@ -126,7 +153,16 @@ mod tests {
         schema.grow(&first);
         let layout = Layout::of(&schema, &first);
         assert_eq!(layout.order(), [(0, 1), (1, 0)]);
-        let fits = |dimensions: &[&str], name, measure| layout.fit(&record(dimensions, name, measure));
+        let fits = |dimensions: &[&str], name, measure| {
+            let record = record(dimensions, name, measure);
+            let mut entry = EntryBuilder::new(TableId::from_bytes([0; 16]));
+            entry.push(&record, false);
+            let (entry, mut rows) = (entry.finish(), LoggedRows::default());
+            rows.read(&entry).expect("an entry");
+            let fit = layout.fit(&record);
+            assert_eq!(rows.iter().map(|row| layout.fit_row(&row)).collect::<Vec<_>>(), [fit]);
+            fit
+        };
         let same = multi(&[("x", Double(3.0)), ("y", Bigint(4))]);
         assert_eq!(fits(&["b", "a"], "m", same.clone()), Fit::Whole);
         assert_eq!(fits(&["b", "a"], "n", same.clone()), Fit::Dimensions);

@@ -71,7 +71,8 @@ impl Memtable {
         }
     }
 
-    /// Appends a row with the values that `put` appends, of `series` if that is known, which stays invisible until [`Memtable::end_frame`] and the sync of that frame.
+    /// Appends a row with the values that `put` appends, of `series` if that is known, which stays invisible
+    /// until [`Memtable::end_frame`] and the sync of that frame.
     pub(crate) fn append(
         &mut self,
         key: &SeriesKey,
@@ -80,17 +81,30 @@ impl Memtable {
         put: impl FnOnce(&mut Vec<(u16, MeasureValue)>),
         columns: &[ValueColumn],
     ) -> u32 {
+        let (series, bytes) = self.index.intern(key, series, record);
+        self.bytes += bytes;
+        self.push(series, record.time.nanos(), record.version, record.dimensions.len(), put, columns)
+    }
+
+    /// The same for a row of a known series with so many dimensions.
+    pub(crate) fn push(
+        &mut self,
+        series: u32,
+        time: i64,
+        version: i64,
+        dimensions: usize,
+        put: impl FnOnce(&mut Vec<(u16, MeasureValue)>),
+        columns: &[ValueColumn],
+    ) -> u32 {
         let row = self.rows();
         if row == 0 {
             self.since = Instant::now();
         }
-        let (series, series_bytes) = self.index.intern(key, series, record);
-        let time = record.time.nanos();
         self.index.set_row(series, time, row);
         // What a snapshot spreads the dimensions to counts from the start.
-        let views = 16 * (record.dimensions.len() + 1);
-        let values = self.open.push(series, time, record.version, put);
-        self.bytes += series_bytes + ROW_BYTES + views + value_bytes(values);
+        let views = 16 * (dimensions + 1);
+        let values = self.open.push(series, time, version, put);
+        self.bytes += ROW_BYTES + views + value_bytes(values);
         if self.open.len() >= CHUNK_ROWS {
             self.seal(columns);
         }

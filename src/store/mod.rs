@@ -60,6 +60,7 @@ mod examine;
 mod journal;
 mod mending;
 mod recovery;
+mod replay;
 mod snapshot;
 
 #[cfg(test)]

@@ -27,11 +27,12 @@ use super::options::Table;
 use super::part::Shelf;
 use super::part::lookup::{Lookup, Wanted};
 use super::paths::{self, TableId};
+use super::replay;
 use super::series::SeriesKey;
 use super::table::{Place, TableState};
-use super::wal::entry::{self, LoggedRow};
+use super::wal::entry::{self, LoggedRows};
 use super::wal::position::Lsn;
-use super::write;
+use crate::record::Record;
 
 /// Manifests that are read at once.
 const READ_AT_ONCE: usize = 32;
@@ -215,7 +216,7 @@ impl Recovery<'_> {
         gone: Gone<'_>,
         segment: &Segment,
     ) -> Result<Option<(Lsn, Damage)>, StoreError> {
-        let (mut frames, mut key) = (segment.frames(), SeriesKey::default());
+        let (mut frames, mut rows, mut key) = (segment.frames(), LoggedRows::default(), SeriesKey::default());
         loop {
             let offset = frames.offset();
             let Some(Ok(frame)) = frames.next() else { return Ok(None) };
@@ -229,8 +230,8 @@ impl Recovery<'_> {
             }
             let table = tables.get(&id).filter(|table| frame.lsn > table.live().flushed);
             if let Some(table) = table {
-                match entry::decode(frame.entry) {
-                    Ok((_, rows)) => self.apply(table, &mut key, frame.lsn, rows).await?,
+                match rows.read(frame.entry) {
+                    Ok(_) => self.apply(table, &mut key, frame.lsn, &rows).await?,
                     Err(fault) => return damage(fault),
                 }
             }
@@ -242,19 +243,19 @@ impl Recovery<'_> {
         table: &TableState,
         key: &mut SeriesKey,
         lsn: Lsn,
-        rows: Vec<LoggedRow>,
+        rows: &LoggedRows<'_>,
     ) -> Result<(), StoreError> {
         let mut replaced = Vec::new();
         if rows.iter().any(|row| row.replaces) {
-            for LoggedRow { record, replaces } in rows {
-                if replaces {
-                    replaced.extend(self.replaced(table, key, &record).await?);
+            for row in rows.iter() {
+                if row.replaces {
+                    replaced.extend(self.replaced(table, key, &row.record()).await?);
                 }
-                write::append(&mut table.live(), key, None, record);
+                replay::append(&mut table.live(), key, &row);
             }
         } else {
             let mut live = table.live();
-            rows.into_iter().for_each(|row| write::append(&mut live, key, None, row.record));
+            rows.iter().for_each(|row| replay::append(&mut live, key, &row));
         }
         table.live().end_frame(lsn, lsn, replaced.into_iter());
         Ok(())
@@ -265,7 +266,7 @@ impl Recovery<'_> {
         &self,
         table: &TableState,
         key: &mut SeriesKey,
-        record: &crate::record::Record,
+        record: &Record,
     ) -> Result<Vec<Place>, StoreError> {
         let time = record.time.nanos();
         let (schema, files) = {

@@ -60,6 +60,12 @@ impl SeriesKey {
         write_key(&mut self.bytes, &record.measure_name, dimensions);
     }
 
+    /// Sets the key to the series of a row of the log whose dimensions have the places `order`.
+    pub(crate) fn set_texts(&mut self, order: &[(u16, usize)], measure_name: &str, dimensions: &[&str]) {
+        let dimensions = order.iter().map(|&(place, at)| (place, dimensions[at]));
+        write_key(&mut self.bytes, measure_name, dimensions);
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
