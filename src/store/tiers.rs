@@ -9,8 +9,8 @@
 //!   rewriting it for them does not pay; then the others wait for the first rule.
 //! - A part half of whose rows are superseded is rewritten by itself.
 //!
-//! Parts that reached half of the largest size are left alone: a very busy day ends as several
-//! large parts.
+//! Parts that reached half of the largest size, in bytes or in rows, are left alone: a very busy day ends as
+//! several large parts.
 
 /// A tier with this many parts is merged.
 const TIER_PARTS: usize = 4;
@@ -41,11 +41,14 @@ pub(crate) struct Size {
 
 /// Which parts of a day to merge now, by their place in `parts`; none when it may stay as it is.
 pub(crate) fn due(parts: &[Size], day_is_over: bool) -> Vec<usize> {
-    let mut small: Vec<usize> = (0..parts.len()).filter(|at| parts[*at].bytes < BYTES_MAX / 2).collect();
+    let is_small = |at: &usize| parts[*at].bytes < BYTES_MAX / 2 && parts[*at].rows < ROWS_MAX / 2;
+    let mut small: Vec<usize> = (0..parts.len()).filter(is_small).collect();
     small.sort_by_key(|at| parts[*at].bytes);
-    let merged = within_bounds(parts, &small[..wanted(parts, &small, day_is_over)]);
-    if merged.len() > 1 {
-        return merged;
+    // What does not fit is not weighed either: a day of two large parts would rewrite the smaller for every flush.
+    let mut fitting = within_bounds(parts, &small);
+    fitting.truncate(wanted(parts, &fitting, day_is_over));
+    if fitting.len() > 1 {
+        return fitting;
     }
     let worn = |part: &Size| part.superseded > 0 && part.superseded * 2 >= part.rows && part.rows <= ROWS_MAX;
     parts.iter().position(worn).into_iter().collect()
@@ -119,8 +122,22 @@ mod tests {
         assert_eq!(due(&sizes(&[600 * MIB; 5]), true), NONE);
         assert_eq!(due(&sizes(&[300 * MIB; 5]), true).len(), 3);
         assert_eq!(due(&sizes(&[1; 100]), false).len(), PARTS_MAX);
-        let rows = vec![Size { bytes: 1, rows: ROWS_MAX / 2, superseded: 0 }; 6];
-        assert_eq!(due(&rows, false).len(), 2);
+        let of_rows = |rows| vec![Size { bytes: 1, rows, superseded: 0 }; 6];
+        assert_eq!(due(&of_rows(ROWS_MAX / 2), true), NONE);
+        assert_eq!(due(&of_rows(ROWS_MAX / 3), true).len(), 3);
+        assert_eq!(due(&of_rows(ROWS_MAX / 5), false).len(), 5);
+    }
+
+    #[test]
+    fn a_large_part_is_not_rewritten_for_what_is_little_beside_it() {
+        let part = |mib, rows| Size { bytes: mib * MIB, rows, superseded: 0 };
+        // With the two large ones a merge has too many rows.
+        let mut day = vec![part(60, ROWS_MAX / 2 - 1), part(50, ROWS_MAX / 2 - 1), part(1, ROWS_MAX / 9)];
+        assert_eq!(due(&day, true), NONE);
+        day.extend([part(1, 10); 3]);
+        assert_eq!(due(&day, true), [2, 3, 4, 5]);
+        day.push(part(10, 10));
+        assert_eq!(due(&day, true), [2, 3, 4, 5, 6, 1], "together they are a fourth of it");
     }
 
     #[test]
