@@ -56,6 +56,9 @@ pub struct QueryOptions {
     pub queue: usize,
     /// Threads of the query runtime. Default: one per processor.
     pub threads: usize,
+    /// So many rows are read by one thread before others have begun: a query that can reach no more is not
+    /// spread over threads. Default: 100,000.
+    pub rows_alone: usize,
     /// Bytes of one result page. Default: 1 MB, as Timestream has it.
     pub page_bytes: usize,
     /// Rows of a page whose request names no limit. Default: 1,000.
@@ -81,6 +84,7 @@ impl Default for QueryOptions {
             concurrency: 8,
             queue: 64,
             threads,
+            rows_alone: 100_000,
             page_bytes: 1_000_000,
             page_rows: 1_000,
             token_lifetime: Duration::from_secs(3_600),

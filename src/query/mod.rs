@@ -53,9 +53,11 @@ mod using;
 mod windows;
 
 mod part_reader;
+mod part_scan;
 mod prune;
 mod spread;
 mod table;
+mod texts;
 
 mod deadline;
 mod lambda_places;

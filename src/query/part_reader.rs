@@ -82,6 +82,7 @@ mod tests {
     use object_store::path::Path;
 
     use super::*;
+    use crate::query::texts;
 
     #[tokio::test]
     async fn a_page_index_is_read_once() {
@@ -95,7 +96,7 @@ mod tests {
         let file = PartitionedFile::new(path.as_ref(), bytes.len() as u64);
         store.put(&path, bytes.into()).await.expect("a stored file");
         let known = RuntimeEnv::default().cache_manager.get_file_metadata_cache();
-        let readers = PartReaders::new(Arc::clone(&store) as Arc<dyn ObjectStore>, known);
+        let readers = PartReaders::new(Arc::clone(&store) as Arc<dyn ObjectStore>, Arc::clone(&known));
         // What DataFusion's opener asks for.
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
         for turn in ["read", "remembered"] {
@@ -105,5 +106,7 @@ mod tests {
             assert!(metadata.column_index().is_some() && metadata.offset_index().is_some(), "{turn}");
             store.delete(&path).await.expect("deleting is no error in memory");
         }
+        let remembered = texts::metadata(known.as_ref(), &path).expect("what was read is found by others");
+        assert!(remembered.column_index().is_some());
     }
 }

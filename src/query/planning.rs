@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use datafusion::catalog::TableProvider;
 use datafusion::common::DataFusionError;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::session_state::SessionState;
@@ -23,6 +24,7 @@ use super::pending::Started;
 use super::prepare::{Prepared, PreparedColumn};
 use super::results::Results;
 use super::rows::ColumnInfo;
+use super::source::Snapshot;
 use super::statement::{self, Parameters, Statement};
 use super::table::SnapshotTable;
 use super::unload::{self, Unload, UnloadJob};
@@ -152,9 +154,20 @@ impl Inner {
         let options = Arc::clone(state.config_options());
         state.execution_props_mut().config_options = Some(options);
         let scans = Scans::default();
-        let sources = tables.iter().map(|(name, snapshot)| {
-            let table = SnapshotTable::new(name.clone(), Arc::clone(snapshot), scans.clone());
-            (name.clone(), provider_as_source(Arc::new(table)))
+        let known = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let table = |(name, snapshot): (&(String, String), &Arc<Snapshot>)| {
+            let (snapshot, known) = (Arc::clone(snapshot), Arc::clone(&known));
+            Arc::new(SnapshotTable::new(
+                name.clone(),
+                snapshot,
+                scans.clone(),
+                known,
+                self.options.rows_alone,
+            ))
+        };
+        let scanned: Vec<Arc<SnapshotTable>> = tables.iter().map(table).collect();
+        let sources = tables.keys().zip(&scanned).map(|(name, table)| {
+            (name.clone(), provider_as_source(Arc::clone(table) as Arc<dyn TableProvider>))
         });
         let context = QueryContext {
             language: &self.language,
@@ -166,8 +179,11 @@ impl Inner {
         branches::check(&planned)?;
         let logical = union::checked(planned)?;
         let optimised = state.optimize(&logical)?;
-        let known = state.runtime_env().cache_manager.get_file_metadata_cache();
-        let threads = spread::threads(&optimised, known.as_ref(), state.config().target_partitions());
+        if spread::joins(&optimised) {
+            scanned.iter().for_each(|table| table.is_joined());
+        }
+        let most = state.config().target_partitions();
+        let threads = spread::threads(&optimised, known.as_ref(), self.options.rows_alone, most);
         state.config_mut().options_mut().execution.target_partitions = threads;
         let plan = state.query_planner().create_physical_plan(&optimised, &state).await?;
         // Only now every CASE and UNION has the type of its rows; names may have changed on the way.

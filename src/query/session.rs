@@ -26,6 +26,10 @@ use super::table::PARTS_URL;
 use super::unnest::UnnestPlanner;
 use super::using::UsingPlanner;
 
+/// The smaller side of a join may have so many rows for each thread that waits while one reads it. It is guessed
+/// before a row is read: a fifth of the rows a filter may leave, whatever it says.
+const JOIN_ROWS: usize = 1 << 27;
+
 /// What all queries are planned with.
 pub(crate) fn language(registry: &Arc<Registry>) -> Language {
     let operators: Arc<dyn ExprPlanner> = Arc::new(Operators::new(Arc::clone(registry)));
@@ -63,6 +67,10 @@ pub(crate) fn session_states(
     settings.execution.parquet.pushdown_filters = false;
     settings.execution.parquet.bloom_filter_on_read = true;
     settings.execution.collect_statistics = false;
+    // One table of hashes for all threads: with one a thread, all rows of both sides change threads first, which
+    // takes longer than to fill one, unless many threads wait for it.
+    let threads = options.threads.max(1);
+    settings.optimizer.hash_join_single_partition_threshold_rows = JOIN_ROWS / threads;
     // A sort that may spill keeps this much aside to merge what it spilled.
     settings.execution.sort_spill_reservation_bytes = (options.memory_bytes / 32).clamp(64 << 10, 10 << 20);
     let pool: Arc<dyn MemoryPool> = Arc::new(FairSpillPool::new(options.memory_bytes));

@@ -4,7 +4,8 @@
 //! machine as it is. No sort order is declared, although parts are sorted: a declared order makes
 //! DataFusion group through order-preserving exchanges, several times slower than hashing.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::arrow::array::{Array, AsArray, RecordBatch, TimestampNanosecondArray, new_null_array};
@@ -14,23 +15,24 @@ use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, Statistics};
 use datafusion::datasource::TableType;
-use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::datasource::object_store::ObjectStoreUrl;
-use datafusion::datasource::physical_plan::parquet::ParquetRowSelection;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
-use datafusion::parquet::arrow::arrow_reader::{RowSelection, RowSelector};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::{Partitioning, PhysicalExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::filter::FilterExecBuilder;
 use datafusion::physical_plan::union::UnionExec;
-use roaring::RoaringBitmap;
 
 use super::insights::{Scan, Scans, bytes_of};
 use super::part_reader::PartReaders;
+use super::part_scan::{self, Known, ReadBefore, Split};
 use super::prune::TimeRange;
 use super::source::{Snapshot, SourcePart};
+use super::texts::Texts;
 use crate::clock::Timestamp;
 
 /// Where the engine registers the source's object store.
@@ -47,13 +49,42 @@ pub(crate) struct SnapshotTable {
     snapshot: Arc<Snapshot>,
     /// Where scans are noted.
     scans: Scans,
+    /// The metadata of parts that were read before.
+    known: Arc<FileMetadataCache>,
+    /// So few rows are not worth more than one scan.
+    few: usize,
     /// The times of all rows, once somebody asked.
     times: OnceLock<Option<TimeRange>>,
+    /// Filters that DataFusion was told it need not ask again.
+    promised: Mutex<Vec<Texts>>,
+    /// Whether the query joins.
+    joined: AtomicBool,
 }
 
 impl SnapshotTable {
-    pub(crate) fn new(name: (String, String), snapshot: Arc<Snapshot>, scans: Scans) -> Self {
-        Self { name, snapshot, scans, times: OnceLock::new() }
+    /// A table of which `few` rows are not worth more than one scan.
+    pub(crate) fn new(
+        name: (String, String),
+        snapshot: Arc<Snapshot>,
+        scans: Scans,
+        known: Arc<FileMetadataCache>,
+        few: usize,
+    ) -> Self {
+        Self {
+            name,
+            snapshot,
+            scans,
+            known,
+            few,
+            times: OnceLock::new(),
+            promised: Mutex::default(),
+            joined: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells that the query joins: see [`SnapshotTable::late`].
+    pub(crate) fn is_joined(&self) {
+        self.joined.store(true, Ordering::Relaxed);
     }
 
     /// The parts that can have a row all of `filters` allow, by its time.
@@ -73,23 +104,22 @@ impl SnapshotTable {
         batches.map(|batch| fill_up(batch, &self.snapshot.schema)).collect()
     }
 
+    /// The plan that reads `files`, whose rows have been through all `filters` but these. Its groups of files are
+    /// `fixed`, or DataFusion cuts files so that every thread has as many bytes.
     fn parts(
         &self,
         state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
+        files: Vec<FileGroup>,
+        fixed: bool,
+        Wanted { projection, filters, limit }: Wanted<'_>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let parts: Vec<&SourcePart> = self.parts_within(filters).collect();
-        if parts.is_empty() {
+        if files.is_empty() {
             return Ok(None);
         }
         let url = ObjectStoreUrl::parse(PARTS_URL)?;
-        let runtime = state.runtime_env();
-        let store = runtime.object_store(&url)?;
-        let metadata = runtime.cache_manager.get_file_metadata_cache();
-        let reader = Arc::new(PartReaders::new(store, metadata));
-        let times = self.times(state, filters, &parts)?;
+        let store = state.runtime_env().object_store(&url)?;
+        let reader = Arc::new(PartReaders::new(store, Arc::clone(&self.known)));
+        let times = self.times(state, filters)?;
         let mut source = ParquetSource::new(Arc::clone(&self.snapshot.schema))
             .with_pushdown_filters(times.is_some() || self.late(filters))
             .with_enable_page_index(true)
@@ -98,24 +128,65 @@ impl SnapshotTable {
         if let Some(predicate) = times {
             source = source.with_predicate(predicate);
         }
-        let known: Vec<Statistics> = parts.iter().map(|part| self.known(part)).collect();
-        let total = Statistics::try_merge_iter(&known, &self.snapshot.schema)?;
+        let known = files.iter().flat_map(FileGroup::iter).filter_map(|file| file.statistics.as_deref());
+        let total = Statistics::try_merge_iter(known, &self.snapshot.schema)?;
+        let groups = fixed.then(|| Partitioning::UnknownPartitioning(files.len()));
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
-            .with_file_groups(grouped(parts.into_iter().zip(known), state.config().target_partitions()))
+            .with_file_groups(files)
+            .with_output_partitioning(groups)
             .with_projection_indices(projection.cloned())?
             .with_statistics(total)
             .with_limit(limit)
             .build();
         Ok(Some(DataSourceExec::from_data_source(config)))
     }
+
+    /// Filters on texts that parts are sorted by, which most of the row groups that have such rows pass as a
+    /// whole: mostly those on the measure name.
+    fn passed_by_row_groups(&self, filters: &[&Expr]) -> Vec<Texts> {
+        let sorted = |texts: &Texts| self.is_sorted_by(&texts.column);
+        let wanted: Vec<Texts> =
+            filters.iter().filter_map(|filter| Texts::of(filter)).filter(sorted).collect();
+        if wanted.is_empty() {
+            return wanted;
+        }
+        let filters: Vec<Expr> = filters.iter().map(|filter| Expr::clone(filter)).collect();
+        let read = |part| (part, part_scan::readable(part, self.known.as_ref()));
+        let parts: Vec<ReadBefore<'_>> = self.parts_within(&filters).map(read).collect();
+        let reach =
+            parts.iter().map(|part| part_scan::rows_with(part, &wanted)).fold(0, usize::saturating_add);
+        if reach <= self.few {
+            return Vec::new();
+        }
+        wanted.into_iter().filter(|one| part_scan::pass_as_a_whole(&parts, one)).collect()
+    }
+
+    /// The filters among these that DataFusion does not ask again.
+    fn promised<'a>(&self, filters: &'a [Expr]) -> Vec<(&'a Expr, Texts)> {
+        let promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |filter: &'a Expr| Texts::of(filter).filter(|texts| promised.contains(texts));
+        filters.iter().filter_map(|filter| Some((filter, of(filter)?))).collect()
+    }
+}
+
+/// What of rows is wanted.
+#[derive(Debug, Clone, Copy)]
+struct Wanted<'a> {
+    projection: Option<&'a Vec<usize>>,
+    filters: &'a [Expr],
+    limit: Option<usize>,
 }
 
 impl SnapshotTable {
     /// Whether the reader is to look at the columns of the filters first and at the others only where a row
     /// passed. That pays where rows that pass lie together, as those of one series or one hour do. Rows that
     /// are hot, or broken, lie everywhere: finding each of them among encoded values takes longer than to
-    /// decode all.
+    /// decode all. So do rows that a join will find something for, which DataFusion would ask here and again
+    /// in the join.
     fn late(&self, filters: &[Expr]) -> bool {
+        if self.joined.load(Ordering::Relaxed) {
+            return false;
+        }
         let mut asked = filters.iter().filter(|filter| !self.all_pass(filter)).peekable();
         let narrows =
             |filter: &Expr| filter.column_refs().iter().any(|column| self.is_sorted_by(&column.name));
@@ -132,16 +203,11 @@ impl SnapshotTable {
     /// What is not in the filters but must, or may, be asked of the time of a row: that it is not past
     /// retention, and what filters like `bin(time, 1h) > x` mean for it. Row groups and pages have bounds
     /// of the time, and none of a function of it.
-    fn times(
-        &self,
-        state: &dyn Session,
-        filters: &[Expr],
-        parts: &[&SourcePart],
-    ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+    fn times(&self, state: &dyn Session, filters: &[Expr]) -> Result<Option<Arc<dyn PhysicalExpr>>> {
         let range = TimeRange::of(filters);
         let mut wanted = if range == TimeRange::spelled_out(filters) { TimeRange::ALL } else { range };
-        if let Some(oldest) = self.snapshot.oldest.filter(|oldest| parts.iter().any(|p| p.time_min < *oldest))
-        {
+        let too_old = |oldest: &Timestamp| self.parts_within(filters).any(|part| part.time_min < *oldest);
+        if let Some(oldest) = self.snapshot.oldest.filter(too_old) {
             wanted = wanted.since(oldest.nanos());
         }
         let schema = DFSchema::try_from(Arc::clone(&self.snapshot.schema))?;
@@ -167,14 +233,45 @@ impl SnapshotTable {
         both.map(|(from, to)| TimeRange { from, to })
     }
 
+    /// The plan that reads the rows in memory.
+    fn in_memory(
+        &self,
+        rows: Vec<RecordBatch>,
+        projection: Option<&Vec<usize>>,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let schema = Arc::clone(&self.snapshot.schema);
+        let plan = MemorySourceConfig::try_new_exec(&[rows], schema, projection.cloned())?;
+        Ok(Some(plan))
+    }
+
+    /// The columns of `projection`, and behind them those that filters need.
+    fn with_columns_of(
+        &self,
+        projection: Option<&Vec<usize>>,
+        filters: &[Texts],
+    ) -> Result<Option<Vec<usize>>> {
+        let Some(projection) = projection else { return Ok(None) };
+        let mut columns = projection.clone();
+        for texts in filters {
+            let column = self.snapshot.schema.index_of(&texts.column)?;
+            if !columns.contains(&column) {
+                columns.push(column);
+            }
+        }
+        Ok(Some(columns))
+    }
+
     /// What the manifest knows of a part, so that its file need not be opened to know it. A superseded row
     /// has the time of the row that took its place: the bounds are those of the visible rows.
     fn known(&self, part: &SourcePart) -> Statistics {
         let mut known = Statistics::new_unknown(&self.snapshot.schema);
         let superseded = part.superseded.as_ref().map_or(0, |superseded| superseded.len());
         let rows = usize::try_from(part.rows.saturating_sub(superseded)).unwrap_or(usize::MAX);
+        // How many bytes they are, decoded, is not known: columns of two values are a hundredth in the file.
         known.num_rows = Precision::Exact(rows);
-        known.total_byte_size = Precision::Inexact(usize::try_from(part.bytes).unwrap_or(usize::MAX));
         let time = self.snapshot.schema.index_of(TIME).ok();
         if let Some(time) = time.and_then(|time| known.column_statistics.get_mut(time)) {
             let at = |moment: Timestamp| {
@@ -186,6 +283,21 @@ impl SnapshotTable {
         }
         known
     }
+}
+
+/// Asks the rows of `plan`; the answer has its first `columns`, or all of them.
+fn ask(
+    state: &dyn Session,
+    plan: Arc<dyn ExecutionPlan>,
+    filters: &[Expr],
+    columns: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let Some(filter) = conjunction(filters.iter().cloned()) else { return Ok(plan) };
+    let schema = DFSchema::try_from(plan.schema())?;
+    let predicate = state.create_physical_expr(filter, &schema)?;
+    let columns = columns.filter(|columns| *columns < schema.fields().len());
+    let columns = columns.map(|columns| (0..columns).collect());
+    Ok(Arc::new(FilterExecBuilder::new(predicate, plan).apply_projection(columns)?.build()?))
 }
 
 /// A batch with all columns of `schema`: what it lacks is NULL.
@@ -201,49 +313,6 @@ fn fill_up(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_>>()?)?)
 }
 
-/// Files in as many groups as there are threads, each group about as heavy as the others.
-fn grouped<'a>(
-    parts: impl ExactSizeIterator<Item = (&'a SourcePart, Statistics)>,
-    groups: usize,
-) -> Vec<FileGroup> {
-    let groups = groups.clamp(1, parts.len().max(1));
-    let mut filled: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); groups];
-    for (part, known) in parts {
-        let lightest = filled.iter_mut().min_by_key(|(bytes, _)| *bytes);
-        if let Some((bytes, files)) = lightest {
-            *bytes += part.bytes;
-            files.push(file(part).with_statistics(Arc::new(known)));
-        }
-    }
-    filled.into_iter().map(|(_, files)| FileGroup::new(files)).collect()
-}
-
-fn file(part: &SourcePart) -> PartitionedFile {
-    let file = PartitionedFile::new(part.path.as_ref(), part.bytes);
-    match part.superseded.as_ref().filter(|superseded| !superseded.is_empty()) {
-        Some(superseded) => file.with_extension(ParquetRowSelection::new(selection(superseded, part.rows))),
-        None => file,
-    }
-}
-
-/// The rows of a file of `rows` rows that are not superseded.
-fn selection(superseded: &RoaringBitmap, rows: u64) -> RowSelection {
-    let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-    let mut selectors = Vec::new();
-    let mut next = 0_usize;
-    for row in superseded.iter().map(|row| row as usize).take_while(|row| *row < rows) {
-        if row > next {
-            selectors.push(RowSelector::select(row - next));
-        }
-        selectors.push(RowSelector::skip(1));
-        next = row + 1;
-    }
-    if rows > next {
-        selectors.push(RowSelector::select(rows - next));
-    }
-    selectors.into()
-}
-
 #[async_trait]
 impl TableProvider for SnapshotTable {
     fn schema(&self) -> SchemaRef {
@@ -254,14 +323,18 @@ impl TableProvider for SnapshotTable {
         TableType::Base
     }
 
-    /// A filter that all rows pass is done with. Of others a part: whole files, row groups and pages fall
-    /// away, single rows in memory do not.
+    /// A filter that all rows pass is done with; so is one that most row groups pass as a whole, for the scan
+    /// asks the others. Of the rest a part: whole files, row groups and pages fall away, single rows do not.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        let support = |filter: &&Expr| match self.all_pass(filter) {
-            true => TableProviderFilterPushDown::Exact,
-            false => TableProviderFilterPushDown::Inexact,
+        let passed = self.passed_by_row_groups(filters);
+        let support = |filter: &&Expr| {
+            let exact =
+                self.all_pass(filter) || Texts::of(filter).is_some_and(|texts| passed.contains(&texts));
+            if exact { TableProviderFilterPushDown::Exact } else { TableProviderFilterPushDown::Inexact }
         };
-        Ok(filters.iter().map(support).collect())
+        let supports = filters.iter().map(support).collect();
+        self.promised.lock().unwrap_or_else(PoisonError::into_inner).extend(passed);
+        Ok(supports)
     }
 
     async fn scan(
@@ -271,7 +344,6 @@ impl TableProvider for SnapshotTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
         let memory = self.memory()?;
         let (database, table) = self.name.clone();
         self.scans.note(Scan {
@@ -281,11 +353,31 @@ impl TableProvider for SnapshotTable {
             range: TimeRange::of(filters),
             memory_bytes: bytes_of(&memory, projection),
         });
-        if !memory.is_empty() {
-            let schema = Arc::clone(&self.snapshot.schema);
-            plans.push(MemorySourceConfig::try_new_exec(&[memory], schema, projection.cloned())?);
+        let threads = state.config().target_partitions();
+        let parts = self.parts_within(filters).map(|part| Known { part, statistics: self.known(part) });
+        let parts: Vec<Known<'_>> = parts.collect();
+        let promised = self.promised(filters);
+        let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(3);
+        if promised.is_empty() {
+            plans.extend(self.in_memory(memory, projection)?);
+            if !parts.is_empty() {
+                let files = part_scan::grouped(&parts, threads);
+                plans.extend(self.parts(state, files, false, Wanted { projection, filters, limit })?);
+            }
+        } else {
+            let (asked, texts): (Vec<Expr>, Vec<Texts>) =
+                promised.into_iter().map(|(filter, texts)| (filter.clone(), texts)).unzip();
+            let Split { whole, rest } = Split::of(&parts, &texts, self.known.as_ref(), threads);
+            let columns = self.with_columns_of(projection, &texts)?;
+            let wanted = Wanted { projection: columns.as_ref(), filters, limit: None };
+            let unsure = [self.in_memory(memory, columns.as_ref())?, self.parts(state, rest, false, wanted)?];
+            for plan in unsure.into_iter().flatten() {
+                plans.push(ask(state, plan, &asked, projection.map(Vec::len))?);
+            }
+            let others: Vec<Expr> =
+                filters.iter().filter(|filter| !asked.contains(filter)).cloned().collect();
+            plans.extend(self.parts(state, whole, true, Wanted { projection, filters: &others, limit })?);
         }
-        plans.extend(self.parts(state, projection, filters, limit)?);
         match plans.len() {
             0 => {
                 let schema = match projection {
@@ -297,25 +389,5 @@ impl TableProvider for SnapshotTable {
             1 => Ok(plans.remove(0)),
             _ => UnionExec::try_new(plans),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn superseded_rows_are_skipped_and_no_other() {
-        let superseded: RoaringBitmap = [0, 3, 4, 9].into_iter().collect();
-        let expected = vec![
-            RowSelector::skip(1),
-            RowSelector::select(2),
-            RowSelector::skip(2),
-            RowSelector::select(4),
-            RowSelector::skip(1),
-        ];
-        assert_eq!(selection(&superseded, 10), RowSelection::from(expected));
-        let beyond: RoaringBitmap = [1, 7].into_iter().collect();
-        assert_eq!(selection(&beyond, 3).row_count(), 2);
     }
 }

@@ -155,3 +155,56 @@ async fn what_is_known_of_a_part_leaves_superseded_rows_out() {
     let expected = ["2", "2021-11-15 00:00:02.000000000", "4"].map(|text| Datum::Scalar(text.to_owned()));
     assert_eq!(page.rows, vec![expected.to_vec()]);
 }
+
+/// Parts of row groups of one measure and of two, one with a superseded row, and rows in memory.
+async fn measures(rows_alone: usize) -> Engine {
+    let mut block =
+        "table d.t\nhost dimension | rack dimension | measure_name | time | n bigint\n".to_owned();
+    for part in 0..3 {
+        for row in 0..14 {
+            let measure = ["a", "a", "a", "a", "a", "b", "b", "b", "b", "b", "b", "c", "c", "c"][row];
+            let rack = ["r1", "r2", "NULL"][row / 2 % 3];
+            block.push_str(&format!(
+                "h{} | {rack} | {measure} | 2021-11-1{part} 00:00:{row:02} | {row}\n",
+                row % 2
+            ));
+        }
+        block.push_str(["flush\n", "flush\nsuperseded 3 8\n", ""][part]);
+    }
+    let mut source = TestSource::default();
+    source.read_block(&block).await;
+    let engine = engine(source, QueryOptions { rows_alone, ..QueryOptions::default() });
+    // Row groups are known once they were read.
+    all_pages(&engine, "SELECT * FROM d.t").await.expect("a page");
+    engine
+}
+
+#[tokio::test]
+async fn row_groups_of_one_measure_are_not_asked_and_all_others_are() {
+    let (one_scan, apart) = (measures(usize::MAX).await, measures(0).await);
+    for sql in [
+        "SELECT * FROM d.t WHERE measure_name = 'a' ORDER BY time",
+        "SELECT n FROM d.t WHERE measure_name = 'b' ORDER BY 1",
+        "SELECT count(*), sum(n), min(time), max(time) FROM d.t WHERE measure_name IN ('a', 'c')",
+        "SELECT count(*) FROM d.t WHERE measure_name = 'c' OR measure_name = 'b'",
+        "SELECT count(*) FROM d.t WHERE measure_name = 'none'",
+        "SELECT count(*) FROM d.t WHERE measure_name = 'a' AND rack = 'r1'",
+        "SELECT host, rack, n FROM d.t WHERE rack = 'r2' AND n > 2 ORDER BY time",
+        "SELECT time, n FROM d.t WHERE measure_name = 'b' AND time > '2021-11-10 00:00:07' ORDER BY time",
+        "SELECT time FROM d.t WHERE measure_name = 'b' ORDER BY time DESC LIMIT 3",
+        "SELECT count(*) FROM (SELECT * FROM d.t WHERE measure_name = 'b' LIMIT 10)",
+        "SELECT host, bin(time, 1d), max(n) FROM d.t WHERE measure_name = 'b' GROUP BY 1, 2 ORDER BY 1, 2",
+        "SELECT x.n, y.n FROM d.t x JOIN d.t y ON x.host = y.host AND x.time = y.time + 1s - 1s WHERE \
+         x.measure_name = 'a' AND y.measure_name IN ('a', 'b') ORDER BY x.time",
+        "SELECT n FROM d.t WHERE measure_name = 'a' AND n IN (SELECT n FROM d.t WHERE measure_name = 'a' AND \
+         time > '2021-11-11') ORDER BY time",
+    ] {
+        let expected = all_pages(&one_scan, sql).await.expect("a page");
+        let found = all_pages(&apart, sql).await.expect("a page");
+        assert_eq!(found.rows, expected.rows, "{sql}");
+    }
+    let sql = "SELECT n FROM d.t WHERE measure_name = 'b' AND time < '2021-11-11'";
+    let asked = all_pages(&one_scan, sql).await.expect("a page").bytes_scanned;
+    let passed = all_pages(&apart, sql).await.expect("a page").bytes_scanned;
+    assert!(passed < asked, "{passed} and {asked} bytes: the measure names are read all the same");
+}
