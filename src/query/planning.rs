@@ -180,7 +180,7 @@ impl Inner {
         let logical = union::checked(planned)?;
         let optimised = state.optimize(&logical)?;
         if spread::joins(&optimised) {
-            scanned.iter().for_each(|table| table.is_joined());
+            scanned.iter().for_each(|table| table.set_joined());
         }
         let most = state.config().target_partitions();
         let threads = spread::threads(&optimised, known.as_ref(), self.options.rows_alone, most);

@@ -83,7 +83,7 @@ impl SnapshotTable {
     }
 
     /// Tells that the query joins: see [`SnapshotTable::late`].
-    pub(crate) fn is_joined(&self) {
+    pub(crate) fn set_joined(&self) {
         self.joined.store(true, Ordering::Relaxed);
     }
 
@@ -266,7 +266,7 @@ impl SnapshotTable {
 
     /// What the manifest knows of a part, so that its file need not be opened to know it. A superseded row
     /// has the time of the row that took its place: the bounds are those of the visible rows.
-    fn known(&self, part: &SourcePart) -> Statistics {
+    fn statistics(&self, part: &SourcePart) -> Statistics {
         let mut known = Statistics::new_unknown(&self.snapshot.schema);
         let superseded = part.superseded.as_ref().map_or(0, |superseded| superseded.len());
         let rows = usize::try_from(part.rows.saturating_sub(superseded)).unwrap_or(usize::MAX);
@@ -354,7 +354,7 @@ impl TableProvider for SnapshotTable {
             memory_bytes: bytes_of(&memory, projection),
         });
         let threads = state.config().target_partitions();
-        let parts = self.parts_within(filters).map(|part| Known { part, statistics: self.known(part) });
+        let parts = self.parts_within(filters).map(|part| Known { part, statistics: self.statistics(part) });
         let parts: Vec<Known<'_>> = parts.collect();
         let promised = self.promised(filters);
         let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(3);
