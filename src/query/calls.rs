@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::dialect::{call, text};
-use super::error::{Position, QueryError};
+use super::error::{Position, QueryError, syntax};
 use super::literals::number_text;
 use super::places;
 use super::rewrite::take;
@@ -96,6 +96,17 @@ pub(super) fn rewritten(function: &mut Function, now: Timestamp) -> Result<Optio
         ("now" | "current_timestamp" | "localtimestamp", 0) => return Ok(Some(cast_now("timestamp"))),
         ("ago", 1) => args.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(cast_now("timestamp")))),
         ("count", 0) => args.push(FunctionArg::Unnamed(FunctionArgExpr::Wildcard)),
+        ("count", 1)
+            if list.duplicate_treatment.is_some()
+                && matches!(args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]) =>
+        {
+            return Err(syntax(place));
+        }
+        ("count", 2..) => {
+            return Err(QueryError::Validation(format!(
+                "line {place}: Unexpected parameters for function count. Expected: count(), count(T)"
+            )));
+        }
         // DataFusion makes `count(*)` a count of a literal, and knows two such counts not apart.
         ("count", 1) if list.duplicate_treatment.is_none() && args.first_mut().is_some_and(is_value) => {
             *args = vec![FunctionArg::Unnamed(FunctionArgExpr::Wildcard)];

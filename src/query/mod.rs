@@ -3,10 +3,10 @@
 //! The way of a query, a file for each step:
 //!
 //! ```text
-//! text -> limits, dialect, values, weight -> words, statement, token_reader -> names (tables, functions)
+//! text -> limits, dialect, values, weight -> words, statement, token_reader, scopes -> names (tables, functions)
 //!      -> rewrite, calls, literals, phrases, places, subquery, elements, ties, copies, groupings, like, select_list
 //!      -> context, operators, unnest, using, windows, union, branches (logical plan)
-//!      -> spread -> table, prune, part_reader (scan) -> lambda_places, runs, deadline (physical plan)
+//!      -> spread -> table, part_scan, prune, texts, part_reader (scan) -> lambda_places, terms, runs, deadline (physical plan)
 //!      -> results, rows, insights, wire_text (page) -> cursor (token), running (cancel)
 //! ```
 //!
@@ -24,6 +24,7 @@ mod source;
 
 mod dialect;
 mod like;
+mod scopes;
 mod statement;
 mod token_reader;
 mod values;
@@ -62,6 +63,7 @@ mod texts;
 mod deadline;
 mod lambda_places;
 mod runs;
+mod terms;
 
 mod column_json;
 mod insights;

@@ -74,6 +74,29 @@ impl Operators {
         Ok(PlannerResult::Planned(if prunes { plain.and(call) } else { call }))
     }
 
+    /// Whether arrays or rows are equal, which nobody knows where a NULL stands in one: DataFusion takes NULLs
+    /// inside them for equal. Columns stay as they are, so that tables are joined by them.
+    fn nested_equality(
+        &self,
+        op: &BinaryOperator,
+        left: &Expr,
+        right: &Expr,
+        schema: &DFSchema,
+    ) -> Result<Option<Expr>> {
+        let negated = match op {
+            BinaryOperator::Eq => false,
+            BinaryOperator::NotEq => true,
+            _ => return Ok(None),
+        };
+        let types = [left.get_type(schema)?, right.get_type(schema)?];
+        let columns = matches!((left, right), (Expr::Column(_), Expr::Column(_)));
+        if columns || !types.iter().all(DataType::is_nested) || !self.registry.takes("__equal", &types) {
+            return Ok(None);
+        }
+        let equal = self.call("__equal", vec![left.clone(), right.clone()])?;
+        Ok(Some(if negated { Expr::Not(Box::new(equal)) } else { equal }))
+    }
+
     /// `-value`
     fn negative(
         &self,
@@ -338,6 +361,9 @@ impl ExprPlanner for Operators {
             let RawBinaryExpr { op, left: left_expr, right: right_expr } = expr;
             let compared = self.compared([left_expr, right_expr], &op.to_string(), &place, schema);
             let [left_expr, right_expr] = compared?;
+            if let Some(equal) = self.nested_equality(&op, &left_expr, &right_expr, schema)? {
+                return Ok(PlannerResult::Planned(equal));
+            }
             if left == SqlType::Double || right == SqlType::Double {
                 return self.compared_as_doubles(op, left_expr, right_expr);
             }

@@ -293,6 +293,12 @@ impl Rewriter<'_> {
                     value.value
                 )));
             }
+            Expr::Subquery(query) if number_of_items(&query.body).is_some_and(|items| items != 1) => {
+                let items = number_of_items(&query.body).unwrap_or_default();
+                return Err(QueryError::Validation(format!(
+                    "line {place}: Multiple columns returned by subquery are not yet supported. Found {items}"
+                )));
+            }
             Expr::Subquery(query) => match elements::answered(query, self.registry) {
                 Some(answer) => answer,
                 None => {

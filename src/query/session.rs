@@ -23,6 +23,7 @@ use super::operators::Operators;
 use super::runs::RunsFirst;
 use super::source::Source;
 use super::table::PARTS_URL;
+use super::terms::TermsInOrder;
 use super::unnest::UnnestPlanner;
 use super::using::UsingPlanner;
 
@@ -83,6 +84,7 @@ pub(crate) fn session_states(
     runtime.register_object_store(url.as_ref(), source.object_store());
     let mut rules = PhysicalOptimizer::new().rules;
     rules.insert(0, Arc::new(LambdaPlaces));
+    rules.push(Arc::new(TermsInOrder));
     rules.push(Arc::new(RunsFirst));
     let builder = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime);
     let unshared = Optimizer::new().rules.into_iter().filter(|rule| rule.name() != SHARING).collect();

@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Tok
 use super::dialect::TimestreamDialect;
 use super::error::{Position, QueryError, syntax};
 use super::limits;
+use super::scopes;
 use super::token_reader::TokenReader;
 use super::unload::{self, Unload};
 use super::values::{without_group_quantifier, wrap_bare_rows};
@@ -104,7 +105,7 @@ pub(crate) fn parse_query(
     let mut parser = Parser::new(&TimestreamDialect)
         .with_recursion_limit(RECURSION_MAX)
         .with_tokens_with_locations(wrap_bare_rows(without_group_quantifier(tokens)));
-    let query = parser.parse_query().map_err(|error| unparsable(&error, end))?;
+    let mut query = parser.parse_query().map_err(|error| unparsable(&error, end))?;
     // One semicolon at the end is forgiven, a second statement is not.
     let _ = parser.consume_token(&Token::SemiColon);
     if parser.peek_token_ref().token != Token::EOF {
@@ -121,6 +122,7 @@ pub(crate) fn parse_query(
             return Err(syntax(words.get(&word).copied().unwrap_or(near)));
         }
     }
+    scopes::part(&mut query);
     weight::check(&query)?;
     Ok(query)
 }
