@@ -104,6 +104,8 @@ class Tidemill:
             time.sleep(0.5)
             if self.parts() != seen or not seen:
                 seen, since = self.parts(), time.monotonic()
+        # The daemon has given up a connection that nobody used for so long.
+        self.connection.close()
 
 
 def queries(hosts, hours, single):
