@@ -19,7 +19,7 @@ use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, aggregate_expressions};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::physical_plan::{
@@ -58,9 +58,7 @@ fn gains(aggregate: &AggregateExec) -> bool {
     let groups = aggregate.group_expr();
     let schema = aggregate.input_schema();
     let flat = |expr: &Arc<dyn PhysicalExpr>| expr.data_type(&schema).is_ok_and(|of| !of.is_nested());
-    let plain = |one: &Arc<AggregateFunctionExpr>| {
-        one.groups_accumulator_supported() && !one.is_distinct() && one.order_bys().is_empty()
-    };
+    let plain = |one: &Arc<AggregateFunctionExpr>| one.groups_accumulator_supported() && !one.is_distinct();
     *aggregate.mode() == AggregateMode::Partial
         && *aggregate.input_order_mode() == InputOrderMode::Linear
         && aggregate.limit_options().is_none()
@@ -173,10 +171,11 @@ struct Aggregate {
 
 impl Runs {
     fn new(aggregate: &AggregateExec) -> Result<Self> {
-        let each = aggregate.aggr_expr().iter().zip(aggregate.filter_expr());
-        let aggregates = each.map(|(one, filter)| {
-            let sums = one.create_groups_accumulator()?;
-            Ok(Aggregate { arguments: one.expressions(), filter: filter.clone(), sums })
+        // With what `max_by` orders its values by.
+        let arguments = aggregate_expressions(aggregate.aggr_expr(), aggregate.mode(), 0)?;
+        let each = aggregate.aggr_expr().iter().zip(arguments).zip(aggregate.filter_expr());
+        let aggregates = each.map(|((one, arguments), filter)| {
+            Ok(Aggregate { arguments, filter: filter.clone(), sums: one.create_groups_accumulator()? })
         });
         Ok(Self {
             schema: aggregate.schema(),
@@ -330,6 +329,7 @@ mod tests {
             "SELECT hour, max(n) FROM t WHERE n < 900 GROUP BY hour HAVING max(n) > 3",
             "SELECT host FROM t GROUP BY host",
             "SELECT count(*), host FROM t WHERE n < 0 GROUP BY host",
+            "SELECT host, first_value(n ORDER BY n DESC) FILTER (WHERE n > 3), min(n) FROM t GROUP BY host",
         ] {
             let sql = format!("{sql} ORDER BY 1, {}", if sql.contains("host, hour") { 2 } else { 1 });
             let (plan, with) = answer(&sql, true).await;

@@ -41,6 +41,12 @@ impl OpenRows {
         self.rows.len()
     }
 
+    /// Forgets all rows and keeps their room: some megabytes, which to ask for again takes longer than to fill.
+    pub(crate) fn clear(&mut self) {
+        self.rows.clear();
+        self.values.clear();
+    }
+
     /// Adds a row with the values that `put` appends, each with the place of its column; the answer is
     /// these values.
     pub(crate) fn push(

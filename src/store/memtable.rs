@@ -130,7 +130,7 @@ impl Memtable {
         let chunk = Arc::new(Chunk::seal(&self.open, self.open.len(), &self.index, columns));
         self.sealed.push(Sealed { start: self.open_start, chunk });
         self.open_start = self.rows();
-        self.open = OpenRows::default();
+        self.open.clear();
     }
 
     pub(crate) fn rows(&self) -> u32 {
