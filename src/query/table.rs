@@ -150,7 +150,7 @@ impl SnapshotTable {
         if wanted.is_empty() {
             return wanted;
         }
-        let filters: Vec<Expr> = filters.iter().map(|filter| Expr::clone(filter)).collect();
+        let filters: Vec<Expr> = filters.iter().copied().cloned().collect();
         let read = |part| (part, part_scan::readable(part, self.known.as_ref()));
         let parts: Vec<ReadBefore<'_>> = self.parts_within(&filters).map(read).collect();
         let reach =
