@@ -7,20 +7,20 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, AsArray, BooleanArray, DurationNanosecondArray, IntervalYearMonthArray,
+    ArrayRef, AsArray, Decimal128Array, DurationNanosecondArray, IntervalYearMonthArray,
 };
 use datafusion::arrow::datatypes::{
     DataType, Decimal128Type, DurationNanosecondType, Field, FieldRef, IntervalYearMonthType,
 };
-use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::common::{Result, ScalarValue};
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
-    Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature, Volatility,
 };
 
+use super::decimals::{ByDecimals, Wide};
 use super::scalar::wrong_call;
 use super::signature::{Form, choose};
 use crate::query::sql_type::SqlType;
@@ -83,9 +83,10 @@ impl Length {
             _ => None,
         }
     }
+}
 
-    /// Lengths of time as decimals.
-    fn widened(self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+impl Wide for Length {
+    fn widened(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
         let widened = values.iter().map(|values| {
             let wide = match self {
                 Self::Nanoseconds => {
@@ -98,6 +99,21 @@ impl Length {
             Ok(Arc::new(wide.with_data_type(WIDE)) as ArrayRef)
         });
         widened.collect()
+    }
+
+    fn one(&self, average: Option<i128>) -> Result<ScalarValue> {
+        Ok(match self {
+            Self::Nanoseconds => ScalarValue::DurationNanosecond(whole(average)),
+            Self::Months => ScalarValue::IntervalYearMonth(whole(average)),
+        })
+    }
+
+    fn many(&self, averages: &Decimal128Array) -> Result<ArrayRef> {
+        let averages = averages.iter();
+        Ok(match self {
+            Self::Nanoseconds => Arc::new(averages.map(whole).collect::<DurationNanosecondArray>()),
+            Self::Months => Arc::new(averages.map(whole).collect::<IntervalYearMonthArray>()),
+        })
     }
 }
 
@@ -143,7 +159,7 @@ impl AggregateUDFImpl for Average {
         let Some(length) = Length::of(&args.return_field) else { return self.stock.accumulator(args) };
         let (expr_fields, return_field) = ([field(WIDE)], field(WIDE_AVERAGE));
         let args = AccumulatorArgs { expr_fields: &expr_fields, return_field, ..args };
-        Ok(Box::new(OfLengths { length, wide: self.stock.accumulator(args)? }))
+        Ok(Box::new(ByDecimals { values: length, wide: self.stock.accumulator(args)? }))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
@@ -156,7 +172,7 @@ impl AggregateUDFImpl for Average {
         };
         let (expr_fields, return_field) = ([field(WIDE)], field(WIDE_AVERAGE));
         let args = AccumulatorArgs { expr_fields: &expr_fields, return_field, ..args };
-        Ok(Box::new(OfLengths { length, wide: self.stock.create_groups_accumulator(args)? }))
+        Ok(Box::new(ByDecimals { values: length, wide: self.stock.create_groups_accumulator(args)? }))
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
@@ -165,85 +181,5 @@ impl AggregateUDFImpl for Average {
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
         AggregateOrderSensitivity::Insensitive
-    }
-}
-
-/// The average of lengths of time, by one of decimals.
-#[derive(Debug)]
-struct OfLengths<T: ?Sized> {
-    length: Length,
-    wide: Box<T>,
-}
-
-impl Accumulator for OfLengths<dyn Accumulator> {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.wide.update_batch(&self.length.widened(values)?)
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        match self.wide.evaluate()? {
-            ScalarValue::Decimal128(average, ..) => Ok(match self.length {
-                Length::Nanoseconds => ScalarValue::DurationNanosecond(whole(average)),
-                Length::Months => ScalarValue::IntervalYearMonth(whole(average)),
-            }),
-            other => internal_err!("the average of decimals is {other}"),
-        }
-    }
-
-    fn size(&self) -> usize {
-        self.wide.size()
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.wide.state()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.wide.merge_batch(states)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.wide.retract_batch(&self.length.widened(values)?)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        self.wide.supports_retract_batch()
-    }
-}
-
-impl GroupsAccumulator for OfLengths<dyn GroupsAccumulator> {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        total: usize,
-    ) -> Result<()> {
-        self.wide.update_batch(&self.length.widened(values)?, groups, filter, total)
-    }
-
-    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let averages = self.wide.evaluate(emit_to)?;
-        let averages = averages.as_primitive::<Decimal128Type>().iter();
-        Ok(match self.length {
-            Length::Nanoseconds => Arc::new(averages.map(whole).collect::<DurationNanosecondArray>()),
-            Length::Months => Arc::new(averages.map(whole).collect::<IntervalYearMonthArray>()),
-        })
-    }
-
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.wide.state(emit_to)
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
-        self.wide.merge_batch(states, groups, total)
-    }
-
-    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        self.wide.convert_to_state(&self.length.widened(values)?, filter)
-    }
-
-    fn size(&self) -> usize {
-        self.wide.size()
     }
 }

@@ -25,6 +25,7 @@ mod comparison;
 mod construct;
 mod conversion;
 mod date_format;
+mod decimals;
 mod format;
 mod frame;
 mod lambda;

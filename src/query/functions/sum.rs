@@ -8,19 +8,18 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array};
+use datafusion::arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::{
-    DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef, Int64Type,
-};
+use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, FieldRef, Int64Type};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature,
+    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature,
 };
 
+use super::decimals::{ByDecimals, Wide};
 use crate::query::error::failed;
 
 /// What integers are added up as.
@@ -69,7 +68,7 @@ impl AggregateUDFImpl for Sum {
             return self.stock.accumulator(args);
         }
         args.return_field = wide_field();
-        Ok(Box::new(Checked(self.stock.accumulator(args)?)))
+        Ok(Box::new(ByDecimals { values: Integers, wide: self.stock.accumulator(args)? }))
     }
 
     fn create_sliding_accumulator(&self, mut args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
@@ -81,7 +80,7 @@ impl AggregateUDFImpl for Sum {
             return Ok(Box::new(Distinct::default()));
         }
         args.return_field = wide_field();
-        Ok(Box::new(Checked(self.stock.create_sliding_accumulator(args)?)))
+        Ok(Box::new(ByDecimals { values: Integers, wide: self.stock.create_sliding_accumulator(args)? }))
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
@@ -93,7 +92,7 @@ impl AggregateUDFImpl for Sum {
             return self.stock.create_groups_accumulator(args);
         }
         args.return_field = wide_field();
-        Ok(Box::new(CheckedGroups(self.stock.create_groups_accumulator(args)?)))
+        Ok(Box::new(ByDecimals { values: Integers, wide: self.stock.create_groups_accumulator(args)? }))
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
@@ -105,48 +104,25 @@ impl AggregateUDFImpl for Sum {
     }
 }
 
-fn widened(values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
-    values.iter().map(|values| Ok(cast(values, &WIDE)?)).collect()
-}
-
 fn narrowed(sum: i128) -> Result<i64> {
     i64::try_from(sum).map_err(|_| failed(format!("bigint sum overflow: {sum}")))
 }
 
-/// The sum of one group.
 #[derive(Debug)]
-struct Checked(Box<dyn Accumulator>);
+struct Integers;
 
-impl Accumulator for Checked {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.update_batch(&widened(values)?)
+impl Wide for Integers {
+    fn widened(&self, values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+        values.iter().map(|values| Ok(cast(values, &WIDE)?)).collect()
     }
 
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        match self.0.evaluate()? {
-            ScalarValue::Decimal128(Some(sum), ..) => Ok(ScalarValue::Int64(Some(narrowed(sum)?))),
-            _ => Ok(ScalarValue::Int64(None)),
-        }
+    fn one(&self, sum: Option<i128>) -> Result<ScalarValue> {
+        Ok(ScalarValue::Int64(sum.map(narrowed).transpose()?))
     }
 
-    fn size(&self) -> usize {
-        self.0.size()
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.0.state()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.0.merge_batch(states)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.0.retract_batch(&widened(values)?)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        self.0.supports_retract_batch()
+    fn many(&self, sums: &Decimal128Array) -> Result<ArrayRef> {
+        let sums = sums.iter().map(|sum| sum.map(narrowed).transpose());
+        Ok(Arc::new(sums.collect::<Result<Int64Array>>()?))
     }
 }
 
@@ -201,43 +177,5 @@ impl Accumulator for Distinct {
 
     fn merge_batch(&mut self, _: &[ArrayRef]) -> Result<()> {
         Err(failed("a sum over a frame has no state"))
-    }
-}
-
-/// The sums of many groups.
-struct CheckedGroups(Box<dyn GroupsAccumulator>);
-
-impl GroupsAccumulator for CheckedGroups {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        total: usize,
-    ) -> Result<()> {
-        self.0.update_batch(&widened(values)?, groups, filter, total)
-    }
-
-    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let sums = self.0.evaluate(emit_to)?;
-        let sums = sums.as_primitive::<Decimal128Type>();
-        let sums = sums.iter().map(|sum| sum.map(narrowed).transpose());
-        Ok(Arc::new(sums.collect::<Result<Int64Array>>()?))
-    }
-
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.0.state(emit_to)
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
-        self.0.merge_batch(states, groups, total)
-    }
-
-    fn convert_to_state(&self, values: &[ArrayRef], filter: Option<&BooleanArray>) -> Result<Vec<ArrayRef>> {
-        self.0.convert_to_state(&widened(values)?, filter)
-    }
-
-    fn size(&self) -> usize {
-        self.0.size()
     }
 }
