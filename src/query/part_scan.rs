@@ -115,7 +115,7 @@ pub(crate) fn readable(part: &SourcePart, known: &FileMetadataCache) -> Option<A
     plain.then(|| texts::metadata(known, &part.path)).flatten()
 }
 
-/// A part, with its metadata if that was read before and says where its rows are.
+/// A part, with its metadata if that was read before.
 pub(crate) type ReadBefore<'a> = (&'a SourcePart, Option<Arc<ParquetMetaData>>);
 
 /// How many rows lie in pages that can have all the texts.

@@ -9,6 +9,8 @@ use datafusion::datasource::source_as_provider;
 use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableScan};
 
+use super::part_scan;
+use super::source::SourcePart;
 use super::table::SnapshotTable;
 use super::texts::{self, Texts};
 
@@ -64,9 +66,7 @@ fn reach(scan: &TableScan, known: &FileMetadataCache) -> usize {
         return usize::MAX;
     };
     let wanted: Vec<Texts> = scan.filters.iter().filter_map(Texts::of).collect();
-    let parts = table.parts_within(&scan.filters).map(|part| match texts::metadata(known, &part.path) {
-        Some(metadata) => texts::rows_with(&metadata, &wanted),
-        None => usize::try_from(part.rows).unwrap_or(usize::MAX),
-    });
+    let rows = |part: &SourcePart| part_scan::rows_with(&(part, texts::metadata(known, &part.path)), &wanted);
+    let parts = table.parts_within(&scan.filters).map(rows);
     parts.fold(table.rows_in_memory(), usize::saturating_add)
 }
